@@ -1,0 +1,69 @@
+# make venv    .venv with the pinned dependencies and this package, editable
+# make demo    train the hybrid model on the default corpus and show its retrieval
+# make test    ruff, mypy and the whole test suite
+# make lock    resolve requirements.lock anew
+# make wheel   dist/*.whl and dist/*.tar.gz
+# make clean   remove builds and caches; .venv and result/ stay
+#
+# Another Python: make venv PYTHON=/path/to/python3.12
+
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))
+
+# The first Python on the path that fits, unless the user names one.
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
+	"$$python" -c '$(SUPPORTED)' 2>/dev/null && { echo "$$python"; break; }; done)
+
+BIN := .venv/bin
+READY := .venv/.ready
+UV := $(BIN)/python -m uv --quiet
+UV_PIN = $$(grep -o '^uv==[^ ;]*' requirements.lock)
+TYPED := .mypy_cache/tree
+
+.PHONY: venv demo test lock wheel clean
+
+venv: $(READY)
+
+# Older than the lock or the package's own declaration: brought up to date, not made anew.
+$(READY): requirements.lock pyproject.toml setup.py
+	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo \
+	  "Python 3.10, 3.11 or 3.12 is needed, found '$(PYTHON)'; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@if test -x $(BIN)/python && $(UV) --version >/dev/null 2>&1; then :; \
+	elif "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "making .venv"; \
+	  "$(PYTHON)" -m venv --clear .venv && $(BIN)/python -m pip install --quiet "$(UV_PIN)"; \
+	elif "$(PYTHON)" -m pip --version >/dev/null 2>&1 && "$(PYTHON)" -c 'import venv' 2>/dev/null; then \
+	  echo "making .venv"; \
+	  "$(PYTHON)" -m venv --clear --without-pip .venv && "$(PYTHON)" -m pip install --quiet \
+	    --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" "$(UV_PIN)"; \
+	else \
+	  echo "'$(PYTHON)' can make no virtual environment: it has neither ensurepip nor pip; install Debian's python3-venv or name another Python with PYTHON=" >&2; exit 1; \
+	fi
+	@echo "installing the dependencies of requirements.lock"
+	@$(UV) pip sync --python $(BIN)/python requirements.lock
+	@$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: venv
+	$(BIN)/python -m s3prl_speechclip.cli.demo
+
+# mypy follows folders, not setup.py's mapping: it reads the package through links that lay the
+# folders out as a wheel does.
+test: venv
+	$(BIN)/ruff check .
+	@rm -rf $(TYPED) && mkdir -p $(TYPED)/s3prl_speechclip && cd $(TYPED)/s3prl_speechclip && \
+	  ln -s ../../../s3prl_speechclip/* ../../../upstream ../../../benchmarks ../../../downstream_configs .
+	MYPYPATH=$(TYPED) $(BIN)/mypy --package s3prl_speechclip
+	$(BIN)/python -m pytest
+
+lock:
+	@test -x $(BIN)/python || { echo "make venv first" >&2; exit 1; }
+	@$(UV) pip compile --universal --python-version 3.10 --extra dev --upgrade \
+	  --custom-compile-command "make lock" --output-file requirements.lock \
+	  pyproject.toml requirements.in >/dev/null
+
+wheel: venv
+	$(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find s3prl_speechclip upstream benchmarks tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Evaluation of the models by the field's protocols."""

@@ -1,0 +1,1 @@
+"""One YAML per downstream task; a package so that installed copies are found."""

@@ -1,0 +1,20 @@
+"""Visually grounded speech models of the SpeechCLIP family for s3prl."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import SpeechClip as SpeechClip
+
+__version__ = "0.1.0"
+__all__ = ["SpeechClip", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch and transformers take seconds to import; who only asks for the version need not wait.
+    if name == "SpeechClip":
+        from .model import SpeechClip
+
+        return SpeechClip
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""The command lines behind the `run_*.py` scripts and the installed commands."""

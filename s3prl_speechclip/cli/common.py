@@ -1,0 +1,53 @@
+"""What all command lines share: errors on one line, logging, the last line of output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..errors import SpeechClipError
+
+EXIT_USER_ERROR = 2
+
+
+def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[..., int]:
+    """Make a console entry of a command.
+
+    The path that a command returns is the last line on standard output. An error that a user can
+    cause is one line on standard error and exit status 2, without a traceback.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        _set_up_logging()
+        try:
+            made = command(argv)
+        except SpeechClipError as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        if made is not None:
+            print(made, flush=True)
+        return 0
+
+    return main
+
+
+def is_main_process() -> bool:
+    """Say whether this process is the one of a distributed launch that speaks."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+
+
+def _set_up_logging() -> None:
+    level = logging.INFO if is_main_process() else logging.ERROR
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
+    for noisy in ("httpx", "huggingface_hub", "lightning", "lightning.fabric", "timm", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Libraries' deprecation notes to each other are of no use to whoever runs a command.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -1,0 +1,1 @@
+"""Corpora: one manifest format, one reader each, batches."""

@@ -1,0 +1,112 @@
+"""Recordings: read any file that libsndfile knows as 16 kHz mono.
+
+What becomes of unusual recordings:
+
+- several channels: averaged;
+- another sample rate: resampled (soxr, high quality), so 8 kHz and 44.1 kHz files are ordinary;
+- shorter than one encoder frame (`FRAME`): valid, padded with zeros when batches are made;
+- 10 minutes: valid, whole in evaluation; training crops it when batches are made;
+- silent: valid, since only a listener can tell a fault from a pause;
+- beyond [-1, 1] (floating-point files): kept as it is;
+- missing, unreadable, without samples, or with NaN or infinity: `AudioError`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from ..errors import AudioError
+from ..structures import SAMPLE_RATE
+
+FRAME = 400  # samples under one encoder frame, 25 ms at 16 kHz
+# libsndfile's errors are RuntimeErrors; soundfile adds the next two for what looks like raw samples
+# and for odd headers; a header that promises too much runs out of memory.
+UNREADABLE = (RuntimeError, TypeError, ValueError, OSError, MemoryError)
+REMEDY = "replace the file, or leave it out with --skip-broken"
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording's header says."""
+
+    samples: int
+    """Per channel, at the file's own rate."""
+    sample_rate: int
+    """Hz."""
+    channels: int
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.samples / self.sample_rate
+
+
+def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Read a whole recording as one channel.
+
+    Args:
+        path: a file of any format that libsndfile reads.
+        sample_rate: Hz of the result.
+
+    Returns:
+        (L,) float32, at least one sample, in [-1, 1] but for floating-point files beyond it.
+
+    Raises:
+        AudioError: the file is missing, cannot be decoded, holds no samples, or holds NaN or
+            infinity.
+    """
+    _require_file(path)
+    try:
+        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    if not len(channels):
+        raise AudioError(f"recording '{path}' holds no samples; {REMEDY}")
+    waveform = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
+    if not np.isfinite(waveform).all():
+        count = int((~np.isfinite(waveform)).sum())
+        raise AudioError(
+            f"recording '{path}' holds {count} samples that are NaN or infinite; {REMEDY}"
+        )
+    if rate != sample_rate:
+        waveform = soxr.resample(waveform, rate, sample_rate)
+        if not len(waveform):  # one sample at 44.1 kHz is none at 16 kHz
+            waveform = np.zeros(1)
+    return np.ascontiguousarray(waveform, dtype=np.float32)
+
+
+def audio_info(path: str | Path) -> AudioInfo:
+    """Read a recording's header only.
+
+    Raises:
+        AudioError: the file is missing or its header cannot be read.
+    """
+    _require_file(path)
+    try:
+        header = soundfile.info(str(path))
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return AudioInfo(header.frames, header.samplerate, header.channels)
+
+
+def _require_file(path: str | Path) -> None:
+    # libsndfile's own words for a missing file and for a folder are both "System error".
+    if not Path(path).is_file():
+        found = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise AudioError(f"recording '{path}' {found}; {REMEDY}")
+
+
+def _unreadable(path: str | Path, error: Exception) -> AudioError:
+    if Path(path).stat().st_size == 0:
+        return AudioError(f"recording '{path}' is an empty file; {REMEDY}")
+    if not os.access(path, os.R_OK):
+        return AudioError(f"recording '{path}' may not be read: permission denied; {REMEDY}")
+    reason = getattr(error, "error_string", None) or str(error)
+    reason = " ".join(str(reason).split()).rstrip(".")
+    return AudioError(f"recording '{path}' cannot be decoded ({reason}); {REMEDY}")

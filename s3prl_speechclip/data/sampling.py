@@ -1,0 +1,135 @@
+"""Which recordings go together, and in what order.
+
+Orders are pure functions of (seed, epoch), so that a run resumes anywhere without a replay, and of
+nothing about the machines, so that two processes see between them what one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+
+POOL = 50  # batches whose recordings are sorted by length together
+
+
+class BucketBatchSampler:
+    """Shuffled batches of recordings of like length, for training.
+
+    An epoch's order: shuffle all; sort each pool of `POOL` batches by length and cut it into
+    batches; shuffle the batches.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int] | np.ndarray,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = True,
+    ) -> None:
+        """Prepare to draw.
+
+        Args:
+            lengths: of the recordings, in any unit, (N,).
+            batch_size: recordings over all processes.
+            seed: not negative.
+            rank: this process; its share of each batch is every `world_size`-th recording.
+            world_size: processes.
+            drop_last: leave out the recordings that do not fill a batch, others each epoch.
+
+        Raises:
+            ConfigError: a batch is larger than the split, or cannot be shared out evenly.
+        """
+        self._lengths = np.asarray(lengths)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._drop_last = drop_last
+        self._check()
+
+    def _check(self) -> None:
+        size, count, world = self._batch_size, len(self._lengths), self._world_size
+        if self._seed < 0:
+            raise ConfigError(f"the seed must not be negative, found {self._seed}")
+        if size < 1:
+            raise ConfigError(f"data.batch_size must be at least 1, found {size}")
+        if size > count:
+            raise ConfigError(
+                f"data.batch_size is {size} but the training split has {count} recordings; "
+                f"lower it to {count} or less"
+            )
+        if size % world:
+            raise ConfigError(
+                f"data.batch_size must be a multiple of the {world} processes, found {size}"
+            )
+        if not self._drop_last and count % size % world:
+            raise ConfigError(
+                f"the last batch of {count % size} recordings cannot be shared by {world} "
+                "processes; leave it out"
+            )
+
+    def __len__(self) -> int:
+        """Count the batches of an epoch."""
+        count, size = len(self._lengths), self._batch_size
+        return count // size if self._drop_last else -(-count // size)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[list[int]]:
+        """Give this process's share of an epoch's batches.
+
+        Args:
+            epoch: counted from 0.
+            start: batches to pass over, as those were that a resumed run has seen.
+        """
+        for batch in self._order(epoch)[start:]:
+            yield batch[self._rank :: self._world_size].tolist()
+
+    def _order(self, epoch: int) -> list[np.ndarray]:
+        random = np.random.default_rng([self._seed, epoch])
+        order = random.permutation(len(self._lengths))
+        if self._drop_last:
+            order = order[: len(self) * self._batch_size]
+        pools = np.arange(len(order)) // (POOL * self._batch_size)
+        order = order[np.lexsort((self._lengths[order], pools))]
+        cuts = np.arange(self._batch_size, len(order), self._batch_size)
+        batches = np.split(order, cuts)
+        return [batches[place] for place in random.permutation(len(batches))]
+
+
+def evaluation_batches(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[list[int]]:
+    """Cut all recordings into batches with little padding, the longest first.
+
+    The longest come first so that memory runs out at once or not at all. Put results back with
+    `in_split_order`.
+
+    Args:
+        lengths: of the recordings, in any unit, (N,).
+        batch_size: recordings; the last batch may hold fewer.
+
+    Raises:
+        ConfigError: the batch size is not positive.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"an evaluation batch must hold at least 1 recording, found {batch_size}")
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def in_split_order(rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Put results of batches back in the order of the split.
+
+    Args:
+        rows: results of all batches, concatenated, (N, ...).
+        indices: the recordings' places in the split, concatenated, (N,) int64.
+
+    Returns:
+        The rows by rising place, and those places: all, but for recordings that were dropped.
+    """
+    places, order = torch.sort(indices)
+    return rows[order.to(rows.device)], places

@@ -1,0 +1,186 @@
+"""Turn the package's files into 16 kHz mono recordings and RGB pictures, and read the captions.
+
+Everything runs in worker processes: two cores halve the time, and a synthesiser that crashes takes
+a worker with it and not the user's program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import warnings
+import wave
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import resvg_py
+import soxr
+from PIL import Image
+
+from ...errors import AudioError, CorpusError, ImageError
+from ...structures import SAMPLE_RATE
+from ..audio import read_audio
+from ..images import open_image
+from ..manifest import Word
+from ..synthesis import read_aloud
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, the number done and the number in all."""
+
+DRAWING_SIDE = 400  # pixels, the longer side of a rendered drawing; photographs reach the same
+DPI = 96  # CSS pixels per inch, for drawings whose size is in points or millimetres
+PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
+CHUNK = 16  # pieces of work that a worker takes at a time
+
+
+@dataclass(frozen=True)
+class Work:
+    """A file to make; the fields that its kind needs."""
+
+    target: Path
+    source: Path | None = None
+    """A recording or a picture."""
+    text: str = ""
+    voice: str = ""
+    libraries: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a piece of work."""
+
+    duration: float = 0.0
+    """Seconds, of a recording."""
+    words: tuple[Word, ...] = ()
+    content: str = ""
+    """SHA-256 of the samples or pixels."""
+    blank: bool = False
+    """A picture that is white all over: a white drawing without its transparency."""
+    fault: str = ""
+    """Why the source cannot be used; empty where it can."""
+
+
+def recording(work: Work) -> Made:
+    """Convert a recording."""
+    assert work.source is not None
+    try:
+        samples = read_audio(work.source)
+    except AudioError as error:
+        return Made(fault=str(error))
+    return _write(work.target, samples)
+
+
+def reading(work: Work) -> Made:
+    """Synthesise a caption."""
+    read = read_aloud(work.text, work.voice, work.libraries)
+    samples = read.samples.astype(np.float32) / 32768
+    if read.sample_rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, read.sample_rate, SAMPLE_RATE, quality="HQ")
+    made = _write(work.target, samples)
+    # Resampling may drop a fraction of a sample at the end.
+    words = tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in read.words)
+    return replace(made, words=words)
+
+
+def picture(work: Work) -> Made:
+    """Convert a picture: transparency becomes white, drawings become pixels."""
+    assert work.source is not None
+    work.target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        image = _render(work.source) if work.source.suffix == ".svg" else open_image(work.source)
+    except ImageError as error:
+        return Made(fault=str(error))
+    image.save(work.target, compress_level=1)
+    content = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+    return Made(content=content, blank=image.getextrema() == ((255, 255),) * 3)
+
+
+def run(
+    make: Callable[[Work], Made], works: Sequence[Work], what: str, progress: Progress
+) -> list[Made]:
+    """Do the work on all cores; results come in the order of `works`.
+
+    Raises:
+        CorpusError: a worker process died.
+    """
+    done: list[Made] = []
+    progress(what, 0, len(works))
+    # Forked workers start at once: spawned ones would import torch again. They do nothing that
+    # forking beside other threads endangers: no torch, no locks of the parent's.
+    context = multiprocessing.get_context("fork")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+        with ProcessPoolExecutor(_cores(), context, _die_with_parent, (os.getpid(),)) as pool:
+            try:
+                for made in pool.map(make, works, chunksize=CHUNK):
+                    done.append(made)
+                    if len(done) % CHUNK == 0 or len(done) == len(works):
+                        progress(what, len(done), len(works))
+            except BrokenProcessPool as error:
+                raise CorpusError(
+                    f"a worker process died while {what}; memory may be short: free some and try "
+                    "again"
+                ) from error
+            finally:
+                pool.shutdown(cancel_futures=True)
+    return done
+
+
+def file_name(*parts: str) -> str:
+    """Name a file by what it is made of."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+
+
+def _die_with_parent(parent: int) -> None:
+    """End a worker when its parent is killed: it would wait for work, holding the corpus's lock."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+def _write(target: Path, samples: np.ndarray) -> Made:
+    """Write 16-bit mono."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
+    with open(target, "wb") as handle, wave.open(handle, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(SAMPLE_RATE)
+        out.writeframes(pcm.tobytes())
+    return Made(len(pcm) / SAMPLE_RATE, content=hashlib.sha256(pcm.tobytes()).hexdigest())
+
+
+def _render(source: Path) -> Image.Image:
+    """Draw an SVG on white, without the machine's fonts: they differ between machines."""
+    try:
+        draw = partial(
+            resvg_py.svg_to_bytes,
+            svg_path=str(source),
+            background="#ffffff",
+            skip_system_fonts=True,
+            dpi=DPI,
+        )
+        own = Image.open(io.BytesIO(draw())).size
+        zoom = DRAWING_SIDE / max(own)
+        width, height = (max(1, round(side * zoom)) for side in own)
+        return Image.open(io.BytesIO(draw(width=width, height=height))).convert("RGB")
+    except (ValueError, OSError) as error:
+        raise ImageError(f"cannot draw '{source}': {' '.join(str(error).split())}") from error
+
+
+def used(works: Iterable[Work]) -> list[Work]:
+    """Give each file to make once."""
+    return list({work.target: work for work in works}.values())

@@ -1,0 +1,1 @@
+"""The two frozen encoders: speech (transformers) and CLIP (open_clip)."""

@@ -1,0 +1,225 @@
+"""The speech encoder: any of transformers' HuBERT family at a 320-sample hop."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from ..errors import EncoderError
+from ..model_config import SpeechEncoderConfig
+from ..modules.padding import folded_padding_mask, masked_group_norm, padding_mask
+from ..structures import HOP, SpeechBatch, SpeechFeatures
+
+logger = logging.getLogger(__name__)
+
+MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
+FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
+
+
+class SpeechEncoder(nn.Module):
+    """Hidden states of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio model.
+
+    The states are the input of the first transformer layer and the output of each, before any
+    final layer norm: what fairseq's and s3prl's extraction of HuBERT give.
+
+    Args:
+        model: a transformers model of one of `FAMILIES`.
+        trainable: False keeps it in evaluation mode and without gradient.
+        normalize_waveform: zero mean and unit variance per recording.
+        batch_invariant: see `ModelConfig`.
+
+    Raises:
+        EncoderError: a model of another family or hop.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        trainable: bool = False,
+        normalize_waveform: bool = False,
+        batch_invariant: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_family(model.config)
+        self.model = model
+        self.trainable = trainable
+        self.normalize_waveform = normalize_waveform
+        self.batch_invariant = batch_invariant
+        model.requires_grad_(trainable)
+        if hasattr(model, "masked_spec_embed"):
+            # Only masked prediction uses it; without a gradient DDP would wait for it.
+            model.masked_spec_embed.requires_grad_(False)
+        self.train(self.training)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def layers(self) -> int:
+        """Number of hidden states."""
+        return int(self.model.config.num_hidden_layers) + 1
+
+    def train(self, mode: bool = True) -> SpeechEncoder:
+        super().train(mode and self.trainable)
+        return self
+
+    def forward(self, speech: SpeechBatch) -> SpeechFeatures:
+        """Encode recordings.
+
+        Args:
+            speech: 16 kHz recordings; one shorter than a frame is padded to one.
+
+        Returns:
+            Hidden states (B, T, D) and valid frames; states on padding have no meaning.
+        """
+        with nullcontext() if self.trainable else torch.no_grad():
+            return self._encode(speech)
+
+    def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
+        waveforms, samples = _at_least_one_frame(speech)
+        if self.normalize_waveform:
+            waveforms = _normalize(waveforms, samples)
+        convolved, valid = self._convolve(waveforms, samples)
+        projected = self.model.feature_projection(convolved.transpose(1, 2))
+        states = projected[0] if isinstance(projected, tuple) else projected
+        frames = states.shape[1]
+        if self.batch_invariant:
+            lengths = valid
+            padding = padding_mask(lengths, frames)
+        else:
+            lengths = (samples.double() / HOP).round().long().clamp_max(frames)
+            padding = folded_padding_mask(samples, waveforms.shape[1], frames)
+        return SpeechFeatures(self._transform(states, padding), lengths)
+
+    def _convolve(self, waveforms: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the convolutional extractor; gives (B, C, T) and the frames that are valid."""
+        states, valid = waveforms.unsqueeze(1), samples
+        for layer in self.model.feature_extractor.conv_layers:
+            kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
+            valid = (valid - kernel) // stride + 1
+            norm = getattr(layer, "layer_norm", None)
+            if self.batch_invariant and isinstance(norm, nn.GroupNorm):
+                states = layer.conv(states)
+                states = masked_group_norm(states, valid, norm.weight, norm.bias, norm.eps)
+                states = layer.activation(states)
+            else:
+                states = layer(states)
+        return states, valid
+
+    def _transform(self, states: Tensor, padding: Tensor) -> tuple[Tensor, ...]:
+        """Run the transformer and keep what enters and leaves its layers."""
+        kept: list[Tensor] = []
+        layers = self.model.encoder.layers
+        hooks = [
+            layers[0].register_forward_pre_hook(
+                lambda _, args, kwargs: kept.append(args[0] if args else kwargs["hidden_states"]),
+                with_kwargs=True,
+            )
+        ]
+        hooks += [
+            layer.register_forward_hook(
+                lambda _, __, out: kept.append(out[0] if isinstance(out, tuple) else out)
+            )
+            for layer in layers
+        ]
+        try:
+            # The encoder zeroes padded positions in place.
+            self.model.encoder(states.clone(), attention_mask=~padding)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return tuple(kept)
+
+
+def build_speech_encoder(
+    config: SpeechEncoderConfig, *, batch_invariant: bool, weights: bool = True
+) -> SpeechEncoder:
+    """Make the encoder that a configuration describes.
+
+    Args:
+        config: which model, and how it is used.
+        batch_invariant: see `ModelConfig`.
+        weights: False starts from random weights even where the configuration names pretrained
+            ones, because a checkpoint will fill them.
+
+    Raises:
+        EncoderError: the model cannot be had, or is of another family.
+    """
+    if config.pretrained and weights:
+        model = _load_pretrained(config.name)
+    else:
+        model = AutoModel.from_config(_architecture(config))
+    return SpeechEncoder(
+        model,
+        trainable=config.trainable,
+        normalize_waveform=config.normalize_waveform,
+        batch_invariant=batch_invariant,
+    )
+
+
+def _load_pretrained(name: str) -> PreTrainedModel:
+    try:
+        return AutoModel.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"the speech encoder '{name}' cannot be had ({_first_line(error)}): give the folder "
+            "that holds its config.json and model.safetensors or pytorch_model.bin with "
+            "--hubert PATH, or go online once"
+        ) from error
+
+
+def _architecture(config: SpeechEncoderConfig) -> Any:
+    values = dict(config.architecture)
+    if not values:
+        try:
+            return AutoConfig.from_pretrained(config.name)
+        except (OSError, ValueError) as error:
+            raise EncoderError(
+                f"the architecture of '{config.name}' is not known offline: set "
+                "model.speech_encoder.architecture, or give a folder with its config.json"
+            ) from error
+    family = values.pop("model_type", "hubert")
+    if family not in FAMILIES:
+        raise EncoderError(f"speech encoders are {', '.join(FAMILIES)}; found '{family}'")
+    return AutoConfig.for_model(family, **values)
+
+
+def _check_family(config: Any) -> None:
+    if config.model_type not in FAMILIES:
+        raise EncoderError(f"speech encoders are {', '.join(FAMILIES)}; found '{config.model_type}'")
+    hop = 1
+    for stride in config.conv_stride:
+        hop *= stride
+    if hop != HOP:
+        raise EncoderError(f"speech encoders have a hop of {HOP} samples; found {hop}")
+
+
+def _at_least_one_frame(speech: SpeechBatch) -> tuple[Tensor, Tensor]:
+    waveforms, samples = speech.waveforms, speech.lengths
+    if waveforms.shape[1] < MIN_SAMPLES:
+        waveforms = F.pad(waveforms, (0, MIN_SAMPLES - waveforms.shape[1]))
+    return waveforms, samples.clamp_min(MIN_SAMPLES)
+
+
+def _normalize(waveforms: Tensor, samples: Tensor) -> Tensor:
+    """Zero mean and unit variance over each recording's own samples."""
+    valid = ~padding_mask(samples, waveforms.shape[1])
+    count = samples.unsqueeze(1).to(waveforms.dtype)
+    mean = (waveforms * valid).sum(1, keepdim=True) / count
+    centred = (waveforms - mean) * valid
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + 1e-5)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""Building blocks: pure functions and small modules, none of which knows a model."""

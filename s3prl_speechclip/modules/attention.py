@@ -1,0 +1,125 @@
+"""The attention of each branch."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Attended(NamedTuple):
+    """What attention gives; positions of padding have no meaning."""
+
+    output: Tensor
+    """(B, T, D)."""
+    layers: tuple[Tensor, ...]
+    """(B, T, D) of each layer, before any norm that follows the last."""
+
+
+class AttentionNorm(nn.Module):
+    """Multi-head self-attention, residual and layer norm: the cascaded and hybrid branches'.
+
+    SpeechCLIP (arXiv 2210.00705), section 3.3: a transformer layer without its feed-forward part,
+    so that the keyword positions stay mixtures of frames.
+    """
+
+    def __init__(self, *, width: int, heads: int, dropout: float, norm_eps: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+
+    def forward(self, states: Tensor, padding: Tensor) -> Attended:
+        """Let every position attend to every valid one.
+
+        Args:
+            states: (B, T, D).
+            padding: (B, T) bool, True at padding.
+        """
+        attended, _ = self.attention(
+            states, states, states, key_padding_mask=padding, need_weights=False
+        )
+        output = self.norm(attended + states)
+        return Attended(output, (output,))
+
+    def weights(self, states: Tensor, padding: Tensor) -> Tensor:
+        """Give the attention weights themselves, (B, heads, T, T)."""
+        _, weights = self.attention(
+            states, states, states, key_padding_mask=padding, average_attn_weights=False
+        )
+        return weights
+
+
+class AttentionEncoder(nn.Module):
+    """Transformer encoder layers and a final layer norm: the parallel branch's.
+
+    SpeechCLIP (arXiv 2210.00705), section 3.2.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        layers: int,
+        feedforward: int,
+        dropout: float,
+        norm_eps: float,
+        norm_first: bool,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width,
+                heads,
+                dim_feedforward=feedforward,
+                dropout=dropout,
+                activation="gelu",
+                layer_norm_eps=norm_eps,
+                batch_first=True,
+                norm_first=norm_first,
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-5)
+
+    def forward(self, states: Tensor, padding: Tensor) -> Attended:
+        """Encode; arguments as in `AttentionNorm.forward`."""
+        outputs = []
+        for layer in self.layers:
+            states = layer(states, src_key_padding_mask=padding)
+            outputs.append(states)
+        return Attended(self.norm(states), tuple(outputs))
+
+
+def build_attention(
+    kind: Literal["encoder", "norm"],
+    *,
+    width: int,
+    heads: int,
+    layers: int,
+    feedforward: int,
+    dropout: float,
+    norm_eps: float,
+    norm_first: bool,
+) -> nn.Module:
+    """Make a branch's attention.
+
+    Args:
+        kind: `encoder` for `AttentionEncoder`, `norm` for `AttentionNorm`.
+        width: D.
+        heads: attention heads.
+        layers, feedforward, norm_first: of the encoder only.
+        dropout: of both.
+        norm_eps: of both.
+    """
+    if kind == "norm":
+        return AttentionNorm(width=width, heads=heads, dropout=dropout, norm_eps=norm_eps)
+    return AttentionEncoder(
+        width=width,
+        heads=heads,
+        layers=layers,
+        feedforward=feedforward,
+        dropout=dropout,
+        norm_eps=norm_eps,
+        norm_first=norm_first,
+    )

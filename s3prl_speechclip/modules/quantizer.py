@@ -1,0 +1,104 @@
+"""Cosine vector quantisation of keywords to CLIP's BPE tokens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Quantized(NamedTuple):
+    """Keywords as tokens."""
+
+    embeddings: Tensor
+    """(B, K, D) token embeddings; in training they carry the soft choice's gradient."""
+    rows: Tensor
+    """(B, K) int64, rows of the codebook."""
+
+
+class CosineQuantizer(nn.Module):
+    """Choose for each keyword the token of highest cosine (SpeechCLIP, arXiv 2210.00705, eq. 2-4).
+
+    In training the choice is hard forward and softmax(cosine / temperature) backward, the
+    straight-through estimator; in evaluation it is hard.
+
+    Args:
+        temperature: divides the cosines in the softmax.
+        learn_temperature: make it a parameter.
+        straight_through: False lets the soft mixture itself through in training.
+        gumbel: sample the choice with Gumbel noise in training instead.
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        learn_temperature: bool = False,
+        straight_through: bool = True,
+        gumbel: bool = False,
+    ) -> None:
+        super().__init__()
+        value = torch.tensor([float(temperature)])
+        self.temperature: Tensor
+        if learn_temperature:
+            self.temperature = nn.Parameter(value)
+        else:
+            self.register_buffer("temperature", value)
+        self.straight_through = straight_through
+        self.gumbel = gumbel
+
+    def forward(self, keywords: Tensor, codebook: Tensor, banned: Tensor) -> Quantized:
+        """Quantise.
+
+        Args:
+            keywords: (B, K, D).
+            codebook: token embeddings, (V, D).
+            banned: rows never chosen (padding, start and end of text), (N,), int64.
+
+        Returns:
+            Embeddings and rows; see `Quantized`.
+        """
+        cosines = cosine_scores(keywords, codebook).index_fill(-1, banned, float("-inf"))
+        rows = cosines.argmax(-1)
+        if not self.training:
+            return Quantized(F.embedding(rows, codebook), rows)
+        if self.gumbel:
+            choice = F.gumbel_softmax(
+                cosines.float(), tau=float(self.temperature), hard=self.straight_through
+            )
+            return Quantized(choice.to(codebook.dtype) @ codebook, choice.argmax(-1))
+        probabilities = (cosines / self.temperature).softmax(-1)
+        soft = probabilities.to(codebook.dtype) @ codebook
+        if not self.straight_through:
+            return Quantized(soft, rows)
+        return Quantized(F.embedding(rows, codebook) + (soft - soft.detach()), rows)
+
+
+def cosine_scores(keywords: Tensor, codebook: Tensor) -> Tensor:
+    """Give the cosine of every keyword with every token.
+
+    Args:
+        keywords: (..., D).
+        codebook: (V, D).
+
+    Returns:
+        (..., V) float32.
+    """
+    return F.normalize(keywords.float(), dim=-1) @ F.normalize(codebook.float(), dim=-1).T
+
+
+def code_perplexity(rows: Tensor, vocabulary_size: int) -> Tensor:
+    """Give the perplexity of the tokens chosen: how many are in effective use.
+
+    Args:
+        rows: chosen rows, any shape, int64.
+        vocabulary_size: V.
+
+    Returns:
+        Scalar between 1 and V.
+    """
+    share = torch.bincount(rows.reshape(-1), minlength=vocabulary_size).float()
+    share = share / share.sum().clamp_min(1)
+    return torch.exp(-(share * (share + 1e-7).log()).sum())

@@ -1,0 +1,99 @@
+"""The released SpeechCLIP and SpeechCLIP+ checkpoints, without their code.
+
+    python -m s3prl_speechclip.official convert official.ckpt FOLDER
+
+A converted model computes what the official code does, its habits included. Each habit has a name
+in the configuration:
+
+| habit of the official code | set here | otherwise |
+|---|---|---|
+| padding enters HuBERT Base's group norm, the CIF convolution and the keywords' batch norm | \
+`batch_invariant: false` | `true`: an utterance's output depends on itself alone |
+| padding mask folded from the waveform's as fairseq does | `batch_invariant: false` | exact |
+| frames = samples / 320 rounded, at most the encoder's | `batch_invariant: false` | exact |
+| in training, what CIF has not fired stays in the padded keywords | `batch_invariant: false` | zero |
+| dropout 0.5 in the CIF weight network | `cif.dropout: 0.5` | any |
+| target of frames / 20 keywords, rounded to even at halves | `cif.frames_per_keyword: 20` | any |
+| at most 75 keywords | `cif.max_fires: 75` | any up to 75 |
+| scale learned as log(1 / temperature), without a bound | `objective.max_logit_scale: 0` | bound |
+| rows 0, 2 and 3 of the vocabulary are never chosen | `keywords.banned_rows: [0, 2, 3]` | \
+`[]`: padding, start and end of text wherever they are |
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import StoredModel, file_hash
+from .branch import convert_branch, official_variant
+from .clip import convert_clip
+from .hubert import convert_hubert
+from .ledger import Ledger
+from .reading import is_official, open_official
+from .settings import corpus, model_config
+
+__all__ = ["Conversion", "convert_official", "is_official", "read_official"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """An official checkpoint in this package's form, and the account of its weights."""
+
+    stored: StoredModel
+    ledger: Ledger
+
+
+def read_official(path: Path) -> StoredModel:
+    """Read an official SpeechCLIP or SpeechCLIP+ checkpoint.
+
+    Nothing is downloaded: the encoders are in the file. Nothing in the file is run.
+
+    Args:
+        path: a released .ckpt.
+
+    Raises:
+        CheckpointError: it is damaged, refers to classes that such files do not hold, or holds
+            weights or settings that this version does not know.
+    """
+    return convert_official(path).stored
+
+
+def convert_official(path: Path) -> Conversion:
+    """Read an official checkpoint and account for each of its weights; see `read_official`."""
+    official = open_official(path)
+    settings = official.settings
+    ledger = Ledger(official.state, str(path))
+    variant = official_variant(settings)
+    speech = convert_hubert(ledger, settings)
+    clip, vocabulary = convert_clip(ledger, str(path))
+    shape = convert_branch(ledger, variant)
+    ledger.close()
+    learned_scale = "criterion.temperature" in ledger
+    config = model_config(
+        settings,
+        variant,
+        speech=speech,
+        clip=clip,
+        shape=shape,
+        vocabulary=vocabulary,
+        learned_scale=learned_scale,
+    )
+    # What is fixed is a buffer here and may be no weight there.
+    if not learned_scale:
+        log_scale = -math.log(config.objective.temperature)
+        ledger.add("contrast.log_scale", torch.tensor(log_scale))
+    if variant.keywords and "branch.head.quantizer.temperature" not in ledger.native:
+        ledger.add("branch.head.quantizer.temperature", torch.tensor([config.keywords.temperature]))
+    about = {
+        "source": f"official {variant.paper_name} checkpoint",
+        "file": path.name,
+        "sha256": file_hash(path),
+        "corpus": corpus(settings),
+        "step": official.step,
+        "epoch": official.epoch,
+    }
+    return Conversion(StoredModel(config, ledger.native, about=about), ledger)

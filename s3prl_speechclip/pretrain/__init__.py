@@ -1,0 +1,1 @@
+"""Pretraining: from a corpus of recordings and images to a checkpoint."""

@@ -1,0 +1,159 @@
+"""Configuration of a pretraining run: presets, a user's file, overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ..config import build, merge, parse_overrides, plain, read_yaml
+from ..errors import ConfigError, unknown_name
+from ..model_config import ModelConfig, find_variant
+
+PRESETS = ("mini", "base", "large")
+DEFAULT_PRESET = "mini"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerConfig:
+    total_steps: int = 50_000
+    """Optimiser steps."""
+    log_step: int = 20
+    """Steps between lines of the log."""
+    eval_step: int = 500
+    """Steps between measurements of recall on validation."""
+    save_step: int = 500
+    """Steps between checkpoints."""
+    max_keep: int = 1
+    """Checkpoints kept besides the best."""
+    gradient_clipping: float = 4.0
+    """Norm that gradients are clipped to; 0: never."""
+    gradient_accumulate_steps: int = 1
+    """Batches to an optimiser step; each is contrasted within itself."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Of the forward pass; auto: bf16 where the device computes in it, else fp32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = 1e-4
+    weight_decay: float = 1e-6
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    name: Literal["linear_warmup_decay", "constant"] = "linear_warmup_decay"
+    warmup_steps: int = 5_000
+    final_lr: float = 1e-8
+    """Reached at `runner.total_steps`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    corpus: str = "stamps"
+    """stamps, flickr8k, spokencoco or places."""
+    root: str = ""
+    """Folder of the corpus; empty: fetched or found as `data.corpora` says."""
+    archive: str = ""
+    """Package file of `stamps`, for machines without apt."""
+    batch_size: int = 256
+    """Recordings over all processes."""
+    eval_batch_size: int = 64
+    max_samples: int = 102_400
+    """Training recordings are cropped to this, 6.4 s at 16 kHz."""
+    num_workers: int = 4
+    """Processes that read; 0: the training process itself."""
+    skip_broken: bool = False
+    """Leave out, and count, what is missing or broken."""
+    image_resize: Literal["shortest", "longest"] = "shortest"
+    """shortest: resize and crop the centre, as CLIP does; longest: keep the whole image on white."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    seed: int = 0
+    runner: RunnerConfig = field(default_factory=RunnerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+
+def resolve_config(
+    variant: str, source: str = DEFAULT_PRESET, overrides: str = "", **changes: Any
+) -> PretrainConfig:
+    """Make the configuration of a run.
+
+    Args:
+        variant: hub name of the model.
+        source: a preset's name, or a YAML file; a file's values lie over the preset that its key
+            `preset` names, mini without one.
+        overrides: s3prl's letters, `runner.total_steps=50,,data.batch_size=16`.
+        **changes: sections laid over all the rest, as nested mappings.
+
+    Raises:
+        ConfigError: an unknown name, key or preset, or a value that cannot be used.
+    """
+    find_variant(variant)
+    if source in PRESETS:
+        values = read_preset(source, variant)
+    elif Path(source).is_file():
+        own = read_yaml(source)
+        values = merge(read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
+    else:
+        raise ConfigError(
+            f"{unknown_name('preset', source, PRESETS)}; or give the path of a YAML file"
+        )
+    values = merge(merge(values, parse_overrides(overrides)), changes)
+    config = build(PretrainConfig, merge(values, {"model": {"variant": variant}}))
+    return _checked(config)
+
+
+def read_preset(name: str, variant: str) -> dict[str, Any]:
+    """Read a preset's values for a variant.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(unknown_name("preset", name, PRESETS))
+    text = (resources.files("s3prl_speechclip") / "presets" / f"{name}.yaml").read_text("utf-8")
+    values: dict[str, Any] = yaml.safe_load(text)
+    own: Mapping[str, Any] = values.pop("variants", {}).get(variant, {})
+    return merge(values, own)
+
+
+def read_config(path: Path) -> PretrainConfig:
+    """Read the resolved configuration that a run wrote."""
+    return _checked(build(PretrainConfig, read_yaml(path)))
+
+
+def write_config(path: Path, config: PretrainConfig) -> None:
+    """Write a resolved configuration, to be read again or edited."""
+    path.write_text(
+        yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+
+
+def _checked(config: PretrainConfig) -> PretrainConfig:
+    """Refuse numbers that no run can have."""
+    runner = config.runner
+    for name in (
+        "total_steps", "log_step", "eval_step", "save_step", "max_keep", "gradient_accumulate_steps"
+    ):
+        if getattr(runner, name) < 1:
+            raise ConfigError(f"runner.{name} must be at least 1, found {getattr(runner, name)}")
+    if config.optimizer.lr <= 0:
+        raise ConfigError(f"optimizer.lr must be above 0, found {config.optimizer.lr}")
+    if len(config.optimizer.betas) != 2:
+        raise ConfigError(f"optimizer.betas must be two numbers, found {config.optimizer.betas}")
+    if config.seed < 0:
+        raise ConfigError(f"the seed must be 0 or more, found {config.seed}")
+    return config

@@ -1,0 +1,250 @@
+"""One pretraining run, from a configuration to an experiment folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
+
+from ..checkpoint import StoredModel
+from ..config import plain
+from ..data.corpora import load_corpus
+from ..data.manifest import Manifest
+from ..encoders.vocabulary import find_vocabulary, official_vocabulary
+from ..errors import CheckpointError, ConfigError
+from ..model import SpeechClip, read_stored
+from .config import PretrainConfig, read_config, write_config
+from .images import load_image_table
+from .state import STATE_FILE, RunCheckpoints, TrainerState, read_run_checkpoint
+from .trainer import Outcome, Trainer
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.yaml"
+PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts from."""
+
+    model: StoredModel | None = None
+    """Weights to begin with, or None: new ones."""
+    state: TrainerState | None = None
+    """Optimiser, step and random state, where the past run left them."""
+    config: PretrainConfig | None = None
+    """Of the past run."""
+    folder: Path | None = None
+    """The past run's experiment folder, if it is one."""
+
+
+def find_start(past: Path) -> Start:
+    """Read what `-e` names: an experiment or checkpoint folder, or an official checkpoint.
+
+    Raises:
+        CheckpointError: there is no such thing.
+    """
+    if past.is_dir() and (past / CONFIG_FILE).is_file():
+        stored, state = RunCheckpoints(past).load_last()
+        return Start(stored, state, read_config(past / CONFIG_FILE), past)
+    if past.is_dir() and (past / STATE_FILE).is_file():
+        stored, state = read_run_checkpoint(past)
+        config = past.resolve().parent / CONFIG_FILE
+        return Start(stored, state, read_config(config) if config.is_file() else None)
+    return Start(model=read_stored(past))
+
+
+def pretrain(
+    config: PretrainConfig,
+    folder: Path,
+    *,
+    start: Start | None = None,
+    auto_resume: bool = False,
+    device: str = "auto",
+) -> Outcome:
+    """Train a model and write everything about it to a folder.
+
+    Args:
+        config: of the run.
+        folder: of the experiment; made where it is missing.
+        start: where to start from.
+        auto_resume: go on from the folder's last checkpoint, if it has one.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        SpeechClipError: what a user can cause, on one line.
+    """
+    start = start or Start()
+    checkpoints = RunCheckpoints(folder)
+    if auto_resume and checkpoints.has_last():
+        stored, state = checkpoints.load_last()
+        start = Start(stored, state)
+    elif checkpoints.has_last() and (start.folder is None or start.folder != folder):
+        raise ConfigError(
+            f"'{folder}' already holds a run: go on with -a, name another with -n or -p, or "
+            "remove it"
+        )
+    fabric = build_fabric(config, device)
+    fabric.launch()
+    fabric.seed_everything(config.seed, verbose=False)
+    with fabric.rank_zero_first():
+        manifest = _load_corpus(config, fabric.is_global_zero)
+    model = _model(config, manifest, start.model)
+    fabric.to_device(model)
+    with fabric.rank_zero_first():
+        images, manifest = load_image_table(
+            model.clip,
+            manifest,
+            (manifest.train_split, *manifest.dev_splits),
+            resize=config.data.image_resize,
+            skip_broken=config.data.skip_broken,
+            show_progress=fabric.is_global_zero,
+        )
+    if fabric.is_global_zero:
+        _prepare(folder, config)
+        _say(config, model, manifest, folder, fabric, start)
+    fabric.barrier()
+    # Each process draws its own dropout; the model above is the same in all.
+    fabric.seed_everything(config.seed + fabric.global_rank, verbose=False)
+    return Trainer(fabric, config, model, manifest, images, folder, start.state).run()
+
+
+def build_fabric(config: PretrainConfig, device: str) -> Fabric:
+    """Make Fabric for the devices and processes that the launcher gives.
+
+    Raises:
+        ConfigError: a device that is unknown or not there.
+    """
+    accelerator, _, index = device.partition(":")
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise ConfigError(f"--device is auto, cpu, cuda or cuda:N; found '{device}'")
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: no CUDA device is to be seen; give --device cpu")
+    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", "1")))
+    if processes == 1:
+        devices: int | list[int] = [int(index)] if index else 1
+        return Fabric(
+            accelerator=accelerator, devices=devices, precision=_precision(config, accelerator)
+        )
+    trained = config.model.speech_encoder.trainable or config.model.clip.trainable
+    return Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=max(1, processes // local),
+        strategy=DDPStrategy(find_unused_parameters=trained),
+        precision=_precision(config, accelerator),
+    )
+
+
+def describe(config: PretrainConfig) -> str:
+    """Say what a run would train: configuration and parameter counts, nothing fetched."""
+    import yaml
+
+    with torch.device("meta"):  # counted, never filled
+        vocabulary = official_vocabulary("flickr8k")
+        model = SpeechClip(config.model, vocabulary, weights=False)
+    parts = [("speech encoder", model.speech_encoder), ("CLIP", model.clip)]
+    parts += [("layer mix", model.layer_mix), ("branch", model.branch), ("loss", model.contrast)]
+    lines = [yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True).rstrip(), ""]
+    lines.append(f"{'parameters':<16}{'all':>14}{'trained':>14}")
+    for name, part in parts:
+        every = sum(p.numel() for p in part.parameters())
+        trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
+        lines.append(f"{name:<16}{every:>14,}{trained:>14,}")
+    every = sum(p.numel() for p in model.parameters())
+    lines.append(f"{'total':<16}{every:>14,}{model.trainable_parameters():>14,}")
+    return "\n".join(lines) + "\n"
+
+
+def _precision(config: PretrainConfig, accelerator: str) -> str:
+    wanted = config.runner.precision
+    if wanted == "auto":
+        if accelerator == "cuda":
+            wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        else:
+            wanted = "bf16" if _cpu_computes_bf16() else "fp32"
+    if wanted == "fp16" and accelerator == "cpu":
+        raise ConfigError("runner.precision=fp16 needs a GPU; say bf16 or fp32")
+    return PRECISIONS[wanted]
+
+
+def _cpu_computes_bf16() -> bool:
+    """Say whether bf16 is faster than fp32 here, as it is only with instructions of its own."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    capability = torch.cpu.get_capabilities()
+    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))
+
+
+def _load_corpus(config: PretrainConfig, warn: bool) -> Manifest:
+    data = config.data
+    manifest = load_corpus(
+        data.corpus,
+        root=Path(data.root) if data.root else None,
+        archive=Path(data.archive) if data.archive else None,
+        skip_broken=data.skip_broken,
+    )
+    model = config.model
+    if model.clip.trainable and model.objective.text_weight > 0:
+        train = manifest.split(manifest.train_split)
+        bare = sum(not (u.caption or u.language.startswith("en") and u.text) for u in train)
+        if bare:
+            raise ConfigError(
+                f"training CLIP needs a written English caption for every recording, {bare} of "
+                f"{len(train)} in {manifest.corpus} have none; set model.objective.text_weight=0"
+            )
+    return manifest
+
+
+def _model(config: PretrainConfig, manifest: Manifest, stored: StoredModel | None) -> SpeechClip:
+    if stored is not None:
+        if stored.config.variant != config.model.variant:
+            raise CheckpointError(
+                f"the checkpoint is a {stored.config.variant}, not a {config.model.variant}"
+            )
+        return SpeechClip.from_stored(
+            StoredModel(config.model, stored.state, stored.encoders, stored.about)
+        )
+    captions = [u.caption or u.text for u in manifest.split(manifest.train_split)]
+    vocabulary = find_vocabulary(config.model.clip.vocabulary, captions)
+    return SpeechClip(config.model, vocabulary)
+
+
+def _prepare(folder: Path, config: PretrainConfig) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(folder / CONFIG_FILE, config)
+    except OSError as error:
+        raise CheckpointError(f"cannot write to '{folder}': {error.strerror}") from error
+
+
+def _say(
+    config: PretrainConfig,
+    model: SpeechClip,
+    manifest: Manifest,
+    folder: Path,
+    fabric: Fabric,
+    start: Start,
+) -> None:
+    train = manifest.split(manifest.train_split)
+    hours = sum(u.duration for u in train) / 3600
+    spoken = f"{len(train):,} recordings" + (f", {hours:.1f} h" if hours else "")
+    logger.info("%s on %s: %s", config.model.variant, manifest.corpus, spoken)
+    for note in manifest.notes:
+        logger.info("  %s", note)
+    logger.info(
+        "%s parameters trained, %s x %d, batch %d, %d steps, in %s",
+        f"{model.trainable_parameters():,}", fabric.device.type, fabric.world_size,
+        config.data.batch_size, config.runner.total_steps, folder,
+    )
+    if start.state is not None:
+        logger.info("going on from step %d", start.state.step)

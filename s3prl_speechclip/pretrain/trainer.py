@@ -1,0 +1,353 @@
+"""The training loop.
+
+Devices, precision, processes and launching are Lightning Fabric's; what a step is is the task's.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from ..data.batches import IndexedPairs, PairDataset, approximate_lengths, load_batches
+from ..data.manifest import Manifest
+from ..data.sampling import BucketBatchSampler, evaluation_batches
+from ..model import SpeechClip
+from ..structures import StepOutput
+from .config import PretrainConfig
+from .images import ImageTable
+from .log import RunLog
+from .schedule import build_optimizer, learning_rate
+from .state import (
+    RunCheckpoints,
+    TrainerState,
+    move_optimizer,
+    random_state,
+    restore_random_state,
+)
+from .task import PretrainTask, embed_split, pair_batch, split_recall
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Split:
+    """A split ready to be read: its recordings, their batches, the images' features."""
+
+    dataset: PairDataset
+    batches: list[list[int]]
+    image_features: Tensor
+    image_ids: Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    step: int
+    best_step: int
+    best_recall: float
+    interrupted: bool
+
+
+class Trainer:
+    """Train a model on a corpus.
+
+    Args:
+        fabric: launched.
+        config: of the run.
+        model: to be trained, on the CPU.
+        manifest: the corpus.
+        images: what the frozen image trunk made of the corpus' images.
+        folder: of the experiment; it exists.
+        state: where to go on from, or None.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: PretrainConfig,
+        model: SpeechClip,
+        manifest: Manifest,
+        images: ImageTable,
+        folder: Path,
+        state: TrainerState | None = None,
+    ) -> None:
+        self.fabric = fabric
+        self.config = config
+        self.manifest = manifest
+        self.images = images
+        self.model = model
+        self.checkpoints = RunCheckpoints(folder, config.runner.max_keep)
+        self.step = state.step if state else 0
+        self.best_step = state.best_step if state else 0
+        self.best_recall = state.best_recall if state else -1.0
+        self._stop = False
+
+        self._prepare_data()
+        optimizer = build_optimizer(config.optimizer, model.parameters())
+        self.task, self.optimizer = fabric.setup(PretrainTask(model), optimizer)
+        if state:
+            self.optimizer.load_state_dict(state.optimizer)
+            move_optimizer(self.optimizer.optimizer, fabric.device)
+            if state.scaler:
+                fabric._precision.scaler.load_state_dict(state.scaler)
+            restore_random_state(_of_rank(state.rng, fabric.global_rank))
+        self.log = RunLog(folder, self.step) if fabric.is_global_zero else None
+
+    def run(self) -> Outcome:
+        """Train to the last step, or until SIGTERM or SIGINT asks to stop.
+
+        Raises:
+            CheckpointError: a checkpoint cannot be written.
+        """
+        runner = self.config.runner
+        previous = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        bar = tqdm(
+            total=runner.total_steps,
+            initial=self.step,
+            desc=self.config.model.variant,
+            unit="step",
+            disable=not self.fabric.is_global_zero,
+            dynamic_ncols=True,
+        )
+        shown: dict[str, float] = {}
+        try:
+            batches = self._training_batches()
+            started, examples = time.perf_counter(), 0
+            while self.step < runner.total_steps and not self._agreed_stop():
+                output, count = self._optimize(batches)
+                self.step += 1
+                examples += count
+                bar.update()
+                if self.step % runner.log_step == 0 or self.step == runner.total_steps:
+                    seconds = time.perf_counter() - started
+                    values = self._figures(output, examples / seconds)
+                    shown |= values
+                    started, examples = time.perf_counter(), 0
+                    self._log(values)
+                if self.step % runner.eval_step == 0 or self.step == runner.total_steps:
+                    before = time.perf_counter()
+                    recalls = self.evaluate()
+                    self._log(recalls)
+                    shown |= recalls
+                    self._keep_best(recalls)
+                    started += time.perf_counter() - before
+                elif self.step % runner.save_step == 0:
+                    self.save()
+                bar.set_postfix(_postfix(shown), refresh=False)
+            interrupted = self.step < runner.total_steps
+            if interrupted:
+                self.save()
+        finally:
+            bar.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        if self.log is not None:
+            self.log.close()
+        return Outcome(self.step, self.best_step, self.best_recall, interrupted)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Measure recall on the validation splits, in percent, by split and embedding."""
+        self.task.eval()
+        figures: dict[str, float] = {}
+        tens = []
+        for name, split in self._dev.items():
+            share = split.batches[self.fabric.global_rank :: self.fabric.world_size]
+            with self.fabric.autocast():
+                embeddings, indices, pair_ids = embed_split(self.model, split.dataset, share)
+                images = self.model.encode_images(split.image_features.to(self.fabric.device)).cpu()
+            embeddings, pair_ids = self._collect(embeddings, indices, pair_ids)
+            for kind, recall in split_recall(embeddings, pair_ids, images, split.image_ids).items():
+                for k, value in recall["mean"].items():
+                    figures[f"recall@{k}/{name}/{kind}"] = value
+            tens.append(figures[f"recall@10/{name}/{next(iter(embeddings))}"])
+        figures["recall@10"] = sum(tens) / len(tens)
+        self.task.train()
+        return figures
+
+    def save(self) -> None:
+        """Write a checkpoint of where the run stands; every process must call it."""
+        rng = self._all_random_states()
+        if self.fabric.is_global_zero:
+            scaler = getattr(self.fabric._precision, "scaler", None)
+            state = TrainerState(
+                step=self.step,
+                optimizer=self.optimizer.state_dict(),
+                scaler=scaler.state_dict() if scaler is not None else {},
+                rng=rng,
+                best_step=self.best_step,
+                best_recall=self.best_recall,
+            )
+            about = {
+                "corpus": self.manifest.corpus,
+                "mini": self.manifest.mini or self.config.model.size == "mini",
+                "step": self.step,
+                "seed": self.config.seed,
+                "validation_recall@10": round(self.best_recall, 4),
+            }
+            self.checkpoints.save(self.model.stored(about), state)
+        self.fabric.barrier()
+
+    def _keep_best(self, recalls: dict[str, float]) -> None:
+        better = recalls["recall@10"] > self.best_recall
+        if better:
+            self.best_step, self.best_recall = self.step, recalls["recall@10"]
+        self.save()
+        if better and self.fabric.is_global_zero:
+            self.checkpoints.mark_best(self.step)
+
+    def _optimize(self, batches: Iterator[IndexedPairs]) -> tuple[StepOutput, int]:
+        """Take one optimiser step; gives its last batch's losses and the recordings seen."""
+        runner = self.config.runner
+        rate = learning_rate(
+            self.config.scheduler, self.config.optimizer.lr, self.step, runner.total_steps
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        seen = 0
+        for part in range(runner.gradient_accumulate_steps):
+            pairs = next(batches)
+            batch = pair_batch(pairs, self._train.image_features).to(self.fabric.device)
+            last = part + 1 == runner.gradient_accumulate_steps
+            with self.fabric.no_backward_sync(self.task, enabled=not last):
+                losses, report = self.task(
+                    batch.speech.waveforms, batch.speech.lengths, batch.images, batch.pair_ids,
+                    batch.texts, self.step,
+                )
+                output = StepOutput(losses, report)
+                self.fabric.backward(output.loss / runner.gradient_accumulate_steps)
+            seen += len(pairs.indices) * self.fabric.world_size
+        if runner.gradient_clipping > 0:
+            self.fabric.clip_gradients(
+                self.task, self.optimizer, max_norm=runner.gradient_clipping,
+                error_if_nonfinite=False,
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return output, seen
+
+    def _figures(self, output: StepOutput, rate: float) -> dict[str, float]:
+        values = {"loss": float(output.loss.detach())}
+        values |= {f"loss/{name}": float(value.detach()) for name, value in output.losses.items()}
+        values |= output.report
+        values["lr"] = self.optimizer.param_groups[0]["lr"]
+        values["examples_per_second"] = rate
+        if not math.isfinite(values["loss"]):
+            logger.warning("step %d: the loss is %s", self.step, values["loss"])
+        return values
+
+    def _log(self, values: dict[str, float]) -> None:
+        if self.log is not None:
+            self.log.add(self.step, values)
+
+    def _prepare_data(self) -> None:
+        data = self.config.data
+        self._train = self._split(self.manifest.train_split, training=True)
+        self._dev = {name: self._split(name) for name in self.manifest.dev_splits}
+        self._sampler = BucketBatchSampler(
+            approximate_lengths(
+                self.manifest, self.manifest.split(self.manifest.train_split), data.max_samples
+            ),
+            data.batch_size,
+            self.config.seed,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+
+    def _split(self, name: str, *, training: bool = False) -> Split:
+        data = self.config.data
+        utterances = self.manifest.split(name)
+        broken: Any = ("replace" if training else "drop") if data.skip_broken else "raise"
+        dataset = PairDataset(
+            self.manifest,
+            utterances,
+            max_samples=data.max_samples if training else None,
+            seed=self.config.seed,
+            on_broken=broken,
+        )
+        ids = {u.image: u.pair_id for u in utterances}
+        return Split(
+            dataset=dataset,
+            batches=[]
+            if training
+            else evaluation_batches(
+                approximate_lengths(self.manifest, utterances), data.eval_batch_size
+            ),
+            image_features=self.images.of(dataset.image_paths),
+            image_ids=torch.tensor([ids[path] for path in dataset.image_paths]),
+        )
+
+    def _training_batches(self) -> Iterator[IndexedPairs]:
+        """Read batches from where the run stands, for ever."""
+        position = self.step * self.config.runner.gradient_accumulate_steps
+        while True:
+            epoch, start = divmod(position, len(self._sampler))
+            batches = list(self._sampler.batches(epoch, start))
+            workers = self.config.data.num_workers
+            yield from load_batches(self._train.dataset.at(epoch), batches, workers)
+            position += len(batches)
+
+    def _collect(
+        self, embeddings: dict[str, Tensor], indices: Tensor, pair_ids: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Bring all processes' embeddings together, in the order of the split."""
+        if self.fabric.world_size > 1:
+            parts: list[Any] = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(parts, (embeddings, indices, pair_ids))
+            names = next(part[0].keys() for part in parts if part[0])
+            embeddings = {n: torch.cat([p[0][n] for p in parts if p[0]]) for n in names}
+            indices = torch.cat([part[1] for part in parts])
+            pair_ids = torch.cat([part[2] for part in parts])
+        order = indices.argsort()
+        return {name: rows[order] for name, rows in embeddings.items()}, pair_ids[order]
+
+    def _all_random_states(self) -> dict[str, Tensor]:
+        mine = random_state()
+        if self.fabric.world_size == 1:
+            return {f"0/{name}": value for name, value in mine.items()}
+        parts: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(parts, mine)
+        return {f"{rank}/{n}": v for rank, part in enumerate(parts) for n, v in part.items()}
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+
+    def _agreed_stop(self) -> bool:
+        """Say whether any process was asked to stop; all give the same answer."""
+        if self.fabric.world_size == 1:
+            return self._stop
+        asked = torch.tensor(int(self._stop), device=self.fabric.device)
+        torch.distributed.all_reduce(asked)
+        return bool(asked.item())
+
+
+def _of_rank(states: Any, rank: int) -> dict[str, Tensor]:
+    prefix = f"{rank}/"
+    mine = {name[len(prefix) :]: s for name, s in states.items() if name.startswith(prefix)}
+    return mine or _of_rank(states, 0)
+
+
+def _postfix(shown: dict[str, float]) -> dict[str, str]:
+    """Choose what the progress bar shows."""
+    chosen = {}
+    for name, value in shown.items():
+        if name == "loss" or name.startswith("loss/"):
+            chosen[name.removeprefix("loss/")] = f"{value:.3f}"
+        elif name == "recall@10":
+            chosen["R@10"] = f"{value:.1f}"
+        elif name == "examples_per_second":
+            chosen["ex/s"] = f"{value:.0f}"
+    return chosen

@@ -1,0 +1,143 @@
+"""The few types that flow through the package.
+
+Axes: B batch, L samples, T frames, K keywords, D width, V vocabulary, E joint space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+SAMPLE_RATE = 16_000  # Hz
+HOP = 320  # samples per encoder frame, 20 ms at 16 kHz
+
+
+@dataclass(frozen=True)
+class SpeechBatch:
+    """Padded recordings."""
+
+    waveforms: Tensor
+    """(B, L) float32, 16 kHz, in [-1, 1], zero on padding."""
+    lengths: Tensor
+    """(B,) int64, valid samples."""
+
+    def to(self, device: Any) -> SpeechBatch:
+        return SpeechBatch(self.waveforms.to(device), self.lengths.to(device))
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Recordings, the images that they describe, and what each recording says."""
+
+    speech: SpeechBatch
+    images: Tensor
+    """Pixels (B, 3, H, W), or what CLIP's frozen image trunk makes of them (B, F)."""
+    pair_ids: Tensor
+    """(B,) int64. Rows with one id describe the same image and are never negatives."""
+    texts: tuple[str, ...] = ()
+    """Written captions, B of them; empty where a corpus has none."""
+
+    def to(self, device: Any) -> PairBatch:
+        return PairBatch(
+            self.speech.to(device), self.images.to(device), self.pair_ids.to(device), self.texts
+        )
+
+
+@dataclass(frozen=True)
+class SpeechFeatures:
+    """What a speech encoder gives."""
+
+    hidden_states: tuple[Tensor, ...]
+    """Input of the first layer, then the output of each layer; (B, T, D) each."""
+    lengths: Tensor
+    """(B,) int64, valid frames."""
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """The words that a cascaded branch heard."""
+
+    embeddings: Tensor
+    """(B, K, D) quantised CLIP token embeddings, zero beyond `lengths`."""
+    token_ids: Tensor
+    """(B, K) int64, original BPE ids, 0 beyond `lengths`."""
+    lengths: Tensor
+    """(B,) int64, keywords per utterance."""
+    spans: Tensor | None = None
+    """(B, K, 2) float32, onset and offset in seconds; only where CIF segments the frames."""
+    queries: Tensor | None = None
+    """(B, K, D) continuous keywords before quantisation."""
+
+
+@dataclass(frozen=True)
+class Firing:
+    """What CIF decided, for the quantity loss and for looking at."""
+
+    alpha: Tensor
+    """(B, T) weights in [0, 1] before any scaling, zero on padding."""
+    quantity: Tensor
+    """(B,) sum of alpha: the predicted number of keywords."""
+    target: Tensor
+    """(B,) int64, the number of keywords that the quantity loss asks for."""
+
+
+@dataclass(frozen=True)
+class SpeechOutput:
+    """What a model says of a batch of recordings."""
+
+    hidden_states: tuple[Tensor, ...]
+    """Encoder states, then the branch's own; (B, T, D) each."""
+    lengths: Tensor
+    """(B,) int64, valid frames."""
+    parallel: Tensor | None = None
+    """(B, E) unit vectors of the parallel branch, or None."""
+    cascaded: Tensor | None = None
+    """(B, E) unit vectors of the cascaded branch, or None."""
+    keywords: Keywords | None = None
+    firing: Firing | None = None
+
+    @property
+    def embeddings(self) -> dict[str, Tensor]:
+        """The utterance embeddings that this model has, by name."""
+        named = {"parallel": self.parallel, "cascaded": self.cascaded}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """One training step's objective."""
+
+    losses: Mapping[str, Tensor]
+    """Weighted terms by name, scalars; the step descends their sum."""
+    report: Mapping[str, float] = field(default_factory=dict)
+    """Figures to log beside the losses."""
+
+    @property
+    def loss(self) -> Tensor:
+        total: Tensor = sum(self.losses.values())  # type: ignore[assignment]
+        return total
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One evaluated task, as stored in a result JSON."""
+
+    task: str
+    system: str
+    size: str
+    corpus: str
+    checkpoint: str
+    """Path or id that the user gave."""
+    checkpoint_hash: str
+    metrics: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    """What a reader needs to repeat the measurement."""
+    seed: int
+    versions: Mapping[str, str]
+    wall_time: float
+    """Seconds."""
+    mini: bool
+    """True where corpus or model is a miniature; shown wherever the result is."""

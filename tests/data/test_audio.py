@@ -1,0 +1,173 @@
+"""Recordings as users have them: each kind is read as documented, or named in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from s3prl_speechclip.data.audio import FRAME, audio_info, read_audio
+from s3prl_speechclip.errors import AudioError
+
+RATE = 16_000  # Hz
+
+
+def tone(seconds: float, rate: int = RATE, frequency: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(
+        np.float32
+    )
+
+
+def strongest(waveform: np.ndarray, rate: int = RATE) -> float:
+    spectrum = np.abs(np.fft.rfft(waveform))
+    return float(np.fft.rfftfreq(len(waveform), 1 / rate)[spectrum.argmax()])
+
+
+def assert_one_line(error: pytest.ExceptionInfo[AudioError], path: Path) -> None:
+    message = str(error.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert "--skip-broken" in message
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_every_common_format_is_read(tmp_path: Path, suffix: str) -> None:
+    """Fault: a corpus of another format than WAV fails."""
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(1.0), RATE)
+    waveform = read_audio(path)
+    assert waveform.dtype == np.float32
+    assert waveform.ndim == 1
+    assert strongest(waveform) == pytest.approx(440, abs=2)  # the spectrum's resolution is 1 Hz
+
+
+def test_wav_is_read_to_the_sample(tmp_path: Path) -> None:
+    """Fault: a scale or an offset between the file and the model's input."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(0.1), RATE, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(path), tone(0.1))
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+def test_other_rates_are_resampled(tmp_path: Path, rate: int) -> None:
+    """Fault: 8 kHz speech is heard at double speed."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(1.0, rate), rate)
+    waveform = read_audio(path)
+    assert len(waveform) == RATE
+    assert strongest(waveform) == pytest.approx(440, abs=2)
+
+
+def test_stereo_is_averaged(tmp_path: Path) -> None:
+    """Fault: one channel is lost, or the channels are read one after the other."""
+    path = tmp_path / "a.wav"
+    left, right = tone(0.1), tone(0.1, frequency=880)
+    soundfile.write(path, np.stack([left, right], axis=1), RATE, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(path), (left + right) / 2, atol=1e-6)
+
+
+def test_shorter_than_a_frame_is_valid(tmp_path: Path) -> None:
+    """Fault: a clipped recording stops a run."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(FRAME - 1), RATE)
+    assert len(read_audio(path)) == FRAME - 1
+
+
+def test_one_sample_at_a_high_rate_stays_a_sample(tmp_path: Path) -> None:
+    """Fault: resampling makes a recording of nothing."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(1), 48_000)
+    assert len(read_audio(path)) == 1
+
+
+def test_ten_minutes_are_read_whole(tmp_path: Path) -> None:
+    """Fault: evaluation sees a part of a long recording."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(600 * 8_000, dtype=np.int16), 8_000)
+    assert len(read_audio(path)) == 600 * RATE
+
+
+def test_silence_is_valid(tmp_path: Path) -> None:
+    """Fault: a pause is taken for a fault."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(RATE), RATE)
+    assert not read_audio(path).any()
+
+
+def test_missing_is_named(tmp_path: Path) -> None:
+    """Fault: libsndfile's 'System error' reaches the user."""
+    with pytest.raises(AudioError, match="does not exist") as error:
+        read_audio(tmp_path / "none.wav")
+    assert_one_line(error, tmp_path / "none.wav")
+
+
+def test_folder_is_named(tmp_path: Path) -> None:
+    """Fault: a folder is reported as missing."""
+    with pytest.raises(AudioError, match="is a folder"):
+        read_audio(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"not a recording at all", b"RIFF\x00\x00", b"OggS" * 20])
+def test_corrupt_is_named(tmp_path: Path, content: bytes) -> None:
+    """Fault: a traceback of the decoder reaches the user."""
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match="cannot be decoded") as error:
+        read_audio(path)
+    assert_one_line(error, path)
+
+
+def test_raw_samples_are_named(tmp_path: Path) -> None:
+    """Fault: a file whose suffix promises raw samples ends in a TypeError."""
+    path = tmp_path / "a.raw"
+    path.write_bytes(bytes(1000))
+    with pytest.raises(AudioError, match="cannot be decoded") as error:
+        read_audio(path)
+    assert_one_line(error, path)
+
+
+def test_empty_file_is_named(tmp_path: Path) -> None:
+    """Fault: an empty file is said to be of an unknown format."""
+    path = tmp_path / "a.wav"
+    path.touch()
+    with pytest.raises(AudioError, match="empty file") as error:
+        read_audio(path)
+    assert_one_line(error, path)
+
+
+def test_bare_header_is_named(tmp_path: Path) -> None:
+    """Fault: a recording without samples becomes a row of padding."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(0), RATE)
+    with pytest.raises(AudioError, match="no samples") as error:
+        read_audio(path)
+    assert_one_line(error, path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_a_number_is_named(tmp_path: Path, value: float) -> None:
+    """Fault: one NaN makes the whole batch's loss NaN, far from its cause."""
+    path = tmp_path / "a.wav"
+    samples = tone(0.1)
+    samples[7] = value
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match="1 samples that are NaN or infinite") as error:
+        read_audio(path)
+    assert_one_line(error, path)
+
+
+def test_header_tells_the_length(tmp_path: Path) -> None:
+    """Fault: durations are those of the resampled signal, or of all channels together."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros((4_000, 2)), 8_000)
+    info = audio_info(path)
+    assert (info.samples, info.sample_rate, info.channels, info.duration) == (4_000, 8_000, 2, 0.5)
+
+
+def test_header_of_a_corrupt_file_is_named(tmp_path: Path) -> None:
+    """Fault: measuring a corpus ends in a traceback."""
+    path = tmp_path / "a.ogg"
+    path.write_bytes(b"not a recording at all")
+    with pytest.raises(AudioError) as error:
+        audio_info(path)
+    assert_one_line(error, path)

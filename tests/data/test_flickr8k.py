@@ -1,0 +1,201 @@
+"""Flickr8k in its published layout, whole and damaged."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from s3prl_speechclip.data.flickr8k import read
+from s3prl_speechclip.data.manifest import Word
+from s3prl_speechclip.errors import CorpusError
+
+IMAGES = {"train": ["11_aa.jpg", "22_bb.jpg"], "dev": ["33_cc.jpg"], "test": ["44_dd.jpg"]}
+WAVS = Path("flickr_audio/wavs")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    (tmp_path / "Images").mkdir()
+    (tmp_path / WAVS).mkdir(parents=True)
+    captions = ["22_bb.jpg.1#0\tIn the list of captions but of no split ."]
+    speakers = []
+    for split, names in IMAGES.items():
+        listing = "".join(f"{name}\n" for name in names)
+        (tmp_path / f"Flickr_8k.{split}Images.txt").write_text(listing)
+        for name in names:
+            Image.new("RGB", (8, 8), "red").save(tmp_path / "Images" / name)
+            for k in range(5):
+                captions.append(f"{name}#{k}\tCaption {k} of {name} .")
+                wav = f"{Path(name).stem}_{k}.wav"
+                speakers.append(f"{wav} {k + 7}")
+                soundfile.write(tmp_path / WAVS / wav, np.zeros(800), 16_000)
+    (tmp_path / "Flickr8k.token.txt").write_text("\n".join(captions) + "\n")
+    (tmp_path / "flickr_audio" / "wav2spk.txt").write_text("\n".join(speakers) + "\n")
+    return tmp_path
+
+
+def test_whole_corpus_is_read(corpus: Path) -> None:
+    """Fault: a split, an image or a caption is lost."""
+    manifest = read(corpus)
+    assert {s: len(manifest.split(s)) for s in IMAGES} == {"train": 10, "dev": 5, "test": 5}
+    assert manifest.notes == ()
+    assert manifest.corpus == "flickr8k"
+    assert all(manifest.path(u.audio).is_file() for u in manifest.utterances)
+    assert all(manifest.path(u.image).is_file() for u in manifest.utterances)
+
+
+def test_recording_has_its_own_caption_and_speaker(corpus: Path) -> None:
+    """Fault: caption k is paired with another recording of the image."""
+    for utterance in read(corpus).utterances:
+        name, _, k = utterance.utterance_id.rpartition("_")
+        assert utterance.text == utterance.caption == f"Caption {k} of {name}.jpg ."
+        assert utterance.speaker == str(int(k) + 7)
+        assert utterance.audio == f"flickr_audio/wavs/{name}_{k}.wav"
+        assert utterance.image == f"Images/{name}.jpg"
+
+
+def test_images_have_one_pair_id_each(corpus: Path) -> None:
+    """Fault: captions of one image are negatives of each other, or two images are one answer."""
+    pairs = {(u.image, u.pair_id) for u in read(corpus).utterances}
+    assert len(pairs) == len({image for image, _ in pairs}) == len({pair for _, pair in pairs}) == 4
+
+
+def test_distributed_names_are_accepted(corpus: Path) -> None:
+    """Fault: the folders as they come out of the archives must be renamed first."""
+    (corpus / "Images").rename(corpus / "Flicker8k_Dataset")
+    (corpus / "Flickr8k_text").mkdir()
+    for path in corpus.glob("*.txt"):
+        path.rename(corpus / "Flickr8k_text" / path.name)
+    manifest = read(corpus)
+    assert len(manifest.utterances) == 20
+    assert manifest.utterances[0].image.startswith("Flicker8k_Dataset/")
+
+
+def test_speakers_are_optional(corpus: Path) -> None:
+    """Fault: a corpus without wav2spk.txt cannot be used."""
+    (corpus / "flickr_audio" / "wav2spk.txt").unlink()
+    assert {u.speaker for u in read(corpus).utterances} == {""}
+
+
+@pytest.mark.parametrize("key", ["11_aa.jpg_#2", "11_aa_2"])
+@pytest.mark.parametrize("place", ["flickr_audio/flickr_8k.ctm", "Flickr_8k.ctm"])
+def test_alignments_fill_words(corpus: Path, key: str, place: str) -> None:
+    """Fault: word times are durations, or of another recording."""
+    (corpus / place).write_text(f"{key} 1 0.50 0.25 DOG\n{key} 1 0.10 0.30 A\n")
+    spoken = {u.utterance_id: u.words for u in read(corpus).utterances if u.words}
+    assert spoken == {"11_aa_2": (Word("a", 0.1, 0.4), Word("dog", 0.5, 0.75))}
+
+
+def test_malformed_alignment_is_named(corpus: Path) -> None:
+    """Fault: a traceback for a damaged line."""
+    (corpus / "Flickr_8k.ctm").write_text("11_aa.jpg_#2 1 zero 0.25 DOG\n")
+    with pytest.raises(CorpusError, match="Flickr_8k.ctm' must hold lines"):
+        read(corpus)
+
+
+@pytest.mark.parametrize(
+    "damage, kind",
+    [
+        (lambda wav: wav.unlink(), "1 missing recordings"),
+        (lambda wav: wav.write_bytes(b""), "1 empty recordings"),
+        (lambda wav: soundfile.write(wav, np.zeros(0), 16_000), "1 empty recordings"),
+    ],
+    ids=["missing", "empty", "header"],
+)
+def test_broken_recording_is_named_or_counted(corpus, damage, kind, caplog) -> None:
+    """Fault: the published corpus's empty recording goes unnoticed, or stops those who know."""
+    damage(corpus / WAVS / "33_cc_1.wav")
+    with pytest.raises(CorpusError) as error:
+        read(corpus)
+    message = str(error.value)
+    assert kind in message
+    assert "33_cc_1.wav" in message
+    assert "--skip-broken" in message
+    assert "\n" not in message
+    with caplog.at_level(logging.WARNING):
+        manifest = read(corpus, skip_broken=True)
+    assert "33_cc_1" not in {u.utterance_id for u in manifest.utterances}
+    assert len(manifest.utterances) == 19
+    assert kind in manifest.notes[0]
+    assert "1 of 20 recordings left out" in manifest.notes[0]
+    assert "33_cc_1.wav" in caplog.text
+
+
+def test_missing_image_takes_its_recordings_along(corpus: Path) -> None:
+    """Fault: recordings of an image that is not there are kept, or it is counted five times."""
+    (corpus / "Images" / "11_aa.jpg").unlink()
+    with pytest.raises(CorpusError, match="1 missing images .*11_aa.jpg"):
+        read(corpus)
+    manifest = read(corpus, skip_broken=True)
+    assert len(manifest.split("train")) == 5
+    assert "5 of 20 recordings left out: 1 missing images" in manifest.notes[0]
+
+
+def test_caption_that_was_not_recorded_is_not_missing(corpus: Path) -> None:
+    """Fault: what the corpus itself says was never recorded stops a run."""
+    wavs = sorted(path.name for path in (corpus / WAVS).iterdir() if path.stem != "33_cc_1")
+    listing = "".join(f"{wav} {wav[:-6]}.jpg #{wav[-5]}\n" for wav in wavs)
+    (corpus / "flickr_audio" / "wav2capt.txt").write_text(listing)
+    (corpus / WAVS / "33_cc_1.wav").unlink()
+    manifest = read(corpus)
+    assert len(manifest.utterances) == 19
+    assert "1 captions without a recording" in manifest.notes[0]
+
+
+def test_malformed_list_of_recordings_is_named(corpus: Path) -> None:
+    """Fault: every recording is taken for one that was never made."""
+    (corpus / "flickr_audio" / "wav2capt.txt").write_text("<html> not found </html>\n")
+    with pytest.raises(CorpusError, match="wav2capt.txt' must hold lines"):
+        read(corpus)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Flickr_8k.devImages.txt", "Flickr8k.token.txt", "Images", "flickr_audio/wavs"],
+)
+def test_missing_part_is_named(corpus: Path, name: str) -> None:
+    """Fault: the user must guess which of five downloads is missing, or where it goes."""
+    (corpus / name).rename(corpus / "elsewhere")
+    with pytest.raises(CorpusError) as error:
+        read(corpus)
+    assert str(corpus / name) in str(error.value)
+    assert "--data-root DIR" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_root_is_named(tmp_path: Path) -> None:
+    """Fault: a mistyped root is reported as a missing part."""
+    with pytest.raises(CorpusError, match="no folder '.*none'"):
+        read(tmp_path / "none")
+
+
+def test_empty_split_is_an_error(corpus: Path) -> None:
+    """Fault: validation on nothing."""
+    (corpus / "Flickr_8k.devImages.txt").write_text("\n")
+    with pytest.raises(CorpusError, match="no usable recording in split 'dev'"):
+        read(corpus)
+
+
+def test_split_emptied_by_skipping_is_an_error(corpus: Path) -> None:
+    """Fault: --skip-broken skips a whole split."""
+    (corpus / "Images" / "44_dd.jpg").unlink()
+    with pytest.raises(CorpusError, match="no usable recording in split 'test'"):
+        read(corpus, skip_broken=True)
+
+
+def test_image_without_captions_is_named(corpus: Path) -> None:
+    """Fault: a KeyError for an image that the captions do not know."""
+    with (corpus / "Flickr_8k.testImages.txt").open("a") as listing:
+        listing.write("55_ee.jpg\n")
+    with pytest.raises(CorpusError, match="'55_ee.jpg'"):
+        read(corpus)
+
+
+def test_malformed_captions_are_named(corpus: Path) -> None:
+    """Fault: a traceback for the other caption file, `captions.txt` of another distribution."""
+    (corpus / "Flickr8k.token.txt").write_text("image,caption\n11_aa.jpg,A dog .\n")
+    with pytest.raises(CorpusError, match="must hold lines 'NAME.jpg#k<tab>caption'"):
+        read(corpus)

@@ -1,0 +1,267 @@
+"""Places Audio Captions in the forms that it was published in, whole and damaged."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from s3prl_speechclip.data.places import read
+from s3prl_speechclip.errors import CorpusError
+
+AUTHORS = "/data/authors/PlacesAudio_400k_distro"
+AUTHORS_IMAGES = "/data/authors/vision/deeplearning/images256"
+
+
+def write_image(folder: Path, name: str) -> None:
+    path = folder / f"{name[0]}/{name}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+
+
+def write_wav(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(800), 16_000)
+
+
+def entry(image: str, speaker: str = "A1") -> dict:
+    return {
+        "uttid": f"{speaker}-{image}",
+        "speaker": speaker,
+        "asr_text": f"the words of {image}",
+        "wav": f"wavs/1/utt_{image}.wav",
+        "image": f"{image[0]}/{image}.jpg",
+    }
+
+
+def write_set(
+    root: Path,
+    splits: dict[str, list[str]],
+    audio_base: str = AUTHORS,
+    image_base: str = AUTHORS_IMAGES,
+    metadata: str = "metadata",
+) -> None:
+    """Write metadata and recordings of one set; images are written apart."""
+    (root / metadata).mkdir(parents=True, exist_ok=True)
+    for name, images in splits.items():
+        content = {
+            "image_base_path": image_base,
+            "audio_base_path": audio_base,
+            "data": [entry(image) for image in images],
+        }
+        (root / metadata / f"{name}.json").write_text(json.dumps(content))
+        for image in images:
+            write_wav(root / entry(image)["wav"])
+
+
+@pytest.fixture
+def english(tmp_path: Path) -> Path:
+    write_set(tmp_path, {"train": ["abbey", "beach"], "val": ["cave"]})
+    for image in ("abbey", "beach", "cave"):
+        write_image(tmp_path / "images", image)
+    return tmp_path
+
+
+def assert_files_exist(manifest) -> None:
+    for utterance in manifest.utterances:
+        assert manifest.path(utterance.audio).is_file(), utterance.audio
+        assert manifest.path(utterance.image).is_file(), utterance.image
+
+
+def test_published_set_is_read(english: Path) -> None:
+    """Fault: the base paths of the authors' machine are taken at their word."""
+    manifest = read(english)
+    assert_files_exist(manifest)
+    first = manifest.split("train")[0]
+    assert first.audio == "wavs/1/utt_abbey.wav"
+    assert first.image == "images/a/abbey.jpg"
+    assert (first.utterance_id, first.speaker, first.language) == ("A1-abbey", "A1", "en")
+    assert first.text == first.caption == "the words of abbey"
+
+
+def test_without_a_test_split_val_serves_and_is_named(english: Path) -> None:
+    """Fault: figures on val pass for figures on test."""
+    manifest = read(english)
+    assert (manifest.dev_splits, manifest.test_splits) == (("dev",), ("dev",))
+    assert any("no test split: dev serves" in note for note in manifest.notes)
+
+
+def test_images_have_one_pair_id_each(english: Path) -> None:
+    """Fault: two images are one answer."""
+    pairs = {(u.image, u.pair_id) for u in read(english).utterances}
+    assert len(pairs) == len({pair_id for _, pair_id in pairs}) == 3
+
+
+def test_splits_of_2020_replace_the_older(english: Path, caplog) -> None:
+    """Fault: old train and new dev are used together, which overlap."""
+    names = ("dev_seen_2020", "dev_unseen_2020", "test_seen_2020", "test_unseen_2020")
+    write_set(english, {name: ["cave"] for name in names} | {"train_2020": ["abbey"]})
+    with caplog.at_level(logging.WARNING):
+        manifest = read(english)
+    assert len(manifest.utterances) == 5
+    assert manifest.dev_splits == ("dev_seen", "dev_unseen")
+    assert manifest.test_splits == ("test_seen", "test_unseen")
+    assert "train.json, val.json not used" in caplog.text
+    assert any("train.json, val.json not used" in note for note in manifest.notes)
+
+
+def test_edited_base_paths_are_followed(tmp_path: Path) -> None:
+    """Fault: users who corrected the metadata, as its authors ask, are not heard."""
+    pictures, sounds = tmp_path / "pictures", tmp_path / "sounds"
+    root = tmp_path / "root"
+    write_set(root, {"train": ["abbey"], "val": ["cave"]}, str(sounds), str(pictures))
+    (root / "wavs").rename(tmp_path / "wavs")
+    sounds.mkdir()
+    (tmp_path / "wavs").rename(sounds / "wavs")
+    for image in ("abbey", "cave"):
+        write_image(pictures, image)
+    manifest = read(root)
+    assert_files_exist(manifest)
+    assert manifest.utterances[0].audio == f"{sounds}/wavs/1/utt_abbey.wav"
+
+
+def test_tail_of_the_base_path_is_found_below_the_root(tmp_path: Path) -> None:
+    """Fault: a copy of the authors' folders below the root is not recognised."""
+    write_set(tmp_path, {"train": ["abbey"], "val": ["cave"]})
+    for image in ("abbey", "cave"):
+        write_image(tmp_path / "deeplearning" / "images256", image)
+    manifest = read(tmp_path)
+    assert_files_exist(manifest)
+    assert manifest.utterances[0].image == "deeplearning/images256/a/abbey.jpg"
+
+
+def test_three_languages_are_read_together(tmp_path: Path) -> None:
+    """Fault: a set in a folder of its own, without images, or Japanese's text file, is not seen."""
+    english, hindi = tmp_path / "PlacesAudio_400k_distro", tmp_path / "PlacesHindi100k"
+    japanese = tmp_path / "PlacesAudioJpn_100k"
+    write_set(english, {"train": ["abbey", "beach"], "val": ["cave"]})
+    for image in ("abbey", "beach", "cave", "dam"):
+        write_image(english / "images", image)
+    splits = {"train": ["abbey"], "dev": ["cave"], "test": ["dam"]}
+    write_set(hindi, {f"PlacesHindi100k_{k}": v for k, v in splits.items()}, metadata=".")
+    for split, image in (("train", "beach"), ("valid", "cave")):
+        wav = f"wav/{split}/{image}.wav"
+        write_wav(japanese / wav)
+        line = f"/{image[0]}/{image}.jpg /{wav}\n"
+        (japanese / f"PlacesAudioJpn_100k_image2audio_{split}.txt").write_text(line)
+    manifest = read(tmp_path)
+    assert_files_exist(manifest)
+    assert [(u.split, u.language) for u in manifest.utterances] == [
+        ("train", "en"),
+        ("train", "en"),
+        ("dev", "en"),
+        ("dev_hi", "hi"),
+        ("test_hi", "hi"),
+        ("train", "hi"),
+        ("train", "ja"),
+        ("dev_ja", "ja"),
+    ]
+    by_image: dict[str, set[int]] = {}
+    for utterance in manifest.utterances:
+        by_image.setdefault(utterance.image, set()).add(utterance.pair_id)
+    assert all(len(ids) == 1 for ids in by_image.values())
+    captions = {(u.language, u.image[-8:-4]): u.caption for u in manifest.utterances}
+    assert captions["ja", "each"] == "the words of beach"
+    assert captions["hi", "/dam"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("train", "en"),
+        ("train_hindi", "hi"),
+        ("hindi_english_100k_train", "hi"),
+        ("train_ja", "ja"),
+        ("japanese_train", "ja"),
+    ],
+)
+def test_language_is_read_from_the_name(english: Path, name: str, language: str) -> None:
+    """Fault: Hindi speech is scored as English."""
+    (english / "metadata" / "train.json").rename(english / "metadata" / f"{name}.json")
+    assert {u.language for u in read(english).split("train")} == {language}
+
+
+def test_name_of_the_root_is_no_language(english: Path) -> None:
+    """Fault: English speech below a folder called 'hindi' is taken for Hindi."""
+    root = english.rename(english.parent / f"{english.name}_hindi")
+    assert {u.language for u in read(root).utterances} == {"en"}
+
+
+def test_hindi_beside_english_gives_the_hindi_recording(english: Path) -> None:
+    """Fault: the file that names both recordings of an image fails, or gives the English one."""
+    row = {
+        "image": "a/abbey.jpg",
+        "english_wav": "utt_abbey.wav",
+        "english_speaker": "A1",
+        "hindi_wav": "train/h1.wav",
+        "hindi_asr_text": "namaste",
+        "hindi_speaker": "H1",
+    }
+    content = {"english_base_path": AUTHORS, "hindi_base_path": "/x/hindi_wavs", "data": [row]}
+    (english / "metadata" / "hindi_english_100k_train.json").write_text(json.dumps(content))
+    write_wav(english / "hindi_wavs/train/h1.wav")
+    found = [u for u in read(english).utterances if u.language == "hi"]
+    assert [(u.audio, u.speaker, u.text) for u in found] == [
+        ("hindi_wavs/train/h1.wav", "H1", "namaste")
+    ]
+    assert found[0].caption == "the words of abbey"
+
+
+def test_shared_images_of_train_and_evaluation_are_counted(english: Path) -> None:
+    """Fault: an image learned in one language is a new one in another's evaluation."""
+    write_set(english, {"train_hindi": ["cave"]})
+    assert "1 of 1 images of 'dev' are in 'train' too" in read(english).notes
+
+
+def test_missing_recording_is_named_or_counted(english: Path) -> None:
+    """Fault: a missing recording is skipped in silence."""
+    (english / "wavs/1/utt_beach.wav").unlink()
+    with pytest.raises(CorpusError, match="1 missing recordings .*utt_beach.wav.*--skip-broken"):
+        read(english)
+    manifest = read(english, skip_broken=True)
+    assert len(manifest.split("train")) == 1
+    assert "1 of 3 recordings left out" in manifest.notes[0]
+
+
+@pytest.mark.parametrize("skip_broken", [False, True])
+@pytest.mark.parametrize(("folder", "what"), [("wavs", "recordings"), ("images", "images")])
+def test_unknown_place_is_named(english: Path, folder: str, what: str, skip_broken: bool) -> None:
+    """Fault: --skip-broken skips a whole corpus whose folder is elsewhere."""
+    (english / folder).rename(english / "elsewhere")
+    with pytest.raises(CorpusError, match=f"no {what} of '.*json' found: looked for") as error:
+        read(english, skip_broken=skip_broken)
+    assert "--data-root DIR" in str(error.value)
+    assert "_base_path" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_missing_metadata_is_named(english: Path, name: str) -> None:
+    """Fault: training without validation, or a traceback."""
+    (english / "metadata" / f"{name}.json").unlink()
+    with pytest.raises(CorpusError, match="no metadata .*--data-root DIR"):
+        read(english)
+
+
+def test_missing_root_is_named(tmp_path: Path) -> None:
+    """Fault: a mistyped root ends in a traceback."""
+    with pytest.raises(CorpusError, match="no folder '.*none'"):
+        read(tmp_path / "none")
+
+
+def test_a_set_twice_below_the_root_is_an_error(english: Path) -> None:
+    """Fault: two copies of a set are trained on as one of double size."""
+    write_set(english / "copy", {"train": ["abbey"]})
+    with pytest.raises(CorpusError, match="are both en train"):
+        read(english)
+
+
+def test_malformed_text_file_is_named(english: Path) -> None:
+    """Fault: a traceback for a damaged line."""
+    path = english / "PlacesAudioJpn_100k_image2audio_train.txt"
+    path.write_text("only-an-image.jpg\n")
+    with pytest.raises(CorpusError, match="must hold lines 'image wav'"):
+        read(english)

@@ -1,0 +1,170 @@
+"""SpokenCOCO in its published layout, whole and damaged."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from s3prl_speechclip.data.spokencoco import read
+from s3prl_speechclip.errors import CorpusError
+
+NUMBERS = {"train": [9, 25], "val": [42], "test": [73]}
+
+
+def write_files(root: Path, name: str, number: int) -> dict:
+    """Write an image and two recordings of it; give its entry."""
+    folder = "train2014" if name == "train" else "val2014"
+    image = f"{folder}/COCO_{folder}_{number:012d}.jpg"
+    (root / "mscoco_img" / folder).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(root / "mscoco_img" / image)
+    captions = []
+    for k in range(2):
+        uttid = f"m0spk{k}-XYZ_{number}_{100 * number + k}"
+        wav = f"wavs/{name}/0/{uttid}.wav"
+        (root / "SpokenCOCO" / wav).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / "SpokenCOCO" / wav, np.zeros(800), 16_000)
+        captions.append(
+            {"text": f"CAPTION {k}", "speaker": f"m0spk{k}", "uttid": uttid, "wav": wav}
+        )
+    return {"image": image, "captions": captions}
+
+
+def write_metadata(root: Path, infix: str, name: str, rows: list) -> None:
+    path = root / "SpokenCOCO" / f"SpokenCOCO{infix}_{name}.json"
+    path.write_text(json.dumps({"data": rows}))
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    for name in ("train", "val"):
+        rows = [write_files(tmp_path, name, number) for number in NUMBERS[name]]
+        write_metadata(tmp_path, "", name, rows)
+    return tmp_path
+
+
+@pytest.fixture
+def karpathy(published: Path) -> Path:
+    reassigned = 1000
+    for name, numbers in NUMBERS.items():
+        rows = []
+        for number in numbers:
+            rows.append(write_files(published, name, number) | {"reassign_id": reassigned})
+            reassigned += 1
+        write_metadata(published, "_ksplit", name, rows)
+    return published
+
+
+def test_published_splits_are_read(published: Path) -> None:
+    """Fault: a recording is lost, or its path leads nowhere."""
+    manifest = read(published)
+    assert {s: len(manifest.split(s)) for s in ("train", "dev")} == {"train": 4, "dev": 2}
+    assert all(manifest.path(u.audio).is_file() for u in manifest.utterances)
+    assert all(manifest.path(u.image).is_file() for u in manifest.utterances)
+
+
+def test_without_a_test_split_val_serves_and_is_named(published: Path) -> None:
+    """Fault: figures on val pass for figures on test."""
+    manifest = read(published)
+    assert manifest.test_splits == ("dev",)
+    assert any("val.json serves as dev and as test" in note for note in manifest.notes)
+
+
+def test_fields_are_those_of_the_entry(published: Path) -> None:
+    """Fault: speaker, text or identity of another caption."""
+    first, second = read(published).split("dev")
+    assert (first.utterance_id, first.speaker) == ("m0spk0-XYZ_42_4200", "m0spk0")
+    assert (second.text, second.caption) == ("CAPTION 1", "CAPTION 1")
+    assert first.audio == "SpokenCOCO/wavs/val/0/m0spk0-XYZ_42_4200.wav"
+    assert first.image == "mscoco_img/val2014/COCO_val2014_000000000042.jpg"
+
+
+def test_coco_number_is_the_pair_id(published: Path) -> None:
+    """Fault: captions of one image are negatives of each other."""
+    assert [u.pair_id for u in read(published).utterances] == [9, 9, 25, 25, 42, 42]
+
+
+def test_karpathy_splits_win(karpathy: Path) -> None:
+    """Fault: figures on other images than the papers'."""
+    manifest = read(karpathy)
+    assert {s: len(manifest.split(s)) for s in ("train", "dev", "test")} == {
+        "train": 4,
+        "dev": 2,
+        "test": 2,
+    }
+    assert manifest.test_splits == ("test",)
+    assert manifest.notes == ()
+
+
+def test_reassigned_id_is_the_pair_id(karpathy: Path) -> None:
+    """Fault: the identities that the split's authors gave are not those of retrieval."""
+    assert sorted({u.pair_id for u in read(karpathy).utterances}) == [1000, 1001, 1002, 1003]
+
+
+def test_incomplete_karpathy_splits_are_an_error(karpathy: Path) -> None:
+    """Fault: train of one partition is mixed with val of the other, which overlap."""
+    (karpathy / "SpokenCOCO" / "SpokenCOCO_ksplit_test.json").unlink()
+    with pytest.raises(CorpusError, match="no file '.*SpokenCOCO_ksplit_test.json'"):
+        read(karpathy)
+
+
+def test_partly_reassigned_ids_are_an_error(karpathy: Path) -> None:
+    """Fault: a COCO number equals another image's reassigned one, and two images become one."""
+    rows = [
+        write_files(karpathy, "train", 9) | {"reassign_id": 1},
+        write_files(karpathy, "train", 25),
+    ]
+    write_metadata(karpathy, "_ksplit", "train", rows)
+    with pytest.raises(CorpusError, match="1 of 2 entries .* have a 'reassign_id'"):
+        read(karpathy)
+
+
+@pytest.mark.parametrize(
+    "name", ["SpokenCOCO/SpokenCOCO_train.json", "SpokenCOCO/SpokenCOCO_val.json", "mscoco_img"]
+)
+def test_missing_part_is_named(published: Path, name: str) -> None:
+    """Fault: the user must guess what is missing, or where it goes."""
+    (published / name).rename(published / "elsewhere")
+    with pytest.raises(CorpusError) as error:
+        read(published)
+    assert str(published / name) in str(error.value)
+    assert "--data-root DIR" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_files_are_named_or_counted(published: Path, caplog) -> None:
+    """Fault: a missing recording or image is skipped in silence."""
+    (published / "SpokenCOCO/wavs/train/0/m0spk1-XYZ_9_901.wav").unlink()
+    (published / "mscoco_img/train2014/COCO_train2014_000000000025.jpg").unlink()
+    with pytest.raises(CorpusError, match="1 missing recordings .*_901.wav.*1 missing images"):
+        read(published)
+    with caplog.at_level(logging.WARNING):
+        manifest = read(published, skip_broken=True)
+    assert [u.utterance_id for u in manifest.split("train")] == ["m0spk0-XYZ_9_900"]
+    assert "3 of 6 recordings left out" in manifest.notes[0]
+    assert "3 of 6 recordings left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "cannot read"),
+        ("[]", "must hold a list 'data'"),
+        ('{"data": []}', "holds no entries"),
+        ('{"data": [{"captions": []}]}', "has no 'image'"),
+        ('{"data": [{"image": "a_1.jpg"}]}', "has no 'captions'"),
+        ('{"data": [{"image": "a_1.jpg", "captions": [{}]}]}', "has no 'wav'"),
+        ('{"data": [{"image": "a_b.jpg", "captions": []}]}', "has no number"),
+    ],
+)
+def test_malformed_metadata_is_named(published: Path, content: str, reason: str) -> None:
+    """Fault: a traceback for a half-downloaded or foreign file."""
+    path = published / "SpokenCOCO" / "SpokenCOCO_val.json"
+    path.write_text(content)
+    with pytest.raises(CorpusError, match=reason) as error:
+        read(published)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
