@@ -61,7 +61,8 @@ class MaskedInfoNCE(nn.Module):
         Returns:
             Scalar, the mean of both directions.
         """
-        logits = speech.float() @ images.float().T * self.logit_scale
+        with torch.autocast(speech.device.type, enabled=False):
+            logits = speech.float() @ images.float().T * self.logit_scale
         own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
         logits = logits - self.margin * own
         positives = logits.diagonal()

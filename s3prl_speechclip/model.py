@@ -25,11 +25,12 @@ from .checkpoint import (
 )
 from .encoders.clip import ClipEncoder, build_clip
 from .encoders.speech import build_speech_encoder
-from .errors import AudioError, CheckpointError
+from .errors import CheckpointError
 from .losses import MaskedInfoNCE, quantity_loss
 from .model_card import model_card
 from .model_config import ModelConfig
 from .modules.layer_mix import LayerMix
+from .modules.padding import pad_waveforms
 from .official import is_official, read_official
 from .structures import SpeechBatch, SpeechOutput
 
@@ -133,7 +134,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         Raises:
             AudioError: no waveform, or one that is not a 1-D float tensor with samples in it.
         """
-        speech = _pad(waveforms).to(self.clip.vocabulary.device)
+        speech = pad_waveforms(waveforms).to(self.clip.vocabulary.device)
         training = self.training
         self.eval()
         try:
@@ -175,7 +176,8 @@ class SpeechClip(nn.Module, ModelHubMixin):
                 prefix = f"{name}.{'model' if name == 'speech_encoder' else 'clip'}."
                 part = {k: state.pop(k) for k in list(state) if k.startswith(prefix)}
                 outside[name] = state_hash(part)
-        return StoredModel(self.config, state, outside, dict(self.about if about is None else about))
+        known = self.about if about is None else about
+        return StoredModel(self.config, state, outside, dict(known))
 
     @classmethod
     def from_stored(cls, stored: StoredModel) -> SpeechClip:
@@ -307,17 +309,3 @@ def read_stored(source: str | Path, **hub: Any) -> StoredModel:
             f"({reason})"
         ) from error
     return read_checkpoint(Path(folder))
-
-
-def _pad(waveforms: Sequence[Tensor]) -> SpeechBatch:
-    if not len(waveforms):
-        raise AudioError("no recordings given; expected a list of 1-D float tensors, 16 kHz")
-    for index, waveform in enumerate(waveforms):
-        if waveform.ndim != 1 or not waveform.is_floating_point() or not waveform.numel():
-            raise AudioError(
-                f"recording {index} must be a 1-D float tensor with samples, found "
-                f"{waveform.dtype} of shape {tuple(waveform.shape)}"
-            )
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    padded = nn.utils.rnn.pad_sequence([w.float() for w in waveforms], batch_first=True)
-    return SpeechBatch(padded, lengths.to(padded.device))

@@ -74,6 +74,9 @@ class ClipConfig:
     """The activation of OpenAI's weights."""
     trainable: bool = False
     """Train text tower and image projection too; the papers freeze all of CLIP."""
+    image_resize: Literal["shortest", "longest"] = "shortest"
+    """shortest: resize and crop the centre, as CLIP does; longest: keep the whole image on
+    white."""
     vocabulary: str = "corpus"
     """Reduced BPE vocabulary of the quantiser: `flickr8k` or `spokencoco` (the official ones),
     `corpus` (the tokens of the training captions), `full`, or the path of a (V, 2) .npy."""
@@ -133,7 +136,8 @@ class CifConfig:
     frames_per_keyword: float = 20.0
     """The quantity loss asks for frames / 20, rounded: a keyword in 0.4 s."""
     scaling_steps: int = 5000
-    """Until this step alpha is scaled to the target quantity in training; -1: for ever, 0: never."""
+    """Until this step alpha is scaled to the target quantity in training; -1: for ever, 0:
+    never."""
     quantity_weight: float = 0.25
 
 

@@ -28,8 +28,9 @@ TIERS = (
     ("modules", "losses", "data"),
     ("encoders",),
     ("branches",),
-    ("model", "model_card"),
     ("checkpoint", "official"),
+    ("model", "model_card"),
+    ("evaluation",),
     ("pretrain", "upstream", "downstream", "benchmarks", "downstream_configs"),
     ("cli",),
 )
@@ -48,7 +49,12 @@ class Module:
 
     @property
     def part(self) -> str:
-        """The name below the package that this belongs to; empty for the package itself."""
+        """The name below the package that this belongs to; empty for the package itself.
+
+        A `__main__` is a command line, wherever it lies.
+        """
+        if self.name.endswith(".__main__"):
+            return "cli"
         return self.name.partition(".")[2].partition(".")[0]
 
     def imports(self) -> Iterator[tuple[str, int]]:

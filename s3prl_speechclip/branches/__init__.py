@@ -14,7 +14,9 @@ from .parallel import ParallelBranch
 from .segmenter import CifSegmenter
 
 
-def build_branch(config: ModelConfig, *, width: int, token_width: int, joint_width: int) -> nn.Module:
+def build_branch(
+    config: ModelConfig, *, width: int, token_width: int, joint_width: int
+) -> nn.Module:
     """Make the branch of a configuration's variant.
 
     Args:

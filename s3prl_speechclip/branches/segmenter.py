@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ..modules.cif import CifWeights, firing_spans, firing_weights
@@ -84,8 +85,10 @@ class CifSegmenter(nn.Module):
             keep_tail=not self.training,
             keep_unfired=self.training and self.read_padding,
         )
+        with torch.autocast(frames.device.type, enabled=False):
+            fired = (firing.weights @ frames.float()).to(frames.dtype)
         return Segments(
-            fired=firing.weights.to(frames.dtype) @ frames,
+            fired=fired,
             lengths=firing.lengths,
             spans=firing_spans(firing, lengths),
             firing=Firing(alpha=alpha, quantity=alpha.sum(1), target=target),

@@ -40,13 +40,22 @@ class ClipEncoder(nn.Module):
         vocabulary: original BPE ids of the codebook, (V,). A model whose token table is smaller
             than BPE's has exactly these rows, in this order.
         trainable: train text tower and image projection; the image trunk is always frozen.
+        image_resize: see `ClipConfig`.
     """
 
-    def __init__(self, clip: open_clip.CLIP, vocabulary: Tensor, *, trainable: bool = False) -> None:
+    def __init__(
+        self,
+        clip: open_clip.CLIP,
+        vocabulary: Tensor,
+        *,
+        trainable: bool = False,
+        image_resize: str = "shortest",
+    ) -> None:
         super().__init__()
         check_vocabulary(vocabulary, "CLIP")
         self.clip = clip
         self.trainable = trainable
+        self.image_resize = image_resize
         self.whole_table = clip.token_embedding.num_embeddings == BPE_SIZE
         if not self.whole_table and clip.token_embedding.num_embeddings != len(vocabulary):
             raise EncoderError(
@@ -182,20 +191,15 @@ class ClipEncoder(nn.Module):
         embedded = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         return F.normalize(embedded.float(), dim=-1)
 
-    def preprocess(self, resize: str = "shortest") -> Callable[[Image], Tensor]:
-        """Give the transform from an image to pixels (3, H, W).
-
-        Args:
-            resize: `shortest` crops the centre, as CLIP does; `longest` keeps the whole image on
-                white.
-        """
+    def preprocess(self) -> Callable[[Image], Tensor]:
+        """Give the transform from an RGB image to pixels (3, H, W)."""
         visual = self.clip.visual
         return image_transform(
             visual.image_size,
             is_train=False,
             mean=getattr(visual, "image_mean", None),
             std=getattr(visual, "image_std", None),
-            resize_mode=resize,
+            resize_mode=self.image_resize,
             fill_color=255,
         )
 
@@ -249,7 +253,9 @@ def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) 
             f"keywords need a CLIP whose text tower is open_clip's own; '{config.name}' is a "
             f"{type(clip).__name__}"
         )
-    return ClipEncoder(clip, vocabulary, trainable=config.trainable)
+    return ClipEncoder(
+        clip, vocabulary, trainable=config.trainable, image_resize=config.image_resize
+    )
 
 
 def _load_pretrained(config: ClipConfig) -> nn.Module:

@@ -11,7 +11,12 @@ from torch import nn
 from ..errors import EncoderError
 
 BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
-_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_FIRST_STAGE = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
 _LATER_STAGES = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",

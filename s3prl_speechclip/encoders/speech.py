@@ -52,6 +52,8 @@ class SpeechEncoder(nn.Module):
         self.trainable = trainable
         self.normalize_waveform = normalize_waveform
         self.batch_invariant = batch_invariant
+        # A skipped layer would leave its hidden state out, and the mixture wants one of each.
+        model.config.layerdrop = 0.0
         model.requires_grad_(trainable)
         if hasattr(model, "masked_spec_embed"):
             # Only masked prediction uses it; without a gradient DDP would wait for it.
@@ -131,6 +133,15 @@ class SpeechEncoder(nn.Module):
             )
             for layer in layers
         ]
+        if self.batch_invariant:
+            # data2vec stacks its positional convolutions: each would read what the one before it
+            # wrote on padding.
+            hooks += [
+                layer.register_forward_hook(
+                    lambda _, __, out: out.masked_fill(padding.unsqueeze(1), 0.0)
+                )
+                for layer in getattr(self.model.encoder.pos_conv_embed, "layers", ())
+            ]
         try:
             # The encoder zeroes padded positions in place.
             self.model.encoder(states.clone(), attention_mask=~padding)
@@ -195,7 +206,9 @@ def _architecture(config: SpeechEncoderConfig) -> Any:
 
 def _check_family(config: Any) -> None:
     if config.model_type not in FAMILIES:
-        raise EncoderError(f"speech encoders are {', '.join(FAMILIES)}; found '{config.model_type}'")
+        raise EncoderError(
+            f"speech encoders are {', '.join(FAMILIES)}; found '{config.model_type}'"
+        )
     hop = 1
     for stride in config.conv_stride:
         hop *= stride

@@ -88,7 +88,9 @@ def check_vocabulary(token_ids: Tensor, where: str) -> Tensor:
     """
     present = set(token_ids.tolist())
     if len(present) != len(token_ids) or min(present) < 0 or max(present) >= BPE_SIZE:
-        raise ConfigError(f"the vocabulary of {where} must hold BPE ids below {BPE_SIZE}, once each")
+        raise ConfigError(
+            f"the vocabulary of {where} must hold BPE ids below {BPE_SIZE}, once each"
+        )
     missing = [i for i in SPECIAL_TOKENS if i not in present]
     if missing:
         raise ConfigError(f"the vocabulary of {where} lacks the special tokens {missing}")

@@ -68,7 +68,8 @@ def firing_weights(
     total = alpha.sum(1)
     if target_lengths is not None:
         wanted = threshold * target_lengths.to(alpha.dtype) + SCALING_EPS
-        alpha = alpha * (wanted / total.clamp_min(torch.finfo(alpha.dtype).tiny)).unsqueeze(1)
+        # Alpha that is zero all over stays so, with a gradient that is finite.
+        alpha = alpha * (wanted / total.masked_fill(total == 0, 1.0)).unsqueeze(1)
         total = alpha.sum(1)
     fires = (total / threshold).floor().clamp(1, max_fires).long()
 

@@ -40,7 +40,7 @@ class KeywordNorm(nn.Module):
 
     @torch.no_grad()
     def start_from(self, codebook: Tensor, scale: float = 1.0) -> None:
-        """Set scale and shift to the standard deviation and mean of the token embeddings, (V, D)."""
+        """Set scale and shift to standard deviation and mean of the token embeddings, (V, D)."""
         self.weight.copy_((codebook.std(0) * scale).expand_as(self.weight))
         self.bias.copy_(codebook.mean(0).expand_as(self.bias))
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..errors import AudioError
+from ..structures import SpeechBatch
 
 
 def padding_mask(lengths: Tensor, max_length: int) -> Tensor:
@@ -67,3 +73,25 @@ def masked_group_norm(
     variance = (centred.square() * valid).sum(-1, keepdim=True) / count
     scale = torch.rsqrt(variance + eps) * weight.float().view(1, -1, 1)
     return (centred * scale + bias.float().view(1, -1, 1)).to(features.dtype)
+
+
+def pad_waveforms(waveforms: Sequence[Tensor]) -> SpeechBatch:
+    """Put recordings of any length into one batch.
+
+    Args:
+        waveforms: 1-D float tensors, 16 kHz.
+
+    Raises:
+        AudioError: no waveform, or one that is not a 1-D float tensor with samples in it.
+    """
+    if not len(waveforms):
+        raise AudioError("no recordings given; expected a list of 1-D float tensors, 16 kHz")
+    for index, waveform in enumerate(waveforms):
+        if waveform.ndim != 1 or not waveform.is_floating_point() or not waveform.numel():
+            raise AudioError(
+                f"recording {index} must be a 1-D float tensor with samples, found "
+                f"{waveform.dtype} of shape {tuple(waveform.shape)}"
+            )
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    padded = pad_sequence([waveform.float() for waveform in waveforms], batch_first=True)
+    return SpeechBatch(padded, lengths.to(padded.device))

@@ -60,16 +60,20 @@ class CosineQuantizer(nn.Module):
         Returns:
             Embeddings and rows; see `Quantized`.
         """
-        cosines = cosine_scores(keywords, codebook).index_fill(-1, banned, float("-inf"))
-        rows = cosines.argmax(-1)
+        scores = cosine_scores(keywords, codebook)
+        if self.training:
+            scores = scores / self.temperature
+        # After the division: a temperature that is learned would see 0 times infinity.
+        scores = scores.index_fill(-1, banned, float("-inf"))
+        rows = scores.argmax(-1)
         if not self.training:
             return Quantized(F.embedding(rows, codebook), rows)
         if self.gumbel:
-            choice = F.gumbel_softmax(
-                cosines.float(), tau=float(self.temperature), hard=self.straight_through
-            )
-            return Quantized(choice.to(codebook.dtype) @ codebook, choice.argmax(-1))
-        probabilities = (cosines / self.temperature).softmax(-1)
+            noise = -torch.empty_like(scores).exponential_().log() / self.temperature
+            probabilities = (scores + noise).softmax(-1)
+            rows = probabilities.argmax(-1)
+        else:
+            probabilities = scores.softmax(-1)
         soft = probabilities.to(codebook.dtype) @ codebook
         if not self.straight_through:
             return Quantized(soft, rows)
@@ -86,7 +90,9 @@ def cosine_scores(keywords: Tensor, codebook: Tensor) -> Tensor:
     Returns:
         (..., V) float32.
     """
-    return F.normalize(keywords.float(), dim=-1) @ F.normalize(codebook.float(), dim=-1).T
+    # In bf16 many tokens would tie.
+    with torch.autocast(keywords.device.type, enabled=False):
+        return F.normalize(keywords.float(), dim=-1) @ F.normalize(codebook.float(), dim=-1).T
 
 
 def code_perplexity(rows: Tensor, vocabulary_size: int) -> Tensor:

@@ -3,21 +3,26 @@
     python -m s3prl_speechclip.official convert official.ckpt FOLDER
 
 A converted model computes what the official code does, its habits included. Each habit has a name
-in the configuration:
+in the configuration, set as follows by a conversion:
 
-| habit of the official code | set here | otherwise |
-|---|---|---|
-| padding enters HuBERT Base's group norm, the CIF convolution and the keywords' batch norm | \
-`batch_invariant: false` | `true`: an utterance's output depends on itself alone |
-| padding mask folded from the waveform's as fairseq does | `batch_invariant: false` | exact |
-| frames = samples / 320 rounded, at most the encoder's | `batch_invariant: false` | exact |
-| in training, what CIF has not fired stays in the padded keywords | `batch_invariant: false` | zero |
-| dropout 0.5 in the CIF weight network | `cif.dropout: 0.5` | any |
-| target of frames / 20 keywords, rounded to even at halves | `cif.frames_per_keyword: 20` | any |
-| at most 75 keywords | `cif.max_fires: 75` | any up to 75 |
-| scale learned as log(1 / temperature), without a bound | `objective.max_logit_scale: 0` | bound |
-| rows 0, 2 and 3 of the vocabulary are never chosen | `keywords.banned_rows: [0, 2, 3]` | \
-`[]`: padding, start and end of text wherever they are |
+`batch_invariant: false`
+    Padding enters HuBERT Base's group norm, the CIF convolution and the keywords' batch norm, which
+    in training also holds what CIF has not fired; the padding mask is folded from the waveform's as
+    fairseq does; a frame count is samples / 320 rounded, at most the encoder's. With `true` an
+    utterance's output depends on itself alone: masked statistics, exact masks and counts.
+`cif.dropout: 0.5`
+    In the CIF weight network, whatever the file's `conv_cif_dropout` says.
+`cif.frames_per_keyword: 20`
+    The quantity loss asks for frames / 20 keywords, rounded to even at halves.
+`cif.max_fires: 75`
+    Keywords at most.
+`objective.max_logit_scale: 0`
+    The scale is learned as log(1 / temperature), without a bound.
+`keywords.banned_rows: [0, 2, 3]`
+    Rows of the vocabulary that no keyword takes, whatever they are; in the released vocabularies
+    they are padding, start and end of text. `[]` means these three wherever they are.
+`speech_encoder.normalize_layers`, `speech_encoder.normalize_waveform`
+    As the file says, and as HuBERT's form (Large: normalised).
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _match_rows(reduced: Tensor, full: Tensor, where: str) -> Tensor:
     rows = full.contiguous().view(torch.uint8).numpy()
     for token_id in reversed(order):
         candidates[rows[token_id].tobytes()].append(token_id)
-    ids = []
+    ids: list[int] = []
     for row in reduced.contiguous().view(torch.uint8).numpy():
         found = candidates[row.tobytes()]
         if not found:

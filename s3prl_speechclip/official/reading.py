@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class Name:
 # The only classes besides tensors and plain containers that official files refer to: the
 # configuration, the form that Lightning may keep it in, and the callback whose state Lightning
 # files under its class.
-STAND_INS = [
+STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (Record, "avssl.base.ordered_namespace.OrderedNamespace"),
     (Record, "argparse.Namespace"),
     (Name, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
@@ -124,9 +125,21 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _load(path: Path) -> Any:
+@contextmanager
+def _only_stand_ins() -> Iterator[None]:
+    """Let torch.load make the stand-ins, and nothing that other packages have registered."""
+    registered = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
     try:
         with torch.serialization.safe_globals(STAND_INS):
+            yield
+    finally:
+        torch.serialization.add_safe_globals(registered)
+
+
+def _load(path: Path) -> Any:
+    try:
+        with _only_stand_ins():
             refused = torch.serialization.get_unsafe_globals_in_checkpoint(path)
             if refused:
                 raise CheckpointError(

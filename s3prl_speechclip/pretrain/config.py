@@ -72,8 +72,6 @@ class DataConfig:
     """Processes that read; 0: the training process itself."""
     skip_broken: bool = False
     """Leave out, and count, what is missing or broken."""
-    image_resize: Literal["shortest", "longest"] = "shortest"
-    """shortest: resize and crop the centre, as CLIP does; longest: keep the whole image on white."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ from ..data.corpora import load_corpus
 from ..data.manifest import Manifest
 from ..encoders.vocabulary import find_vocabulary, official_vocabulary
 from ..errors import CheckpointError, ConfigError
+from ..evaluation.images import load_image_table
 from ..model import SpeechClip, read_stored
 from .config import PretrainConfig, read_config, write_config
-from .images import load_image_table
 from .state import STATE_FILE, RunCheckpoints, TrainerState, read_run_checkpoint
 from .trainer import Outcome, Trainer
 
@@ -102,7 +102,6 @@ def pretrain(
             model.clip,
             manifest,
             (manifest.train_split, *manifest.dev_splits),
-            resize=config.data.image_resize,
             skip_broken=config.data.skip_broken,
             show_progress=fabric.is_global_zero,
         )
@@ -115,23 +114,37 @@ def pretrain(
     return Trainer(fabric, config, model, manifest, images, folder, start.state).run()
 
 
+def find_device(name: str) -> torch.device:
+    """Turn `--device` into a device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        ConfigError: a device that is unknown or not there.
+    """
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
+        raise ConfigError(f"--device is auto, cpu, cuda or cuda:N; found '{name}'")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"--device {name}: there are {torch.cuda.device_count()} CUDA devices; give --device "
+            "cpu or another number"
+        )
+    return torch.device(kind, int(index) if index else None)
+
+
 def build_fabric(config: PretrainConfig, device: str) -> Fabric:
     """Make Fabric for the devices and processes that the launcher gives.
 
     Raises:
         ConfigError: a device that is unknown or not there.
     """
-    accelerator, _, index = device.partition(":")
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise ConfigError(f"--device is auto, cpu, cuda or cuda:N; found '{device}'")
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: no CUDA device is to be seen; give --device cpu")
+    found = find_device(device)
+    accelerator = found.type
     processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", "1")))
     if processes == 1:
-        devices: int | list[int] = [int(index)] if index else 1
+        devices: int | list[int] = 1 if found.index is None else [found.index]
         return Fabric(
             accelerator=accelerator, devices=devices, precision=_precision(config, accelerator)
         )

@@ -31,7 +31,7 @@ class TrainerState:
     scaler: Mapping[str, Any]
     """Of fp16's loss scale; empty otherwise."""
     rng: Mapping[str, Tensor]
-    """Random state of dropout, by process and device."""
+    """Random state of dropout, by `process/device`."""
     best_step: int
     best_recall: float
     """Mean recall@10 on validation in percent; below 0 before the first measurement."""
@@ -135,11 +135,14 @@ def random_state() -> dict[str, Tensor]:
     return state
 
 
-def restore_random_state(state: Mapping[str, Tensor]) -> None:
-    """Put this process's random state back."""
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+def restore_random_state(states: Mapping[str, Tensor], rank: int) -> None:
+    """Put a process's random state back, or the first one's where it had none."""
+    mine = {name.partition("/")[2]: s for name, s in states.items() if name.startswith(f"{rank}/")}
+    if not mine:
+        mine = {name.partition("/")[2]: s for name, s in states.items() if name.startswith("0/")}
+    torch.set_rng_state(mine["cpu"])
+    if "cuda" in mine and torch.cuda.is_available():
+        torch.cuda.set_rng_state(mine["cuda"])
 
 
 def move_optimizer(optimizer: optim.Optimizer, device: torch.device) -> None:

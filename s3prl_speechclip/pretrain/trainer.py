@@ -13,42 +13,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
 from tqdm import tqdm
 
 from ..data.batches import IndexedPairs, PairDataset, approximate_lengths, load_batches
 from ..data.manifest import Manifest
-from ..data.sampling import BucketBatchSampler, evaluation_batches
+from ..data.sampling import BucketBatchSampler
+from ..evaluation.images import ImageTable
+from ..evaluation.recall import recall_at_k
+from ..evaluation.retrieval import embed_images, embed_speech, retrieval_set
 from ..model import SpeechClip
 from ..structures import StepOutput
 from .config import PretrainConfig
-from .images import ImageTable
+from .gathering import gather_embeddings, gather_random_states
 from .log import RunLog
 from .schedule import build_optimizer, learning_rate
 from .state import (
     RunCheckpoints,
     TrainerState,
     move_optimizer,
-    random_state,
     restore_random_state,
 )
-from .task import PretrainTask, embed_split, pair_batch, split_recall
+from .task import PretrainTask, pair_batch
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Split:
-    """A split ready to be read: its recordings, their batches, the images' features."""
-
-    dataset: PairDataset
-    batches: list[list[int]]
-    image_features: Tensor
-    image_ids: Tensor
 
 
 @dataclass(frozen=True)
@@ -103,7 +92,7 @@ class Trainer:
             move_optimizer(self.optimizer.optimizer, fabric.device)
             if state.scaler:
                 fabric._precision.scaler.load_state_dict(state.scaler)
-            restore_random_state(_of_rank(state.rng, fabric.global_rank))
+            restore_random_state(state.rng, fabric.global_rank)
         self.log = RunLog(folder, self.step) if fabric.is_global_zero else None
 
     def run(self) -> Outcome:
@@ -164,23 +153,22 @@ class Trainer:
         self.task.eval()
         figures: dict[str, float] = {}
         tens = []
-        for name, split in self._dev.items():
-            share = split.batches[self.fabric.global_rank :: self.fabric.world_size]
+        for name, data in self._dev.items():
+            share = data.batches[self.fabric.global_rank :: self.fabric.world_size]
             with self.fabric.autocast():
-                embeddings, indices, pair_ids = embed_split(self.model, split.dataset, share)
-                images = self.model.encode_images(split.image_features.to(self.fabric.device)).cpu()
-            embeddings, pair_ids = self._collect(embeddings, indices, pair_ids)
-            for kind, recall in split_recall(embeddings, pair_ids, images, split.image_ids).items():
-                for k, value in recall["mean"].items():
-                    figures[f"recall@{k}/{name}/{kind}"] = value
-            tens.append(figures[f"recall@10/{name}/{next(iter(embeddings))}"])
+                speech = gather_embeddings(embed_speech(self.model, data, share), self.fabric)
+                images = embed_images(self.model, data)
+            for kind, vectors in speech.by_name.items():
+                recall = recall_at_k(vectors, images, speech.pair_ids, data.image_ids)
+                figures |= {f"recall@{k}/{name}/{kind}": v for k, v in recall["mean"].items()}
+            tens.append(figures[f"recall@10/{name}/{next(iter(speech.by_name))}"])
         figures["recall@10"] = sum(tens) / len(tens)
         self.task.train()
         return figures
 
     def save(self) -> None:
         """Write a checkpoint of where the run stands; every process must call it."""
-        rng = self._all_random_states()
+        rng = gather_random_states(self.fabric)
         if self.fabric.is_global_zero:
             scaler = getattr(self.fabric._precision, "scaler", None)
             state = TrainerState(
@@ -220,7 +208,7 @@ class Trainer:
         seen = 0
         for part in range(runner.gradient_accumulate_steps):
             pairs = next(batches)
-            batch = pair_batch(pairs, self._train.image_features).to(self.fabric.device)
+            batch = pair_batch(pairs, self._train_images).to(self.fabric.device)
             last = part + 1 == runner.gradient_accumulate_steps
             with self.fabric.no_backward_sync(self.task, enabled=not last):
                 losses, report = self.task(
@@ -254,41 +242,33 @@ class Trainer:
             self.log.add(self.step, values)
 
     def _prepare_data(self) -> None:
-        data = self.config.data
-        self._train = self._split(self.manifest.train_split, training=True)
-        self._dev = {name: self._split(name) for name in self.manifest.dev_splits}
+        data, manifest = self.config.data, self.manifest
+        utterances = manifest.split(manifest.train_split)
+        self._train = PairDataset(
+            manifest,
+            utterances,
+            max_samples=data.max_samples,
+            seed=self.config.seed,
+            on_broken="replace" if data.skip_broken else "raise",
+        )
+        self._train_images = self.images.of(self._train.image_paths)
         self._sampler = BucketBatchSampler(
-            approximate_lengths(
-                self.manifest, self.manifest.split(self.manifest.train_split), data.max_samples
-            ),
+            approximate_lengths(manifest, utterances, data.max_samples),
             data.batch_size,
             self.config.seed,
             self.fabric.global_rank,
             self.fabric.world_size,
         )
-
-    def _split(self, name: str, *, training: bool = False) -> Split:
-        data = self.config.data
-        utterances = self.manifest.split(name)
-        broken: Any = ("replace" if training else "drop") if data.skip_broken else "raise"
-        dataset = PairDataset(
-            self.manifest,
-            utterances,
-            max_samples=data.max_samples if training else None,
-            seed=self.config.seed,
-            on_broken=broken,
-        )
-        ids = {u.image: u.pair_id for u in utterances}
-        return Split(
-            dataset=dataset,
-            batches=[]
-            if training
-            else evaluation_batches(
-                approximate_lengths(self.manifest, utterances), data.eval_batch_size
-            ),
-            image_features=self.images.of(dataset.image_paths),
-            image_ids=torch.tensor([ids[path] for path in dataset.image_paths]),
-        )
+        self._dev = {
+            name: retrieval_set(
+                manifest,
+                name,
+                self.images,
+                batch_size=data.eval_batch_size,
+                skip_broken=data.skip_broken,
+            )
+            for name in manifest.dev_splits
+        }
 
     def _training_batches(self) -> Iterator[IndexedPairs]:
         """Read batches from where the run stands, for ever."""
@@ -297,30 +277,8 @@ class Trainer:
             epoch, start = divmod(position, len(self._sampler))
             batches = list(self._sampler.batches(epoch, start))
             workers = self.config.data.num_workers
-            yield from load_batches(self._train.dataset.at(epoch), batches, workers)
+            yield from load_batches(self._train.at(epoch), batches, workers)
             position += len(batches)
-
-    def _collect(
-        self, embeddings: dict[str, Tensor], indices: Tensor, pair_ids: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Bring all processes' embeddings together, in the order of the split."""
-        if self.fabric.world_size > 1:
-            parts: list[Any] = [None] * self.fabric.world_size
-            torch.distributed.all_gather_object(parts, (embeddings, indices, pair_ids))
-            names = next(part[0].keys() for part in parts if part[0])
-            embeddings = {n: torch.cat([p[0][n] for p in parts if p[0]]) for n in names}
-            indices = torch.cat([part[1] for part in parts])
-            pair_ids = torch.cat([part[2] for part in parts])
-        order = indices.argsort()
-        return {name: rows[order] for name, rows in embeddings.items()}, pair_ids[order]
-
-    def _all_random_states(self) -> dict[str, Tensor]:
-        mine = random_state()
-        if self.fabric.world_size == 1:
-            return {f"0/{name}": value for name, value in mine.items()}
-        parts: list[Any] = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(parts, mine)
-        return {f"{rank}/{n}": v for rank, part in enumerate(parts) for n, v in part.items()}
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
@@ -332,12 +290,6 @@ class Trainer:
         asked = torch.tensor(int(self._stop), device=self.fabric.device)
         torch.distributed.all_reduce(asked)
         return bool(asked.item())
-
-
-def _of_rank(states: Any, rank: int) -> dict[str, Tensor]:
-    prefix = f"{rank}/"
-    mine = {name[len(prefix) :]: s for name, s in states.items() if name.startswith(prefix)}
-    return mine or _of_rank(states, 0)
 
 
 def _postfix(shown: dict[str, float]) -> dict[str, str]:

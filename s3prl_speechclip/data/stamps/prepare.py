@@ -36,7 +36,7 @@ from ..synthesis import read_aloud
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the number done and the number in all."""
 
-DRAWING_SIDE = 400  # pixels, the longer side of a rendered drawing; photographs reach the same
+DRAWING_SIDE = 400  # pixels, the longer side of a rendered drawing, that of a large photograph
 DPI = 96  # CSS pixels per inch, for drawings whose size is in points or millimetres
 PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 CHUNK = 16  # pieces of work that a worker takes at a time
@@ -173,10 +173,9 @@ def _render(source: Path) -> Image.Image:
             skip_system_fonts=True,
             dpi=DPI,
         )
-        own = Image.open(io.BytesIO(draw())).size
-        zoom = DRAWING_SIDE / max(own)
-        width, height = (max(1, round(side * zoom)) for side in own)
-        return Image.open(io.BytesIO(draw(width=width, height=height))).convert("RGB")
+        width, height = Image.open(io.BytesIO(draw())).size
+        drawn = draw(width=DRAWING_SIDE) if width >= height else draw(height=DRAWING_SIDE)
+        return Image.open(io.BytesIO(drawn)).convert("RGB")
     except (ValueError, OSError) as error:
         raise ImageError(f"cannot draw '{source}': {' '.join(str(error).split())}") from error
 

@@ -1,8 +1,8 @@
 """The fixed splits of the stamps, drawn by hashing names: no random numbers, no leak.
 
-Stamps that share a caption, a recording or a picture make one component; recordings and pictures
-are compared as decoded, since some files differ and hold the same samples. A component is one answer
-in retrieval, and lies whole on one side of the line between seen and unseen images. Most
+Stamps that share a caption, a recording or a picture make one component. Recordings and pictures
+are compared as decoded, since some files differ and hold the same samples. A component is one
+answer in retrieval, and lies whole on one side of the line between seen and unseen images. Most
 components are single stamps; the largest has six (six drawings captioned "A flower.").
 
 - `test_image`, `dev_image`: components never seen in training, with all their recordings.

@@ -47,7 +47,6 @@ def load_image_table(
     manifest: Manifest,
     splits: Sequence[str],
     *,
-    resize: str,
     skip_broken: bool,
     show_progress: bool = True,
 ) -> tuple[ImageTable, Manifest]:
@@ -59,7 +58,6 @@ def load_image_table(
         clip: whose trunk is run, on the device that it is on.
         manifest: the corpus.
         splits: whose images are wanted.
-        resize: see `ClipEncoder.preprocess`.
         skip_broken: leave images that cannot be read out, with their recordings.
         show_progress: a bar on standard error.
 
@@ -72,7 +70,7 @@ def load_image_table(
     """
     images, _ = unique_images([u for u in manifest.utterances if u.split in splits])
     paths = [manifest.path(image) for image in images]
-    features = _cached(clip, paths, resize, skip_broken, show_progress)
+    features = _cached(clip, paths, skip_broken, show_progress)
     broken = {images[row] for row in features[:, 0].isnan().nonzero()[:, 0].tolist()}
     if broken and not skip_broken:
         open_image(manifest.path(min(broken)))  # says again what is wrong with it
@@ -88,16 +86,16 @@ def load_image_table(
 
 
 def _cached(
-    clip: ClipEncoder, paths: Sequence[Path], resize: str, skip_broken: bool, show: bool
+    clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool
 ) -> Tensor:
     """Give (N, F); a broken image's row is NaN."""
-    cache = cache_home() / "image_features" / f"{_key(clip, paths, resize)}.safetensors"
+    cache = cache_home() / "image_features" / f"{_key(clip, paths)}.safetensors"
     if cache.is_file():
         try:
             return load_file(cache)["features"]
         except (OSError, SafetensorError, KeyError):
             logger.warning("'%s' is damaged and is computed anew", cache)
-    features = _compute(clip, paths, resize, skip_broken, show)
+    features = _compute(clip, paths, skip_broken, show)
     partial = cache.with_suffix(f".{os.getpid()}.partial")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -111,9 +109,9 @@ def _cached(
 
 @torch.no_grad()
 def _compute(
-    clip: ClipEncoder, paths: Sequence[Path], resize: str, skip_broken: bool, show: bool
+    clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool
 ) -> Tensor:
-    transform = clip.preprocess(resize)
+    transform = clip.preprocess()
     device = clip.vocabulary.device
     rows: dict[int, Tensor] = {}
     bar = tqdm(total=len(paths), desc="images", unit="image", disable=not show, leave=False)
@@ -137,9 +135,9 @@ def _compute(
     return torch.stack([rows.get(row, missing) for row in range(len(paths))])
 
 
-def _key(clip: ClipEncoder, paths: Sequence[Path], resize: str) -> str:
+def _key(clip: ClipEncoder, paths: Sequence[Path]) -> str:
     digest = hashlib.sha256(state_hash(image_trunk(clip.clip).state_dict()).encode())
-    digest.update(f"{resize} {clip.preprocess(resize)}".encode())
+    digest.update(str(clip.preprocess()).encode())
     for path in paths:
         try:
             status = path.stat()

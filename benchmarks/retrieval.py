@@ -1,0 +1,173 @@
+"""Image-speech retrieval of a trained model on a corpus' test splits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from s3prl_speechclip.data.manifest import Manifest, Utterance
+from s3prl_speechclip.evaluation.images import load_image_table
+from s3prl_speechclip.evaluation.recall import (
+    Ranks,
+    Recall,
+    chance_recall,
+    recall_at_k,
+    retrieval_ranks,
+    wilson_interval,
+)
+from s3prl_speechclip.evaluation.results import versions
+from s3prl_speechclip.evaluation.retrieval import (
+    SpeechEmbeddings,
+    embed_images,
+    embed_speech,
+    retrieval_set,
+)
+from s3prl_speechclip.locate import Located
+from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.structures import TaskResult
+
+__all__ = [
+    "Ranks",
+    "Recall",
+    "chance_recall",
+    "evaluate_retrieval",
+    "recall_at_k",
+    "retrieval_ranks",
+    "wilson_interval",
+]
+
+KS = (1, 5, 10)
+PROTOCOL = {
+    "recall": "percent of queries with a right answer among the first k",
+    "speech_to_image": "right: the image with the recording's id",
+    "image_to_speech": "right: any recording with the image's id",
+    "candidates": "images once per id, the first of each; all recordings",
+    "ties": "pessimistic",
+    "interval_95": "Wilson score interval, queries taken as independent",
+    "chance": "expectation of a random order, exact",
+    "precision": "fp32",
+}
+
+
+def evaluate_retrieval(
+    model: SpeechClip,
+    located: Located,
+    manifest: Manifest,
+    *,
+    splits: Sequence[str] | None = None,
+    batch_size: int = 32,
+    skip_broken: bool = False,
+    seed: int = 0,
+    workers: int = 0,
+    show_progress: bool = True,
+) -> TaskResult:
+    """Measure recall at 1, 5 and 10 in both directions, for each embedding and their sum.
+
+    Args:
+        model: in evaluation mode.
+        located: where the model came from.
+        manifest: the corpus.
+        splits: of the corpus; None: its test splits.
+        batch_size: recordings encoded at once.
+        skip_broken: leave out what cannot be read, and say so.
+        seed: noted in the result; nothing here is random.
+        workers: processes that read.
+        show_progress: a bar on standard error.
+
+    Raises:
+        CorpusError, AudioError, ImageError: something of the corpus cannot be read.
+        ResultError: an embedding is not a number.
+    """
+    started = time.perf_counter()
+    splits = tuple(splits or manifest.test_splits)
+    images, manifest = load_image_table(
+        model.clip,
+        manifest,
+        splits,
+        skip_broken=skip_broken,
+        show_progress=show_progress,
+    )
+    metrics: dict[str, Any] = {}
+    for split in splits:
+        data = retrieval_set(
+            manifest, split, images, batch_size=batch_size, skip_broken=skip_broken
+        )
+        speech = embed_speech(model, data, workers=workers)
+        utterances = [manifest.split(split)[i] for i in speech.indices.tolist()]
+        metrics[split] = split_metrics(
+            speech, utterances, embed_images(model, data), data.image_ids
+        )
+    return TaskResult(
+        task="retrieval",
+        system=model.config.variant,
+        size=model.config.size,
+        corpus=manifest.corpus,
+        checkpoint=located.source,
+        checkpoint_hash=located.digest(),
+        metrics=metrics,
+        protocol={**PROTOCOL, "image_resize": model.clip.image_resize, "notes": list(manifest.notes)},
+        seed=seed,
+        versions=versions(),
+        wall_time=round(time.perf_counter() - started, 1),
+        mini=manifest.mini or model.config.size == "mini",
+    )
+
+
+def split_metrics(
+    speech: SpeechEmbeddings, utterances: Sequence[Utterance], images: Tensor, image_ids: Tensor
+) -> dict[str, Any]:
+    """Give a split's recall by embedding, beside chance, and by kind of recording.
+
+    Args:
+        speech: N embedded recordings.
+        utterances: the same recordings, N.
+        images: (M, E) unit vectors.
+        image_ids: (M,).
+    """
+    named = dict(speech.by_name)
+    if len(named) > 1:
+        named["sum"] = F.normalize(torch.stack(list(named.values())).sum(0), dim=-1)
+    chance = chance_recall(speech.pair_ids, image_ids, KS)
+    found: dict[str, Any] = {
+        "recordings": len(utterances),
+        "images": len(set(image_ids.tolist())),
+        "chance": _keyed(chance),
+    }
+    kinds = {
+        "human": torch.tensor([not u.synthetic for u in utterances]),
+        "synthetic": torch.tensor([u.synthetic for u in utterances]),
+    }
+    for name, vectors in named.items():
+        ranks = retrieval_ranks(vectors, images, speech.pair_ids, image_ids)
+        recall = recall_at_k(vectors, images, speech.pair_ids, image_ids, KS)
+        found[name] = _keyed(recall)
+        found[name]["interval_95"] = {
+            direction: {f"recall@{k}": _interval(places, k) for k in KS}
+            for direction, places in (
+                ("speech_to_image", ranks.speech_to_image),
+                ("image_to_speech", ranks.image_to_speech),
+            )
+        }
+        found[name]["speech_to_image_by_kind"] = {
+            kind: {f"recall@{k}": _share(ranks.speech_to_image[rows], k) for k in KS}
+            for kind, rows in kinds.items()
+            if bool(rows.any())
+        }
+    return found
+
+
+def _keyed(recall: Recall) -> dict[str, Any]:
+    return {d: {f"recall@{k}": round(v, 4) for k, v in at.items()} for d, at in recall.items()}
+
+
+def _share(ranks: Tensor, k: int) -> float:
+    return round(100.0 * int((ranks <= k).sum()) / len(ranks), 4)
+
+
+def _interval(ranks: Tensor, k: int) -> list[float]:
+    return [round(end, 4) for end in wilson_interval(int((ranks <= k).sum()), len(ranks))]

@@ -1,0 +1,47 @@
+"""`make demo`: train a hybrid model on the default corpus, then show what it retrieves."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import benchmark, pretrain
+from .common import run
+
+logger = logging.getLogger(__name__)
+
+NAME = "speechclip_hybrid"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    p = argparse.ArgumentParser(prog="demo", description=__doc__)
+    p.add_argument("-o", "--override", default="", metavar="K=V", help="as of run_pretrain.py")
+    return p
+
+
+def command(argv: Sequence[str] | None) -> Path | None:
+    """Run both commands as a user would; a finished run is not trained again."""
+    args = parser().parse_args(argv)
+    started = time.perf_counter()
+    folder = pretrain.command(["-u", NAME, "-a", "-o", args.override])
+    trained = time.perf_counter()
+    result = benchmark.command(["retrieval", "-u", NAME, "-k", str(folder)])
+    measured = time.perf_counter()
+    logger.info("")
+    logger.info("corpus and training %.0f s, retrieval %.0f s", trained - started, measured - trained)
+    logger.info("%-12s %s", "experiment", folder)
+    logger.info("%-12s %s/curves.png", "curves", folder)
+    logger.info("%-12s tensorboard --logdir %s/tensorboard", "scalars", folder)
+    logger.info("%-12s %s", "result", result)
+    return result
+
+
+main = run(command)
+
+if __name__ == "__main__":
+    sys.exit(main())

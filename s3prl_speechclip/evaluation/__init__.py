@@ -1,0 +1,1 @@
+"""Measuring a model: image features, embeddings of a split, recall, result files."""

@@ -1,0 +1,70 @@
+"""What a user's mistakes look like on the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CASES = {
+    "unknown model": (["-u", "speechclip_hybird"], "did you mean 'speechclip_hybrid'"),
+    "unknown corpus": (["--data", "flickr8"], "did you mean 'flickr8k'"),
+    "no place of a corpus": (["--data", "spokencoco"], "--data-root"),
+    "a corpus that is not there": (["--data", "flickr8k", "--data-root", "nowhere"], "nowhere"),
+    "unknown key": (["-o", "runner.total_step=5"], "did you mean 'total_steps'"),
+    "not an override": (["-o", "total_steps"], "section.key=value"),
+    "unknown preset": (["-g", "hgue"], "mini"),
+    "a past run that is not there": (["-e", "nowhere"], "nowhere"),
+    "a device that is not there": (["--device", "cuda:99"], "CUDA devices"),
+    "no device at all": (["--device", "gpu"], "auto, cpu, cuda"),
+    "a negative seed": (["--seed", "-1"], "seed"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_one_line_and_status_2(
+    case: str, root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Guards against tracebacks, and messages without a remedy."""
+    from s3prl_speechclip.cli.pretrain import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("S3PRL_SPEECHCLIP_DATA", raising=False)
+    argv, said = CASES[case]
+    assert main(argv) == 2
+    out, err = capfd.readouterr()
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said in last
+    assert "Traceback" not in err
+    assert not out
+
+
+@pytest.mark.parametrize("script", ["run_pretrain.py", "run_benchmark.py"])
+def test_the_scripts_of_the_checkout_start(script: str, root: Path) -> None:
+    """Guards the commands as the documentation writes them."""
+    done = subprocess.run(
+        [sys.executable, script, "--help"], cwd=root, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0
+    assert "usage" in done.stdout
+
+
+def test_a_dry_run_counts_the_published_parameters(capfd: pytest.CaptureFixture[str]) -> None:
+    """Guards the sizes against the published range, 2.8-7.5 M for base and 6.1-13.4 M for large."""
+    from s3prl_speechclip.cli.pretrain import main
+
+    found = {}
+    for size, name in (("base", "cascaded"), ("base", "parallel"),
+                       ("large", "cascaded"), ("large", "parallel")):  # fmt: skip
+        assert main(["--dry-run", "-g", size, "-u", f"speechclip_{name}"]) == 0
+        total = capfd.readouterr().out.splitlines()[-1].split()
+        found[size, name] = round(int(total[-1].replace(",", "")) / 1e6, 1)
+    assert found == {
+        ("base", "cascaded"): 2.8, ("base", "parallel"): 7.5,
+        ("large", "cascaded"): 6.1, ("large", "parallel"): 13.4,
+    }  # fmt: skip

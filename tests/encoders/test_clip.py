@@ -1,0 +1,141 @@
+"""CLIP: keywords, captions and images in one space."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from small_models import CLIP, VOCABULARY
+from torch.nn import functional as F
+
+from s3prl_speechclip.encoders.clip import ClipEncoder, build_clip
+from s3prl_speechclip.encoders.vocabulary import END_OF_TEXT, START_OF_TEXT, encode
+from s3prl_speechclip.errors import EncoderError
+from s3prl_speechclip.model_config import ClipConfig
+
+WHOLE = {**CLIP, "text_cfg": {**CLIP["text_cfg"], "vocab_size": 49_408}}
+SMALL = ClipConfig(name="small", pretrained="", architecture=CLIP)
+
+
+def small_clip(config: ClipConfig = SMALL) -> ClipEncoder:
+    torch.manual_seed(0)
+    return build_clip(config, VOCABULARY).eval()
+
+
+@pytest.fixture(scope="module")
+def whole() -> ClipEncoder:
+    return small_clip(replace(SMALL, architecture=WHOLE))
+
+
+def test_captions_embed_as_open_clips(whole: ClipEncoder):
+    """Guards the cut of what follows the end of text: the causal tower never reads it."""
+    texts = ["a dog runs", "cat", "a man on a very long red bicycle by the sea"]
+    expected = F.normalize(whole.clip.encode_text(open_clip.tokenize(texts)), dim=-1)
+    torch.testing.assert_close(whole.encode_text(texts), expected, atol=1e-5, rtol=0)
+
+
+def test_keywords_are_read_as_a_caption(whole: ClipEncoder):
+    """Guards the sentence that is built around keywords: start, keywords, end."""
+    ids = encode("dog runs fast")
+    embeddings = whole.clip.token_embedding(torch.tensor([[*ids, 0, 0], [ids[0], 0, 0, 0, 0]]))
+    found = whole.encode_keywords(embeddings, torch.tensor([len(ids), 1]))
+    expected = whole.encode_text(["dog runs fast", "dog"])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_what_lies_beyond_the_keywords_is_not_read(whole: ClipEncoder):
+    keywords, lengths = torch.randn(2, 6, 16), torch.tensor([3, 6])
+    changed = keywords.clone()
+    changed[0, 3:] = 100
+    torch.testing.assert_close(
+        whole.encode_keywords(keywords, lengths), whole.encode_keywords(changed, lengths)
+    )
+
+
+def test_seventy_five_keywords_fit():
+    """Guards the cap: 75 keywords, start and end fill CLIP's 77 positions."""
+    clip = small_clip()
+    found = clip.encode_keywords(torch.randn(1, 75, 16), torch.tensor([75]))
+    assert found.isfinite().all()
+
+
+def test_keywords_get_a_gradient_through_the_frozen_tower():
+    """Guards training: the tower is frozen, what it reads is not."""
+    clip = small_clip()
+    keywords = torch.randn(1, 3, 16, requires_grad=True)
+    clip.encode_keywords(keywords, torch.tensor([3])).sum().backward()
+    assert keywords.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in clip.parameters())
+
+
+def test_a_reduced_table_and_the_whole_give_the_same(whole: ClipEncoder):
+    """Guards the two ways to hold a vocabulary: rows of the table, or a table of its own."""
+    reduced = small_clip()
+    state = dict(whole.clip.state_dict())
+    state["token_embedding.weight"] = state["token_embedding.weight"][VOCABULARY]
+    reduced.clip.load_state_dict(state)
+    assert torch.equal(reduced.codebook(), whole.codebook())
+    assert VOCABULARY[reduced.banned_rows].tolist() == [0, START_OF_TEXT, END_OF_TEXT]
+    keywords, lengths = torch.randn(2, 4, 16), torch.tensor([2, 4])
+    torch.testing.assert_close(
+        reduced.encode_keywords(keywords, lengths), whole.encode_keywords(keywords, lengths)
+    )
+
+
+def test_a_caption_beyond_a_small_table_warns(caplog: pytest.LogCaptureFixture):
+    """Guards against words that silently count for nothing."""
+    clip = small_clip()
+    known = clip.encode_text(["a"])
+    with caplog.at_level("WARNING"):
+        found = clip.encode_text(["a dog"])
+    assert "not in this CLIP's table" in caplog.text
+    torch.testing.assert_close(found, known)
+
+
+def test_images_are_unit_vectors_from_pixels_or_kept_features():
+    clip = small_clip()
+    pixels = torch.randn(2, 3, 16, 16)
+    found = clip.encode_images(pixels)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(clip.encode_images(clip.image_features(pixels)), found)
+
+
+def test_images_are_preprocessed_as_clip_does():
+    """Guards size and OpenAI's mean and deviation."""
+    transform = small_clip().preprocess()
+    pixels = transform(Image.new("RGB", (30, 20), "white"))
+    assert pixels.shape == (3, 16, 16)
+    expected = (1 - torch.tensor(open_clip.OPENAI_DATASET_MEAN)) / torch.tensor(
+        open_clip.OPENAI_DATASET_STD
+    )
+    torch.testing.assert_close(pixels[:, 8, 8], expected, atol=1e-4, rtol=0)
+
+
+def test_trained_means_the_text_tower_and_never_the_image_trunk():
+    clip = small_clip(replace(SMALL, trainable=True)).train()
+    trained = {name for name, p in clip.named_parameters() if p.requires_grad}
+    assert any(name.startswith("clip.transformer") for name in trained)
+    assert not any(name.startswith("clip.visual") for name in trained)
+    assert "clip.logit_scale" not in trained
+    assert not clip.clip.visual.training
+
+
+def test_a_table_that_fits_no_vocabulary_is_an_error():
+    config = replace(SMALL, architecture={**CLIP, "text_cfg": {**CLIP["text_cfg"],
+                                                               "vocab_size": 99}})
+    with pytest.raises(EncoderError, match=f"99 rows, the vocabulary {len(VOCABULARY)}"):
+        build_clip(config, VOCABULARY)
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(EncoderError, match="'ViT-Z-99'"):
+        build_clip(ClipConfig(name="ViT-Z-99", pretrained=""), VOCABULARY)
+
+
+def test_missing_weights_say_how_to_provide_them(tmp_path):
+    with pytest.raises(EncoderError, match="--clip PATH") as caught:
+        build_clip(ClipConfig(pretrained=str(tmp_path / "none.pt")), VOCABULARY)
+    assert "\n" not in str(caught.value)

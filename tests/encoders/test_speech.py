@@ -1,0 +1,140 @@
+"""The speech encoder: every family, alone and in a batch, frozen and trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import FAMILIES, SPEECH, speech_batch, waveforms
+
+from s3prl_speechclip.encoders.speech import SpeechEncoder, build_speech_encoder
+from s3prl_speechclip.errors import EncoderError
+from s3prl_speechclip.model_config import SpeechEncoderConfig
+from s3prl_speechclip.structures import SpeechBatch
+
+# Attention over other padded lengths sums in another order; float32 of values near 1.
+ORDER = 1e-5
+
+
+def small_encoder(
+    family: str, *, batch_invariant: bool = True, trainable: bool = False, **architecture: object
+) -> SpeechEncoder:
+    torch.manual_seed(1)
+    config = SpeechEncoderConfig(
+        pretrained=False,
+        architecture={**SPEECH, **FAMILIES[family], **architecture},
+        trainable=trainable,
+        normalize_waveform=family.endswith("large"),
+    )
+    return build_speech_encoder(config, batch_invariant=batch_invariant)
+
+
+def alone(waveform: torch.Tensor) -> SpeechBatch:
+    return SpeechBatch(waveform.unsqueeze(0), torch.tensor([len(waveform)]))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def encoder(request: pytest.FixtureRequest) -> SpeechEncoder:
+    return small_encoder(request.param).eval()
+
+
+@settings(max_examples=10, deadline=None)
+@given(lengths=st.lists(st.integers(400, 9_000), min_size=2, max_size=4))
+def test_a_batch_changes_no_utterance(encoder: SpeechEncoder, lengths: list[int]):
+    """Guards against padding entering group norm, positional convolutions or attention."""
+    together = encoder(speech_batch(*lengths))
+    for index, waveform in enumerate(waveforms(*lengths)):
+        single = encoder(alone(waveform))
+        frames = int(single.lengths[0])
+        assert frames == int(together.lengths[index])
+        for ours, theirs in zip(together.hidden_states, single.hidden_states, strict=True):
+            torch.testing.assert_close(ours[index, :frames], theirs[0, :frames], atol=ORDER, rtol=0)
+
+
+def test_there_is_a_state_before_and_after_every_layer(encoder: SpeechEncoder):
+    """Guards the mixture's number of weights."""
+    features = encoder(speech_batch(4_000, 3_000))
+    assert len(features.hidden_states) == encoder.layers == SPEECH["num_hidden_layers"] + 1
+    assert {state.shape for state in features.hidden_states} == {(2, 12, encoder.width)}
+
+
+def test_frames_are_those_of_the_convolutions(encoder: SpeechEncoder):
+    """Guards the exact frame count against rounding: 400 samples a frame, 320 between frames."""
+    lengths = (400, 719, 720, 16_000)
+    assert encoder(speech_batch(*lengths)).lengths.tolist() == [1, 1, 2, 49]
+
+
+def test_one_too_short_to_hear_gives_one_frame(encoder: SpeechEncoder):
+    features = encoder(speech_batch(3, 1_000))
+    assert features.lengths.tolist() == [1, 2]
+    assert all(state.isfinite().all() for state in features.hidden_states)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_trained_encoder_learns_and_a_frozen_one_does_not(family: str):
+    """Guards the frozen encoder's evaluation mode, and layerdrop, which would lose a state."""
+    trained = small_encoder(family, trainable=True, layerdrop=0.9).train()
+    for _ in range(3):
+        states = trained(speech_batch(3_000, 2_000)).hidden_states
+        assert len(states) == trained.layers
+    states[-1].sum().backward()
+    missing = [n for n, p in trained.named_parameters() if p.requires_grad and p.grad is None]
+    # What follows the last state is the encoder's own final norm, which pre-norm models have.
+    assert all("encoder.layer_norm" in name for name in missing)
+
+    frozen = small_encoder(family).train()
+    assert not frozen.model.training
+    assert not any(p.requires_grad for p in frozen.parameters())
+    assert not frozen(speech_batch(3_000)).hidden_states[-1].requires_grad
+
+
+def test_the_official_habit_depends_on_the_batch():
+    """Guards the switch: without it, HuBERT Base's group norm hears the padding."""
+    encoder = small_encoder("hubert-base", batch_invariant=False).eval()
+    short = waveforms(4_000, 9_000)[0]
+    together = encoder(speech_batch(4_000, 9_000)).hidden_states[0][0, :10]
+    assert (together - encoder(alone(short)).hidden_states[0][0, :10]).abs().max() > 1e-3
+
+
+def test_normalised_waveforms_forget_level_and_offset():
+    """Guards waveform normalisation against reading the padding's zeros."""
+    encoder = small_encoder("hubert-large").eval()
+    batch = speech_batch(4_000, 6_000)
+    valid = torch.arange(6_000) < batch.lengths.unsqueeze(1)
+    louder = SpeechBatch((3 * batch.waveforms + 0.2) * valid, batch.lengths)
+    plain, changed = encoder(batch).hidden_states[-1], encoder(louder).hidden_states[-1]
+    # The normalisation's 1e-5 on a variance of 0.01 differs from that on 0.09.
+    torch.testing.assert_close(plain[0, :12], changed[0, :12], atol=2e-3, rtol=0)
+
+
+def test_another_family_is_refused():
+    with pytest.raises(EncoderError, match="hubert, wav2vec2, wavlm, data2vec-audio.*'whisper'"):
+        build_speech_encoder(
+            SpeechEncoderConfig(pretrained=False, architecture={"model_type": "whisper"}),
+            batch_invariant=True,
+        )
+
+
+def test_another_hop_is_refused():
+    """Guards spans and frame counts, which take 20 ms for granted."""
+    with pytest.raises(EncoderError, match="hop of 320 samples; found 160"):
+        small_encoder("hubert-base", conv_stride=[5, 2, 2, 2, 2, 2, 1])
+
+
+def test_a_folder_without_weights_is_named(tmp_path):
+    with pytest.raises(EncoderError, match="--hubert PATH") as caught:
+        build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_come_from_a_folder(tmp_path):
+    """Guards `--hubert PATH`: transformers' own folder layout, no network."""
+    saved = small_encoder("hubert-base").eval()
+    saved.model.save_pretrained(tmp_path)
+    loaded = build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+    batch = speech_batch(3_000)
+    torch.testing.assert_close(
+        loaded.eval()(batch).hidden_states, saved(batch).hidden_states, atol=0, rtol=0
+    )

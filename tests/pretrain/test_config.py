@@ -1,0 +1,73 @@
+"""Presets, user files and overrides of a pretraining run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from s3prl_speechclip.errors import ConfigError
+from s3prl_speechclip.model_config import VARIANTS
+from s3prl_speechclip.pretrain.config import PRESETS, read_config, resolve_config, write_config
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_serves_every_model(preset: str, variant: str) -> None:
+    """Guards against a preset key that the configuration does not know."""
+    config = resolve_config(variant, preset)
+    assert config.model.variant == variant
+    assert config.model.size == preset
+
+
+def test_base_is_the_papers_set_up() -> None:
+    """Guards against a default that drifts from what was published (SpeechCLIP, section 4.1)."""
+    config = resolve_config("speechclip_cascaded", "base")
+    assert (config.runner.total_steps, config.runner.gradient_clipping) == (50_000, 4.0)
+    assert (config.optimizer.name, config.optimizer.lr) == ("adam", 1e-4)
+    assert config.optimizer.weight_decay == 1e-6
+    assert (config.scheduler.warmup_steps, config.scheduler.final_lr) == (5_000, 1e-8)
+    assert (config.data.batch_size, config.data.max_samples) == (256, 102_400)
+    assert config.model.keywords.number == 8
+    assert config.model.keywords.temperature == 0.1
+    assert config.model.cif.quantity_weight == 0.25
+    assert config.model.cif.scaling_steps == 5_000
+
+
+def test_large_projects_keywords_in_two_layers() -> None:
+    """Guards the 1024-1024-768 projection of the large models."""
+    assert resolve_config("speechclip_hybrid_plus", "large").model.keywords.projection == (1024,)
+
+
+def test_a_file_lies_over_the_preset_that_it_names(tmp_path: Path) -> None:
+    """Guards against a user's file that silently starts from another preset."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"preset": "base", "runner": {"total_steps": 7}}))
+    config = resolve_config("speechclip_plus", str(path), "runner.log_step=3")
+    assert (config.model.size, config.runner.total_steps, config.runner.log_step) == ("base", 7, 3)
+
+
+def test_a_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
+    """Guards against a value that YAML turns into another."""
+    config = resolve_config("speechclip_hybrid", "mini", "optimizer.lr=3e-4", seed=5)
+    write_config(tmp_path / "config.yaml", config)
+    assert read_config(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("speechclip_hybird",), "speechclip_hybrid"),
+        (("speechclip_hybrid", "lagre"), "large"),
+        (("speechclip_hybrid", "mini", "runner.total_step=5"), "total_steps"),
+        (("speechclip_hybrid", "mini", "runner.total_steps=0"), "at least 1"),
+        (("speechclip_hybrid", "mini", "runner.precision=fp8"), "bf16"),
+        (("speechclip_hybrid", "mini", "optimizer.lr=-1"), "above 0"),
+        (("speechclip_hybrid", "mini", "data.batch_size=many"), "whole number"),
+    ],
+)
+def test_what_cannot_be_used_is_named(arguments: tuple[str, ...], said: str) -> None:
+    """Guards against a typing error that is ignored or ends in a traceback."""
+    with pytest.raises(ConfigError, match=said):
+        resolve_config(*arguments)

@@ -1,0 +1,207 @@
+"""Whole runs on a small corpus: what they write, going on, interruption, several processes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.model_config import VARIANTS
+from tests.small_corpus import SMALL, write_flickr8k
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_flickr8k(tmp_path_factory.mktemp("flickr8k"))
+
+
+def arguments(corpus: Path, folder: Path, steps: int, *more: str, overrides: str = "") -> list[str]:
+    changes = f"{SMALL},,runner.total_steps={steps},,runner.eval_step={steps},,{overrides}"
+    return [
+        "--data", "flickr8k", "--data-root", str(corpus), "-p", str(folder), "-o", changes, *more
+    ]  # fmt: skip
+
+
+def start(*argv: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, as a user does."""
+    return subprocess.run(
+        [*(launcher or (sys.executable,)), "-m", "s3prl_speechclip.cli.pretrain", *argv],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def run(*argv: str) -> None:
+    """Run the command line in this process."""
+    from s3prl_speechclip.cli.pretrain import main
+
+    assert main(list(argv)) == 0
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "log.csv").open(encoding="utf-8") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_model_learns_and_can_be_loaded(corpus: Path, tmp_path: Path, variant: str) -> None:
+    """Guards against an architecture whose loss has no gradient, or whose files do not load."""
+    folder = tmp_path / variant
+    run(*arguments(corpus, folder, 40, "-u", variant, overrides="optimizer.lr=3e-3,,"
+                   "scheduler.warmup_steps=5"))  # fmt: skip
+    found = losses(folder)
+    assert sum(found[-5:]) < 0.9 * sum(found[:5])
+    model = SpeechClip.from_pretrained(folder)
+    assert model.config.variant == variant
+    assert model.about["corpus"] == "flickr8k"
+
+
+def test_an_experiment_folder_holds_what_is_promised(corpus: Path, tmp_path: Path) -> None:
+    """Guards the files that users and later commands look for."""
+    done = start(*arguments(corpus, tmp_path / "run", 4, "-u", "speechclip_hybrid_plus"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
+    for name in ("config.yaml", "log.csv", "curves.png", "last/model.safetensors",
+                 "last/config.json", "best/model.safetensors", "best/config.json"):  # fmt: skip
+        assert (tmp_path / "run" / name).is_file(), name
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+    assert Image.open(tmp_path / "run" / "curves.png").size[0] > 500
+    header = (tmp_path / "run" / "log.csv").read_text().splitlines()[0].split(",")
+    for column in ("step", "loss", "loss/parallel", "loss/cascaded", "loss/quantity", "lr",
+                   "examples_per_second", "recall@10"):  # fmt: skip
+        assert column in header
+
+
+def test_going_on_gives_the_same_weights_as_never_stopping(corpus: Path, tmp_path: Path) -> None:
+    """Guards against a replayed or skipped batch, lost optimiser moments or random state."""
+    small = "runner.save_step=3,,runner.eval_step=3,,runner.max_keep=9"
+    run(*arguments(corpus, tmp_path / "whole", 7, overrides=small))
+    # The same run, cut off after its third step: what a kill leaves behind.
+    run(*arguments(corpus, tmp_path / "cut", 7, overrides=small))
+    for name in ("best", "last"):
+        (tmp_path / "cut" / name).unlink()
+    (tmp_path / "cut" / "last").symlink_to("step-00000003")
+    run(*arguments(corpus, tmp_path / "cut", 7, "-a", overrides=small))
+    whole = load_file(tmp_path / "whole" / "last" / "model.safetensors")
+    cut = load_file(tmp_path / "cut" / "last" / "model.safetensors")
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(corpus: Path, tmp_path: Path) -> None:
+    """Guards a cluster job that is asked to leave: exit status 0, nothing lost."""
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "s3prl_speechclip.cli.pretrain",
+         *arguments(corpus, folder, 100_000)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not (folder / "log.csv").is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "go on with" in err
+    assert out.splitlines()[-1] == str(folder)
+    assert (folder / "last" / "trainer.pt").is_file()
+
+
+def test_a_run_is_not_overwritten(corpus: Path, tmp_path: Path) -> None:
+    """Guards hours of training against a command repeated without thought."""
+    from s3prl_speechclip.cli.pretrain import main
+
+    argv = arguments(corpus, tmp_path / "run", 2)
+    assert main(argv) == 0
+    before = (tmp_path / "run" / "last" / "model.safetensors").read_bytes()
+    assert main(argv) == 2
+    assert (tmp_path / "run" / "last" / "model.safetensors").read_bytes() == before
+
+
+def test_a_past_experiment_is_gone_on_from(corpus: Path, tmp_path: Path) -> None:
+    """Guards `-e`: the past run's configuration counts, more steps are taken in its folder."""
+    run(*arguments(corpus, tmp_path / "run", 3, "-u", "speechclip_plus"))
+    run("-e", str(tmp_path / "run"), "-o", "runner.total_steps=5")
+    with (tmp_path / "run" / "log.csv").open(encoding="utf-8") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
+
+
+def test_old_checkpoints_are_dropped_and_the_best_is_kept(corpus: Path, tmp_path: Path) -> None:
+    """Guards against a disk that fills up, and against losing the best."""
+    run(*arguments(corpus, tmp_path / "run", 8, overrides="runner.save_step=1,,runner.eval_step=4"))
+    kept = sorted(path.name for path in (tmp_path / "run").glob("step-*"))
+    best = (tmp_path / "run" / "best").resolve().name
+    assert set(kept) == {"step-00000008", best}
+
+
+def test_two_processes_train_as_one_does(corpus: Path, tmp_path: Path) -> None:
+    """Guards the gathered objective: contrasts over all processes' rows, gradients averaged.
+
+    Dropout is off since each process draws its own; sums are taken in another order, and Adam
+    divides tiny gradients by their own size, so weights agree to 1e-4 after three steps.
+    """
+    still = ",,".join(
+        f"model.{name}=0.0" for name in (
+            "attention.dropout", "keywords.projection_dropout", "cif.dropout",
+            "speech_encoder.architecture.hidden_dropout",
+            "speech_encoder.architecture.attention_dropout",
+        )
+    )  # fmt: skip
+    argv = ("-u", "speechclip_hybrid_plus", "--device", "cpu")
+    one = start(*arguments(corpus, tmp_path / "one", 3, *argv, overrides=still))
+    assert one.returncode == 0, one.stderr
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                "--master-port", "29531")  # fmt: skip
+    two = start(*arguments(corpus, tmp_path / "two", 3, *argv, overrides=still), launcher=launcher)
+    assert two.returncode == 0, two.stderr
+    alone = load_file(tmp_path / "one" / "last" / "model.safetensors")
+    shared = load_file(tmp_path / "two" / "last" / "model.safetensors")
+    for name, value in alone.items():
+        torch.testing.assert_close(shared[name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_a_broken_image_is_named_or_left_out(tmp_path: Path) -> None:
+    """Guards `--skip-broken`: without it an error names the file, with it the count is said."""
+    from s3prl_speechclip.cli.pretrain import main
+
+    corpus = write_flickr8k(tmp_path / "corpus", train=10)
+    broken = next((corpus / "Images").glob("*_train.jpg"))
+    broken.write_bytes(broken.read_bytes()[:200])
+    done = start(*arguments(corpus, tmp_path / "run", 2))
+    assert done.returncode == 2
+    assert broken.name in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert main(arguments(corpus, tmp_path / "run", 2, "--skip-broken")) == 0
+
+
+def test_a_full_disk_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
+    """Guards against a traceback, and a torn checkpoint, where there is no space left."""
+    program = (
+        "import resource, signal, sys;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
+        "from s3prl_speechclip.cli.pretrain import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments(corpus, tmp_path / "run", 2)],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | {"S3PRL_SPEECHCLIP_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: cannot write the checkpoint"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "run").glob("step-*"))

@@ -1,0 +1,75 @@
+"""The objectives against a slow oracle."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import infonce_oracle
+from torch.nn import functional as F
+
+from s3prl_speechclip.losses import MaskedInfoNCE, quantity_loss
+
+
+def pairs(number: int, width: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(number)
+    speech, images = torch.randn(2, number, width, generator=generator)
+    return F.normalize(speech, dim=1), F.normalize(images, dim=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    ids=st.lists(st.integers(0, 3), min_size=2, max_size=7),
+    margin=st.sampled_from([0.0, 0.3]),
+    decoupled=st.booleans(),
+)
+def test_it_is_the_oracles(ids: list[int], margin: float, decoupled: bool):
+    """Guards equation 1: captions of one image are no negatives, in both directions."""
+    if decoupled and any(len({i for i in ids if i != own}) == 0 for own in ids):
+        return  # without a negative the decoupled denominator is empty
+    speech, images = pairs(len(ids))
+    loss = MaskedInfoNCE(margin=margin, decoupled=decoupled, temperature=0.1)
+    found = loss(speech, images, torch.tensor(ids))
+    expected = infonce_oracle.loss(speech, images, torch.tensor(ids), 10, margin, decoupled)
+    assert float(found.detach()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_captions_of_one_image_alone_cost_nothing():
+    """Guards the mask: with no negative left there is nothing to learn."""
+    speech, images = pairs(3)
+    assert float(MaskedInfoNCE()(speech, images, torch.zeros(3)).detach()) == pytest.approx(0)
+
+
+def test_half_precision_embeddings_are_contrasted_in_full():
+    """Guards large batches, whose logits at scale 100 lose their differences in bfloat16."""
+    speech, images = pairs(8)
+    ids = torch.arange(8)
+    full = MaskedInfoNCE()(speech.bfloat16().float(), images.bfloat16().float(), ids)
+    half = MaskedInfoNCE()(speech.bfloat16(), images.bfloat16(), ids)
+    assert torch.equal(full, half)
+
+
+def test_the_learned_scale_is_bounded_unless_free():
+    """Guards training against a scale that runs away, and official checkpoints against a bound."""
+    bounded, free = MaskedInfoNCE(max_logit_scale=100), MaskedInfoNCE(max_logit_scale=0)
+    for loss in (bounded, free):
+        loss.log_scale.data.fill_(math.log(250))
+    assert bounded.logit_scale.item() == 100
+    assert free.logit_scale.item() == pytest.approx(250, rel=1e-5)
+
+
+def test_a_fixed_scale_is_no_parameter_and_yet_in_the_checkpoint():
+    loss = MaskedInfoNCE(learn_temperature=False, temperature=0.05)
+    assert not list(loss.parameters()) and "log_scale" in loss.state_dict()
+    assert loss.logit_scale.item() == pytest.approx(20, rel=1e-5)
+
+
+def test_the_quantity_loss_is_the_mean_distance():
+    quantity = torch.tensor([2.5, 4.0], requires_grad=True)
+    loss = quantity_loss(quantity, torch.tensor([2, 6]))
+    assert float(loss.detach()) == pytest.approx(1.25)
+    loss.backward()
+    assert quantity.grad.tolist() == [0.5, -0.5]
