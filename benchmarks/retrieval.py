@@ -110,7 +110,11 @@ def evaluate_retrieval(
         checkpoint=located.source,
         checkpoint_hash=located.digest(),
         metrics=metrics,
-        protocol={**PROTOCOL, "image_resize": model.clip.image_resize, "notes": list(manifest.notes)},
+        protocol={
+            **PROTOCOL,
+            "image_resize": model.clip.image_resize,
+            "notes": list(manifest.notes),
+        },
         seed=seed,
         versions=versions(),
         wall_time=round(time.perf_counter() - started, 1),

@@ -46,7 +46,7 @@ def is_main_process() -> bool:
 def _set_up_logging() -> None:
     level = logging.INFO if is_main_process() else logging.ERROR
     logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
-    for noisy in ("httpx", "huggingface_hub", "lightning", "lightning.fabric", "timm", "matplotlib"):
+    for noisy in ("httpx", "huggingface_hub", "lightning", "lightning.fabric", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Libraries' deprecation notes to each other are of no use to whoever runs a command.
     warnings.filterwarnings("ignore", category=FutureWarning)

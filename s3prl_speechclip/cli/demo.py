@@ -33,7 +33,9 @@ def command(argv: Sequence[str] | None) -> Path | None:
     result = benchmark.command(["retrieval", "-u", NAME, "-k", str(folder)])
     measured = time.perf_counter()
     logger.info("")
-    logger.info("corpus and training %.0f s, retrieval %.0f s", trained - started, measured - trained)
+    logger.info(
+        "corpus and training %.0f s, retrieval %.0f s", trained - started, measured - trained
+    )
     logger.info("%-12s %s", "experiment", folder)
     logger.info("%-12s %s/curves.png", "curves", folder)
     logger.info("%-12s tensorboard --logdir %s/tensorboard", "scalars", folder)

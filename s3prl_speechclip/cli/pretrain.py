@@ -6,19 +6,28 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..config import merge, plain
 from ..data.corpora import CORPORA
+from ..errors import ConfigError
+from ..locate import RESULTS
 from ..model_config import VARIANTS
-from ..pretrain.config import DEFAULT_PRESET, PRESETS, PretrainConfig, read_config, resolve_config
+from ..pretrain.config import (
+    DEFAULT_PRESET,
+    PRESETS,
+    PretrainConfig,
+    lay_over,
+    read_config,
+    resolve_config,
+)
 from ..pretrain.run import CONFIG_FILE, Start, describe, find_start, pretrain
 from .common import is_main_process, run
 
 logger = logging.getLogger(__name__)
 
-RESULTS = Path("result") / "pretrain"
+DEFAULT_MODEL = "speechclip_hybrid"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
         description="Pretrain a model of the SpeechCLIP family on recordings and images.",
         epilog="Several GPUs or nodes: torchrun --nproc-per-node N run_pretrain.py ..., or srun.",
     )
-    p.add_argument("-u", "--upstream", metavar="NAME", default="speechclip_hybrid",
-                   help=f"the model: {', '.join(VARIANTS)} (default: %(default)s)")
+    p.add_argument("-u", "--upstream", metavar="NAME",
+                   help=f"the model: {', '.join(VARIANTS)} (default: {DEFAULT_MODEL})")
     p.add_argument("-n", "--expname", metavar="NAME", help="experiment name (default: the model's)")
     p.add_argument("-p", "--expdir", metavar="DIR", type=Path,
                    help="experiment folder (default: result/pretrain/<name>)")
@@ -77,32 +86,30 @@ def command(argv: Sequence[str] | None) -> Path | None:
 
 
 def _config(args: argparse.Namespace, start: Start) -> PretrainConfig:
+    """Put the configuration together: past run or checkpoint, preset or file, options."""
+    folder = args.expdir or RESULTS / (args.expname or args.upstream or DEFAULT_MODEL)
+    past = start.config
+    if past is None and args.auto_resume and (folder / CONFIG_FILE).is_file():
+        past = read_config(folder / CONFIG_FILE)
     changes = _changes(args)
-    resumed = args.expdir or (RESULTS / args.expname if args.expname else None)
-    if args.auto_resume and not args.past_exp:
-        resumed = resumed or RESULTS / args.upstream
-        if (resumed / CONFIG_FILE).is_file() and args.upstream_config is None:
-            past = read_config(resumed / CONFIG_FILE)
-            return _laid_over(past, past.model.variant, args, changes)
-    if start.config is not None:
-        return _laid_over(start.config, start.config.model.variant, args, changes)
-    config = resolve_config(
-        args.upstream, args.upstream_config or DEFAULT_PRESET, args.override, **changes
-    )
+    if past is not None and args.upstream_config is None:
+        _refuse_other_model(args.upstream, past.model.variant)
+        return lay_over(past, args.override, changes)
     if start.model is not None:
         model = start.model.config
-        objective = replace(model.objective)
-        config = replace(config, model=replace(model, objective=objective))
-    return config
+        _refuse_other_model(args.upstream, model.variant)
+        preset = args.upstream_config or (model.size if model.size in PRESETS else DEFAULT_PRESET)
+        values = merge({"model": plain(model)}, changes)
+        return lay_over(resolve_config(model.variant, preset), args.override, values)
+    return resolve_config(
+        args.upstream or DEFAULT_MODEL, args.upstream_config or DEFAULT_PRESET, args.override,
+        **changes,
+    )  # fmt: skip
 
 
-def _laid_over(
-    past: PretrainConfig, variant: str, args: argparse.Namespace, changes: dict[str, Any]
-) -> PretrainConfig:
-    from ..config import build, merge, parse_overrides, plain
-
-    values = merge(merge(plain(past), parse_overrides(args.override)), changes)
-    return build(PretrainConfig, merge(values, {"model": {"variant": variant}}))
+def _refuse_other_model(wanted: str | None, found: str) -> None:
+    if wanted is not None and wanted != found:
+        raise ConfigError(f"-u {wanted}, but the past run or checkpoint is a {found}; leave -u out")
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:

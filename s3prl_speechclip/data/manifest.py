@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import CorpusError
@@ -75,6 +75,29 @@ class Manifest:
             known = ", ".join(sorted({u.split for u in self.utterances})) or "none"
             raise CorpusError(f"{self.corpus} has no split '{name}'; it has: {known}")
         return chosen
+
+    def train_on(self, languages: Sequence[str]) -> Manifest:
+        """Leave recordings in other languages out of the training split.
+
+        Args:
+            languages: ISO 639-1; `en` takes `en-GB` as well. Empty: all.
+
+        Raises:
+            CorpusError: no training recording is in any of them.
+        """
+        if not languages:
+            return self
+        wanted = set(languages)
+        kept = tuple(
+            u
+            for u in self.utterances
+            if u.split != self.train_split or u.language.partition("-")[0] in wanted
+        )
+        lost = len(self.utterances) - len(kept)
+        if not any(u.split == self.train_split for u in kept):
+            raise CorpusError(f"{self.corpus} has no training recording in {sorted(wanted)}")
+        note = f"training on {', '.join(languages)} only: {lost} recordings left out"
+        return replace(self, utterances=kept, notes=(*self.notes, note))
 
     def path(self, relative: str) -> Path:
         """Give the place of a recording or image."""

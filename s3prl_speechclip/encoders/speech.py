@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,19 @@ logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
+
+
+class Convolved(NamedTuple):
+    """Recordings as the transformer gets them."""
+
+    waveforms: Tensor
+    """(B, L), normalised where the encoder does so."""
+    samples: Tensor
+    """(B,) int64, valid samples."""
+    features: Tensor
+    """(B, C, T) of the convolutional extractor."""
+    lengths: Tensor
+    """(B,) int64, valid frames."""
 
 
 class SpeechEncoder(nn.Module):
@@ -87,11 +100,8 @@ class SpeechEncoder(nn.Module):
             return self._encode(speech)
 
     def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
-        waveforms, samples = _at_least_one_frame(speech)
-        if self.normalize_waveform:
-            waveforms = _normalize(waveforms, samples)
-        convolved, valid = self._convolve(waveforms, samples)
-        projected = self.model.feature_projection(convolved.transpose(1, 2))
+        waveforms, samples, features, valid = self.convolve(speech)
+        projected = self.model.feature_projection(features.transpose(1, 2))
         states = projected[0] if isinstance(projected, tuple) else projected
         frames = states.shape[1]
         if self.batch_invariant:
@@ -102,8 +112,11 @@ class SpeechEncoder(nn.Module):
             padding = folded_padding_mask(samples, waveforms.shape[1], frames)
         return SpeechFeatures(self._transform(states, padding), lengths)
 
-    def _convolve(self, waveforms: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the convolutional extractor; gives (B, C, T) and the frames that are valid."""
+    def convolve(self, speech: SpeechBatch) -> Convolved:
+        """Run what is before the transformer: normalisation and the convolutional extractor."""
+        waveforms, samples = _at_least_one_frame(speech)
+        if self.normalize_waveform:
+            waveforms = _normalize(waveforms, samples)
         states, valid = waveforms.unsqueeze(1), samples
         for layer in self.model.feature_extractor.conv_layers:
             kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
@@ -115,7 +128,7 @@ class SpeechEncoder(nn.Module):
                 states = layer.activation(states)
             else:
                 states = layer(states)
-        return states, valid
+        return Convolved(waveforms, samples, states, valid)
 
     def _transform(self, states: Tensor, padding: Tensor) -> tuple[Tensor, ...]:
         """Run the transformer and keep what enters and leaves its layers."""

@@ -48,7 +48,9 @@ def read_result(path: Path) -> TaskResult:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = values.pop("format", None)
         if found != FORMAT:
-            raise ResultError(f"'{path}' is a result of format {found}, this version reads {FORMAT}")
+            raise ResultError(
+                f"'{path}' is a result of format {found}, this version reads {FORMAT}"
+            )
         return TaskResult(**values)
     except OSError as error:
         raise ResultError(f"cannot read the result '{path}': {error.strerror}") from error

@@ -34,6 +34,8 @@ class RunnerConfig:
     """Norm that gradients are clipped to; 0: never."""
     gradient_accumulate_steps: int = 1
     """Batches to an optimiser step; each is contrasted within itself."""
+    spectral_start_steps: int = 0
+    """Steps that a trained speech encoder with random weights first spends on the spectrum."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the forward pass; auto: bf16 where the device computes in it, else fp32."""
 
@@ -70,6 +72,8 @@ class DataConfig:
     """Training recordings are cropped to this, 6.4 s at 16 kHz."""
     num_workers: int = 4
     """Processes that read; 0: the training process itself."""
+    languages: tuple[str, ...] = ()
+    """Train on recordings in these languages only (ISO 639-1); empty: on all."""
     skip_broken: bool = False
     """Leave out, and count, what is missing or broken."""
 
@@ -112,6 +116,18 @@ def resolve_config(
     values = merge(merge(values, parse_overrides(overrides)), changes)
     config = build(PretrainConfig, merge(values, {"model": {"variant": variant}}))
     return _checked(config)
+
+
+def lay_over(
+    config: PretrainConfig, overrides: str = "", changes: Mapping[str, Any] | None = None
+) -> PretrainConfig:
+    """Change a configuration: `changes` as nested mappings first, then s3prl's letters.
+
+    Raises:
+        ConfigError: as `resolve_config`.
+    """
+    values = merge(merge(plain(config), changes or {}), parse_overrides(overrides))
+    return _checked(build(PretrainConfig, values))
 
 
 def read_preset(name: str, variant: str) -> dict[str, Any]:

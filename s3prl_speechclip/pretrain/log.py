@@ -10,8 +10,8 @@ import matplotlib
 
 matplotlib.use("Agg")  # a run on a cluster has no screen
 
-from matplotlib import pyplot as plt  # noqa: E402  the backend comes first
-from torch.utils.tensorboard import SummaryWriter  # noqa: E402
+from matplotlib import pyplot as plt
+from torch.utils.tensorboard import SummaryWriter
 
 LOG_FILE = "log.csv"
 PLOT_FILE = "curves.png"

@@ -111,7 +111,10 @@ def pretrain(
     fabric.barrier()
     # Each process draws its own dropout; the model above is the same in all.
     fabric.seed_everything(config.seed + fabric.global_rank, verbose=False)
-    return Trainer(fabric, config, model, manifest, images, folder, start.state).run()
+    trainer = Trainer(fabric, config, model, manifest, images, folder, start.state)
+    if start.model is None:
+        trainer.learn_spectrum()
+    return trainer.run()
 
 
 def find_device(name: str) -> torch.device:
@@ -205,11 +208,11 @@ def _load_corpus(config: PretrainConfig, warn: bool) -> Manifest:
         root=Path(data.root) if data.root else None,
         archive=Path(data.archive) if data.archive else None,
         skip_broken=data.skip_broken,
-    )
+    ).train_on(data.languages)
     model = config.model
     if model.clip.trainable and model.objective.text_weight > 0:
         train = manifest.split(manifest.train_split)
-        bare = sum(not (u.caption or u.language.startswith("en") and u.text) for u in train)
+        bare = sum(not (u.caption or (u.language.startswith("en") and u.text)) for u in train)
         if bare:
             raise ConfigError(
                 f"training CLIP needs a written English caption for every recording, {bare} of "

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+
 import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
@@ -29,6 +30,7 @@ from .config import PretrainConfig
 from .gathering import gather_embeddings, gather_random_states
 from .log import RunLog
 from .schedule import build_optimizer, learning_rate
+from .spectral_start import learn_spectrum
 from .state import (
     RunCheckpoints,
     TrainerState,
@@ -95,6 +97,18 @@ class Trainer:
             restore_random_state(state.rng, fabric.global_rank)
         self.log = RunLog(folder, self.step) if fabric.is_global_zero else None
 
+    def learn_spectrum(self) -> None:
+        """Give a speech encoder with random weights its first lesson, where one is configured."""
+        steps = self.config.runner.spectral_start_steps
+        encoder = self.model.speech_encoder
+        if steps and encoder.trainable:
+            batches = (
+                pairs.speech.to(self.fabric.device)
+                for pairs in self._training_batches()
+            )
+            error = learn_spectrum(encoder, batches, steps, self.fabric.autocast())
+            logger.info("spectrum learned in %d steps: %.2f of its variance is left", steps, error)
+
     def run(self) -> Outcome:
         """Train to the last step, or until SIGTERM or SIGINT asks to stop.
 
@@ -112,6 +126,7 @@ class Trainer:
             dynamic_ncols=True,
         )
         shown: dict[str, float] = {}
+        self.task.train()
         try:
             batches = self._training_batches()
             started, examples = time.perf_counter(), 0

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from s3prl_speechclip.model import SpeechClip
 from s3prl_speechclip.model_config import VARIANTS
-from tests.small_corpus import SMALL, write_flickr8k
+from small_corpus import SMALL, write_flickr8k
 
 
 @pytest.fixture(scope="module")

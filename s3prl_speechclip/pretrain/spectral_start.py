@@ -1,0 +1,86 @@
+"""A first lesson for a speech encoder that begins from random weights: the spectrum.
+
+Learning words from raw waveforms end to end begins with a long plateau, because nothing above the
+convolutions means anything yet. Fitted first to the log-mel energies of the same recordings, which
+takes seconds, the convolutions give the layers above something to read. This is for encoders that
+are trained along with the rest; pretrained ones have learned it long ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchaudio.transforms import MelSpectrogram
+
+from ..encoders.speech import SpeechEncoder
+from ..modules.padding import padding_mask
+from ..structures import HOP, SAMPLE_RATE, SpeechBatch
+
+MELS = 40
+WINDOW = 400  # samples, what a frame of the convolutions sees
+FLOOR = 1e-3  # added to energies of unit-variance waveforms before the logarithm
+PEAK_LR = 3e-3
+
+
+def learn_spectrum(
+    encoder: SpeechEncoder,
+    batches: Iterable[SpeechBatch],
+    steps: int,
+    autocast: AbstractContextManager[object],
+) -> float:
+    """Fit the convolutions to log-mel energies through a linear layer that is thrown away.
+
+    Args:
+        encoder: its convolutional extractor is changed.
+        batches: training recordings, at least `steps` of them, on the encoder's device.
+        steps: optimiser steps; the rate rises and falls once over them.
+        autocast: precision of the forward pass.
+
+    Returns:
+        Mean squared error at the last step, in variances of the energies.
+    """
+    device = next(encoder.parameters()).device
+    extractor = encoder.model.feature_extractor
+    width = extractor.conv_layers[-1].conv.out_channels
+    readout = nn.Linear(width, MELS).to(device)
+    mel = MelSpectrogram(
+        SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS, center=False
+    ).to(device)
+    parameters = [*extractor.parameters(), *readout.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=PEAK_LR)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps)
+    error = float("nan")
+    for _, speech in zip(range(steps), batches, strict=False):
+        with autocast:
+            convolved = encoder.convolve(speech)
+            predicted = readout(convolved.features.transpose(1, 2)).float()
+        target = _log_mel(mel, convolved.waveforms)
+        loss = _spectral_error(predicted, target, convolved.lengths)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        error = float(loss.detach())
+    return error
+
+
+def _log_mel(mel: MelSpectrogram, waveforms: Tensor) -> Tensor:
+    """Give (B, T, MELS) log energies."""
+    with torch.no_grad():
+        energies: Tensor = mel(F.layer_norm(waveforms.float(), waveforms.shape[-1:]))
+        return (energies + FLOOR).log().transpose(1, 2)
+
+
+def _spectral_error(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+    frames = min(predicted.shape[1], target.shape[1])
+    valid = (~padding_mask(lengths, predicted.shape[1])[:, :frames]).unsqueeze(2)
+    target = target[:, :frames]
+    count = valid.sum() * MELS
+    mean = (target * valid).sum() / count
+    variance = ((target - mean).square() * valid).sum() / count
+    error = ((predicted[:, :frames] - (target - mean) / variance.sqrt()).square() * valid).sum()
+    return error / count

@@ -1,0 +1,46 @@
+"""`run_benchmark.py retrieval` on a small corpus, as a user runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from s3prl_speechclip.evaluation.recall import chance_recall
+from s3prl_speechclip.evaluation.results import read_result
+from small_corpus import CAPTIONS, write_flickr8k
+from small_models import small_model
+
+
+def test_retrieval_writes_a_result_that_can_be_repeated(tmp_path: Path) -> None:
+    """Guards the result JSON: every embedding, chance, hash, and its path as the last line."""
+    corpus = write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=6)
+    small_model("speechclip_hybrid").save_pretrained(tmp_path / "model")
+    done = subprocess.run(
+        [sys.executable, "-m", "s3prl_speechclip.cli.benchmark", "retrieval",
+         "-u", "speechclip_hybrid", "-k", str(tmp_path / "model"), "--data", "flickr8k",
+         "--data-root", str(corpus), "--out", str(tmp_path / "result.json")],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "result.json")
+    result = read_result(tmp_path / "result.json")
+    found = result.metrics["test"]
+    assert found["recordings"] == 6 * CAPTIONS
+    assert {"parallel", "cascaded", "sum"} <= found.keys()
+    assert len(result.checkpoint_hash) == 64
+    ids = [image for image in range(6) for _ in range(CAPTIONS)]
+    chance = chance_recall(ids, list(range(6)))
+    assert found["chance"]["speech_to_image"]["recall@1"] == round(chance["speech_to_image"][1], 4)
+    assert found["parallel"]["speech_to_image"]["recall@10"] == 100.0
+
+
+def test_no_model_is_one_line(tmp_path: Path) -> None:
+    """Guards against a traceback where nothing was trained yet."""
+    done = subprocess.run(
+        [sys.executable, "-m", "s3prl_speechclip.cli.benchmark", "retrieval"],
+        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "run_pretrain.py -u speechclip_hybrid" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
