@@ -95,6 +95,9 @@ class AttentionConfig:
     dropout: float = 0.1
     norm_eps: float = 1e-5
     norm_first: bool = False
+    cls_std: float = 1.0
+    """Standard deviation that CLS tokens start from, as published 1. They enter the residual: over
+    frames that say little yet, large ones leave every utterance the same for a long time."""
 
 
 @dataclass(frozen=True, kw_only=True)
