@@ -65,6 +65,7 @@ SMALL = ",,".join(
         "model.attention.feedforward=64",
         "runner.precision=fp32",
         "runner.log_step=1",
+        "runner.spectral_start_steps=2",
         "data.batch_size=8",
         "data.num_workers=0",
     )

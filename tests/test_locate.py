@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from small_models import small_model
 
 from s3prl_speechclip.errors import CheckpointError, ConfigError
 from s3prl_speechclip.locate import locate_model
 from s3prl_speechclip.pretrain.config import resolve_config, write_config
-from small_models import small_model
 
 
 def write_run(folder: Path, variant: str, time: int) -> None:

@@ -29,7 +29,7 @@ TIERS = (
     ("encoders",),
     ("branches",),
     ("checkpoint", "official"),
-    ("model", "model_card"),
+    ("model", "model_card", "locate"),
     ("evaluation",),
     ("pretrain", "upstream", "downstream", "benchmarks", "downstream_configs"),
     ("cli",),

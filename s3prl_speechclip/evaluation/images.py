@@ -114,21 +114,22 @@ def _compute(
     transform = clip.preprocess()
     device = clip.vocabulary.device
     rows: dict[int, Tensor] = {}
-    bar = tqdm(total=len(paths), desc="images", unit="image", disable=not show, leave=False)
-    for start in range(0, len(paths), BATCH):
-        pixels = {}
-        for row in range(start, min(start + BATCH, len(paths))):
-            try:
-                pixels[row] = transform(open_image(paths[row]))
-            except ImageError as error:
-                if not skip_broken:
-                    raise
-                logger.warning("%s", error)
-        if pixels:
-            given = clip.image_features(torch.stack(list(pixels.values())).to(device))
-            rows |= zip(pixels, given.float().cpu(), strict=True)
-        bar.update(min(BATCH, len(paths) - start))
-    bar.close()
+    with tqdm(
+        total=len(paths), desc="images", unit="image", disable=not show, leave=False
+    ) as bar:
+        for start in range(0, len(paths), BATCH):
+            pixels = {}
+            for row in range(start, min(start + BATCH, len(paths))):
+                try:
+                    pixels[row] = transform(open_image(paths[row]))
+                except ImageError as error:
+                    if not skip_broken:
+                        raise
+                    logger.warning("%s", error)
+            if pixels:
+                given = clip.image_features(torch.stack(list(pixels.values())).to(device))
+                rows |= zip(pixels, given.float().cpu(), strict=True)
+            bar.update(min(BATCH, len(paths) - start))
     if not rows:
         raise CorpusError(f"none of the {len(paths)} images can be read, the first: '{paths[0]}'")
     missing = torch.full_like(next(iter(rows.values())), float("nan"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.nn.functional import all_reduce
 
@@ -36,6 +36,13 @@ def gather(rows: Tensor) -> Tensor:
         return gathered
     dist.all_reduce(whole)
     return whole
+
+
+def from_first_process(module: nn.Module) -> None:
+    """Give every process the first one's parameters."""
+    if dist.is_available() and dist.is_initialized():
+        for parameter in module.parameters():
+            dist.broadcast(parameter.data, src=0)
 
 
 def gather_embeddings(mine: SpeechEmbeddings, fabric: Fabric) -> SpeechEmbeddings:

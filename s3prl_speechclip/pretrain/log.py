@@ -87,3 +87,16 @@ def plot(rows: list[dict[str, str]], path: Path) -> None:
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def progress_figures(shown: Mapping[str, float]) -> dict[str, str]:
+    """Choose what the progress bar shows of a step's figures."""
+    chosen = {}
+    for name, value in shown.items():
+        if name == "loss" or name.startswith("loss/"):
+            chosen[name.removeprefix("loss/")] = f"{value:.3f}"
+        elif name == "recall@10":
+            chosen["R@10"] = f"{value:.1f}"
+        elif name == "examples_per_second":
+            chosen["ex/s"] = f"{value:.0f}"
+    return chosen

@@ -68,10 +68,10 @@ class RunCheckpoints:
                 shutil.rmtree(target)
             partial.rename(target)
             self._link(LAST, target)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, CheckpointError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(
-                f"cannot write the checkpoint '{target}': {error}; free space and go on with -a"
+                f"cannot write the checkpoint '{target}' ({error}); make room and go on with -a"
             ) from error
         self._drop_old()
         return target

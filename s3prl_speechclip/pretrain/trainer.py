@@ -27,8 +27,8 @@ from ..evaluation.retrieval import embed_images, embed_speech, retrieval_set
 from ..model import SpeechClip
 from ..structures import StepOutput
 from .config import PretrainConfig
-from .gathering import gather_embeddings, gather_random_states
-from .log import RunLog
+from .gathering import from_first_process, gather_embeddings, gather_random_states
+from .log import RunLog, progress_figures
 from .schedule import build_optimizer, learning_rate
 from .spectral_start import learn_spectrum
 from .state import (
@@ -58,7 +58,7 @@ class Trainer:
     Args:
         fabric: launched.
         config: of the run.
-        model: to be trained, on the CPU.
+        model: to be trained.
         manifest: the corpus.
         images: what the frozen image trunk made of the corpus' images.
         folder: of the experiment; it exists.
@@ -98,15 +98,19 @@ class Trainer:
         self.log = RunLog(folder, self.step) if fabric.is_global_zero else None
 
     def learn_spectrum(self) -> None:
-        """Give a speech encoder with random weights its first lesson, where one is configured."""
+        """Give a speech encoder with random weights its first lesson, where one is configured.
+
+        Every process takes it whole, and all begin with what the first one learned.
+        """
         steps = self.config.runner.spectral_start_steps
         encoder = self.model.speech_encoder
         if steps and encoder.trainable:
             batches = (
                 pairs.speech.to(self.fabric.device)
-                for pairs in self._training_batches()
+                for pairs in self._read_batches(self._sampler_of(rank=0, world_size=1), 0)
             )
             error = learn_spectrum(encoder, batches, steps, self.fabric.autocast())
+            from_first_process(encoder)
             logger.info("spectrum learned in %d steps: %.2f of its variance is left", steps, error)
 
     def run(self) -> Outcome:
@@ -150,7 +154,7 @@ class Trainer:
                     started += time.perf_counter() - before
                 elif self.step % runner.save_step == 0:
                     self.save()
-                bar.set_postfix(_postfix(shown), refresh=False)
+                bar.set_postfix(progress_figures(shown), refresh=False)
             interrupted = self.step < runner.total_steps
             if interrupted:
                 self.save()
@@ -267,13 +271,8 @@ class Trainer:
             on_broken="replace" if data.skip_broken else "raise",
         )
         self._train_images = self.images.of(self._train.image_paths)
-        self._sampler = BucketBatchSampler(
-            approximate_lengths(manifest, utterances, data.max_samples),
-            data.batch_size,
-            self.config.seed,
-            self.fabric.global_rank,
-            self.fabric.world_size,
-        )
+        self._lengths = approximate_lengths(manifest, utterances, data.max_samples)
+        self._sampler = self._sampler_of(self.fabric.global_rank, self.fabric.world_size)
         self._dev = {
             name: retrieval_set(
                 manifest,
@@ -288,10 +287,17 @@ class Trainer:
     def _training_batches(self) -> Iterator[IndexedPairs]:
         """Read batches from where the run stands, for ever."""
         position = self.step * self.config.runner.gradient_accumulate_steps
+        yield from self._read_batches(self._sampler, position)
+
+    def _sampler_of(self, rank: int, world_size: int) -> BucketBatchSampler:
+        data, seed = self.config.data, self.config.seed
+        return BucketBatchSampler(self._lengths, data.batch_size, seed, rank, world_size)
+
+    def _read_batches(self, sampler: BucketBatchSampler, position: int) -> Iterator[IndexedPairs]:
+        workers = self.config.data.num_workers
         while True:
-            epoch, start = divmod(position, len(self._sampler))
-            batches = list(self._sampler.batches(epoch, start))
-            workers = self.config.data.num_workers
+            epoch, start = divmod(position, len(sampler))
+            batches = list(sampler.batches(epoch, start))
             yield from load_batches(self._train.at(epoch), batches, workers)
             position += len(batches)
 
@@ -305,16 +311,3 @@ class Trainer:
         asked = torch.tensor(int(self._stop), device=self.fabric.device)
         torch.distributed.all_reduce(asked)
         return bool(asked.item())
-
-
-def _postfix(shown: dict[str, float]) -> dict[str, str]:
-    """Choose what the progress bar shows."""
-    chosen = {}
-    for name, value in shown.items():
-        if name == "loss" or name.startswith("loss/"):
-            chosen[name.removeprefix("loss/")] = f"{value:.3f}"
-        elif name == "recall@10":
-            chosen["R@10"] = f"{value:.1f}"
-        elif name == "examples_per_second":
-            chosen["ex/s"] = f"{value:.0f}"
-    return chosen

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_corpus import SMALL, write_flickr8k
 
 from s3prl_speechclip.model import SpeechClip
 from s3prl_speechclip.model_config import VARIANTS
-from small_corpus import SMALL, write_flickr8k
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +150,8 @@ def test_old_checkpoints_are_dropped_and_the_best_is_kept(corpus: Path, tmp_path
 def test_two_processes_train_as_one_does(corpus: Path, tmp_path: Path) -> None:
     """Guards the gathered objective: contrasts over all processes' rows, gradients averaged.
 
-    Dropout is off since each process draws its own; sums are taken in another order, and Adam
-    divides tiny gradients by their own size, so weights agree to 1e-4 after three steps.
+    Dropout is off since each process draws its own. Sums are taken in another order, and Adam would
+    blow rounding up where the true gradient is zero (keys' biases), hence its large epsilon.
     """
     still = ",,".join(
         f"model.{name}=0.0" for name in (
@@ -160,6 +160,7 @@ def test_two_processes_train_as_one_does(corpus: Path, tmp_path: Path) -> None:
             "speech_encoder.architecture.attention_dropout",
         )
     )  # fmt: skip
+    still += ",,optimizer.eps=1e-3"
     argv = ("-u", "speechclip_hybrid_plus", "--device", "cpu")
     one = start(*arguments(corpus, tmp_path / "one", 3, *argv, overrides=still))
     assert one.returncode == 0, one.stderr
