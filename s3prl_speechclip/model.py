@@ -78,9 +78,10 @@ class SpeechClip(nn.Module, ModelHubMixin):
             margin=objective.margin,
             decoupled=objective.decoupled,
         )
-        if hasattr(self.branch, "cls"):
+        cls = getattr(self.branch, "cls", None)
+        if cls is not None:
             with torch.no_grad():
-                self.branch.cls.mul_(config.attention.cls_std)
+                cls.mul_(config.attention.cls_std)
         head = getattr(self.branch, "head", None)
         if head is not None and head.norm is not None:
             head.norm.start_from(self.clip.codebook().detach(), config.keywords.norm_scale)

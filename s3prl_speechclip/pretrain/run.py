@@ -133,7 +133,7 @@ def find_device(name: str) -> torch.device:
             f"--device {name}: there are {torch.cuda.device_count()} CUDA devices; give --device "
             "cpu or another number"
         )
-    return torch.device(kind, int(index) if index else None)
+    return torch.device(f"{kind}:{index}" if index else kind)
 
 
 def build_fabric(config: PretrainConfig, device: str) -> Fabric:
