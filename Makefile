@@ -1,5 +1,6 @@
 # make venv    .venv with the pinned dependencies and this package, editable
 # make demo    train the hybrid model on the default corpus and show its retrieval
+# make readme  put the last demo's result into the README
 # make test    ruff, mypy and the whole test suite
 # make lock    resolve requirements.lock anew
 # make wheel   dist/*.whl and dist/*.tar.gz
@@ -19,7 +20,7 @@ UV := $(BIN)/python -m uv --quiet
 UV_PIN = $$(grep -o '^uv==[^ ;]*' requirements.lock)
 TYPED := .mypy_cache/tree
 
-.PHONY: venv demo test lock wheel clean
+.PHONY: venv demo readme test lock wheel clean
 
 venv: $(READY)
 
@@ -45,6 +46,9 @@ $(READY): requirements.lock pyproject.toml setup.py
 
 demo: venv
 	$(BIN)/python -m s3prl_speechclip.cli.demo
+
+readme: venv
+	$(BIN)/python -m s3prl_speechclip.cli.readme
 
 # mypy follows folders, not setup.py's mapping: it reads the package through links that lay the
 # folders out as a wheel does.

@@ -206,3 +206,33 @@ def test_a_full_disk_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
     assert last.startswith("error: cannot write the checkpoint"), done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").glob("step-*"))
+
+
+def test_an_official_checkpoint_is_trained_on(corpus: Path, goldens: Path, tmp_path: Path) -> None:
+    """Guards `-e official.ckpt`: model and size are the file's, the encoders stay as they are."""
+    official = goldens / "hybrid_plus" / "official.ckpt"
+    run("-e", str(official), "--data", "flickr8k", "--data-root", str(corpus),
+        "-p", str(tmp_path / "run"), "-o", "runner.total_steps=2,,runner.eval_step=2,,"
+        "data.batch_size=8,,data.num_workers=0,,runner.precision=fp32")  # fmt: skip
+    before = SpeechClip.from_pretrained(official).state_dict()
+    trained = SpeechClip.from_pretrained(tmp_path / "run")
+    assert trained.config.variant == "speechclip_hybrid_plus"
+    after = trained.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("branch.") for name in changed)
+    assert not any(name.startswith(("speech_encoder.", "clip.")) for name in changed)
+
+
+def test_offline_the_missing_encoder_is_named(corpus: Path, tmp_path: Path) -> None:
+    """Guards the base preset where there is no hub: what is missing, and how to provide it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "s3prl_speechclip.cli.pretrain", "-g", "base", "--data", "flickr8k",
+         "--data-root", str(corpus), "-p", str(tmp_path / "run")],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "facebook/hubert-base-ls960" in last
+    assert "--hubert PATH" in last
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,62 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s3prl_speechclip.cli.readme import BLOCK, COMMITTED, demo_block
+
+
+def section(root: Path, title: str) -> str:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_table_is_the_committed_result(root: Path) -> None:
+    """Guards against figures that no file holds."""
+    found = BLOCK.search((root / "README.md").read_text(encoding="utf-8"))
+    assert found is not None
+    assert found[0] == demo_block(root / COMMITTED)
+
+
+@pytest.mark.parametrize("case", ["hybrid_plus", "parallel"])
+def test_the_released_checkpoints_are_used_as_written(
+    case: str, root: Path, goldens: Path, tmp_path: Path
+) -> None:
+    """Guards the section on released checkpoints, line by line."""
+    shutil.copyfile(goldens / case / "official.ckpt", tmp_path / "official.ckpt")
+    text = section(root, "Using the released checkpoints")
+    python, shell = (re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in
+                     ("python", "sh"))  # fmt: skip
+    assert python is not None and shell is not None
+    done = subprocess.run(
+        [sys.executable, "-c", python[1]], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "native" / "model.safetensors").is_file()
+    shutil.rmtree(tmp_path / "native")
+    convert = shell[1].splitlines()[0].partition("#")[0].split()
+    done = subprocess.run(
+        [sys.executable, *convert[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "native" / "config.json").is_file()
+
+
+def test_every_command_of_the_readme_has_an_option_that_exists(root: Path) -> None:
+    """Guards against an option that was renamed after it was written down."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    for script in ("run_pretrain.py", "run_benchmark.py"):
+        shown = subprocess.run(
+            [sys.executable, script, "--help"], cwd=root, capture_output=True, text=True, timeout=120
+        ).stdout
+        for line in text.replace("\\\n", " ").splitlines():
+            if f"{script} " in line and "python" in line:
+                for option in re.findall(r" (--?[a-z][a-z-]*)", line.partition(script)[2]):
+                    assert f"{option}" in shown, (script, option)
