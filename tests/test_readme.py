@@ -54,8 +54,9 @@ def test_every_command_of_the_readme_has_an_option_that_exists(root: Path) -> No
     text = (root / "README.md").read_text(encoding="utf-8")
     for script in ("run_pretrain.py", "run_benchmark.py"):
         shown = subprocess.run(
-            [sys.executable, script, "--help"], cwd=root, capture_output=True, text=True, timeout=120
-        ).stdout
+            [sys.executable, script, "--help"],
+            cwd=root, capture_output=True, text=True, timeout=120,
+        ).stdout  # fmt: skip
         for line in text.replace("\\\n", " ").splitlines():
             if f"{script} " in line and "python" in line:
                 for option in re.findall(r" (--?[a-z][a-z-]*)", line.partition(script)[2]):

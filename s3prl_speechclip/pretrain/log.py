@@ -78,7 +78,8 @@ def plot(rows: list[dict[str, str]], path: Path) -> None:
         if name == "loss" or name.startswith("loss/"):
             losses.plot(*zip(*points, strict=True), label=name)
         elif name.startswith(RECALL + "10"):
-            recalls.plot(*zip(*points, strict=True), marker=".", label=name[len(RECALL) + 3 :])
+            split = name.partition("/")[2] or "mean"
+            recalls.plot(*zip(*points, strict=True), marker=".", label=split)
     losses.set(xlabel="step", ylabel="loss", title="Training")
     recalls.set(xlabel="step", ylabel="recall@10, %", title="Validation", ylim=(0, None))
     for axes in (losses, recalls):
