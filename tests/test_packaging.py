@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 PACKAGE = "s3prl_speechclip"
 FOLDERS = ("upstream", "benchmarks", "downstream_configs")
-SCRIPTS = ("pretrain", "downstream", "benchmark")
+SCRIPTS = ("pretrain", "benchmark")
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md", PACKAGE, *FOLDERS)
 NOT_SOURCES = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
 

@@ -6,10 +6,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import merge, plain
 from ..data.corpora import CORPORA
 from ..errors import ConfigError
 from ..locate import RESULTS
@@ -99,8 +99,8 @@ def _config(args: argparse.Namespace, start: Start) -> PretrainConfig:
         model = start.model.config
         _refuse_other_model(args.upstream, model.variant)
         preset = args.upstream_config or (model.size if model.size in PRESETS else DEFAULT_PRESET)
-        values = merge({"model": plain(model)}, changes)
-        return lay_over(resolve_config(model.variant, preset), args.override, values)
+        config = replace(resolve_config(model.variant, preset), model=model)
+        return lay_over(config, args.override, changes)
     return resolve_config(
         args.upstream or DEFAULT_MODEL, args.upstream_config or DEFAULT_PRESET, args.override,
         **changes,

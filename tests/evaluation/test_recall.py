@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import retrieval_oracle as oracle
 
-from s3prl_speechclip.benchmarks import retrieval
-from s3prl_speechclip.benchmarks.retrieval import (
+from s3prl_speechclip.errors import ResultError
+from s3prl_speechclip.evaluation import recall as retrieval
+from s3prl_speechclip.evaluation.recall import (
     chance_recall,
     recall_at_k,
     retrieval_ranks,
     wilson_interval,
 )
-from s3prl_speechclip.errors import ResultError
 
 
 def unit(rows: int, width: int, seed: int = 0) -> torch.Tensor:
