@@ -17,6 +17,7 @@ from s3prl_speechclip.evaluation.recall import (
     Recall,
     chance_recall,
     recall_at_k,
+    recall_of_ranks,
     retrieval_ranks,
     wilson_interval,
 )
@@ -148,8 +149,7 @@ def split_metrics(
     }
     for name, vectors in named.items():
         ranks = retrieval_ranks(vectors, images, speech.pair_ids, image_ids)
-        recall = recall_at_k(vectors, images, speech.pair_ids, image_ids, KS)
-        found[name] = _keyed(recall)
+        found[name] = _keyed(recall_of_ranks(ranks, KS))
         found[name]["interval_95"] = {
             direction: {f"recall@{k}": _interval(places, k) for k in KS}
             for direction, places in (

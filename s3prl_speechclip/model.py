@@ -28,7 +28,7 @@ from .encoders.speech import build_speech_encoder
 from .errors import CheckpointError
 from .losses import MaskedInfoNCE, quantity_loss
 from .model_card import model_card
-from .model_config import ModelConfig
+from .model_config import ModelConfig, check_model
 from .modules.layer_mix import LayerMix
 from .modules.padding import pad_waveforms
 from .official import is_official, read_official
@@ -60,6 +60,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         self.speech_encoder = build_speech_encoder(
             config.speech_encoder, batch_invariant=config.batch_invariant, weights=weights
         )
+        check_model(config, self.speech_encoder.width)
         self.clip: ClipEncoder = build_clip(config.clip, vocabulary, weights=weights)
         self.layer_mix = LayerMix(
             layers=self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers

@@ -177,3 +177,39 @@ class ModelConfig:
     keywords: KeywordConfig = field(default_factory=KeywordConfig)
     cif: CifConfig = field(default_factory=CifConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+
+def check_model(config: ModelConfig, width: int) -> None:
+    """Refuse numbers that no model can have.
+
+    Args:
+        config: of the model.
+        width: D of its speech encoder.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if config.attention.heads < 1 or width % config.attention.heads:
+        raise ConfigError(
+            f"model.attention.heads must divide the speech encoder's width {width}, found "
+            f"{config.attention.heads}"
+        )
+    if not 1 <= config.keywords.number <= 75:
+        raise ConfigError(
+            f"model.keywords.number must be 1 to 75 (CLIP's limit), found {config.keywords.number}"
+        )
+    for name, value in (
+        ("objective.temperature", config.objective.temperature),
+        ("keywords.temperature", config.keywords.temperature),
+        ("cif.threshold", config.cif.threshold),
+        ("cif.frames_per_keyword", config.cif.frames_per_keyword),
+    ):
+        if value <= 0:
+            raise ConfigError(f"model.{name} must be above 0, found {value}")
+    for name, value in (
+        ("attention.dropout", config.attention.dropout),
+        ("keywords.projection_dropout", config.keywords.projection_dropout),
+        ("cif.dropout", config.cif.dropout),
+    ):
+        if not 0 <= value < 1:
+            raise ConfigError(f"model.{name} must be at least 0 and below 1, found {value}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -9,9 +10,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from ..errors import SpeechClipError
 
 EXIT_USER_ERROR = 2
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, over quota, file too large
 
 
 def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[..., int]:
@@ -27,6 +31,15 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
             made = command(argv)
         except SpeechClipError as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            print(f"error: no space left ({error}); make room and go on", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except torch.OutOfMemoryError as error:
+            reason = str(error).splitlines()[0]
+            print(f"error: {reason} Lower data.batch_size or --batch-size", file=sys.stderr)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..data.corpora import CORPORA
 from ..errors import ConfigError
-from ..locate import RESULTS
+from ..locate import RESULTS, RUN_CONFIG
 from ..model_config import VARIANTS
 from ..pretrain.config import (
     DEFAULT_PRESET,
@@ -22,7 +22,7 @@ from ..pretrain.config import (
     read_config,
     resolve_config,
 )
-from ..pretrain.run import CONFIG_FILE, Start, describe, find_start, pretrain
+from ..pretrain.run import Start, describe, find_start, pretrain
 from .common import is_main_process, run
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,8 @@ def _config(args: argparse.Namespace, start: Start) -> PretrainConfig:
     """Put the configuration together: past run or checkpoint, preset or file, options."""
     folder = args.expdir or RESULTS / (args.expname or args.upstream or DEFAULT_MODEL)
     past = start.config
-    if past is None and args.auto_resume and (folder / CONFIG_FILE).is_file():
-        past = read_config(folder / CONFIG_FILE)
+    if past is None and args.auto_resume and (folder / RUN_CONFIG).is_file():
+        past = read_config(folder / RUN_CONFIG)
     changes = _changes(args)
     if past is not None and args.upstream_config is None:
         _refuse_other_model(args.upstream, past.model.variant)

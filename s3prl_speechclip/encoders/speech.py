@@ -181,7 +181,12 @@ def build_speech_encoder(
     if config.pretrained and weights:
         model = _load_pretrained(config.name)
     else:
-        model = AutoModel.from_config(_architecture(config))
+        try:
+            model = AutoModel.from_config(_architecture(config))
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise EncoderError(
+                f"model.speech_encoder.architecture cannot be built: {_first_line(error)}"
+            ) from error
     return SpeechEncoder(
         model,
         trainable=config.trainable,

@@ -76,6 +76,12 @@ def recall_at_k(
     """
     _check_cutoffs(ks)
     ranks = retrieval_ranks(speech, images, speech_ids, image_ids, block_size=block_size)
+    return recall_of_ranks(ranks, ks)
+
+
+def recall_of_ranks(ranks: Ranks, ks: Sequence[int] = (1, 5, 10)) -> Recall:
+    """Give the recall of ranks that are there already; see `recall_at_k`."""
+    _check_cutoffs(ks)
     return _both_ways(
         {k: _percent_within(ranks.speech_to_image, k) for k in ks},
         {k: _percent_within(ranks.image_to_speech, k) for k in ks},

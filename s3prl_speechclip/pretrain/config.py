@@ -168,6 +168,10 @@ def _checked(config: PretrainConfig) -> PretrainConfig:
         raise ConfigError(f"optimizer.lr must be above 0, found {config.optimizer.lr}")
     if len(config.optimizer.betas) != 2:
         raise ConfigError(f"optimizer.betas must be two numbers, found {config.optimizer.betas}")
+    if not all(0 <= beta < 1 for beta in config.optimizer.betas):
+        raise ConfigError(
+            f"optimizer.betas must be at least 0 and below 1, found {config.optimizer.betas}"
+        )
     if config.seed < 0:
         raise ConfigError(f"the seed must be 0 or more, found {config.seed}")
     return config

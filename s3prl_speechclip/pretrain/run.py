@@ -19,6 +19,7 @@ from ..data.manifest import Manifest
 from ..encoders.vocabulary import find_vocabulary, official_vocabulary
 from ..errors import CheckpointError, ConfigError
 from ..evaluation.images import load_image_table
+from ..locate import RUN_CONFIG
 from ..model import SpeechClip, read_stored
 from .config import PretrainConfig, read_config, write_config
 from .state import STATE_FILE, RunCheckpoints, TrainerState, read_run_checkpoint
@@ -26,7 +27,6 @@ from .trainer import Outcome, Trainer
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.yaml"
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
@@ -50,12 +50,12 @@ def find_start(past: Path) -> Start:
     Raises:
         CheckpointError: there is no such thing.
     """
-    if past.is_dir() and (past / CONFIG_FILE).is_file():
+    if past.is_dir() and (past / RUN_CONFIG).is_file():
         stored, state = RunCheckpoints(past).load_last()
-        return Start(stored, state, read_config(past / CONFIG_FILE), past)
+        return Start(stored, state, read_config(past / RUN_CONFIG), past)
     if past.is_dir() and (past / STATE_FILE).is_file():
         stored, state = read_run_checkpoint(past)
-        config = past.resolve().parent / CONFIG_FILE
+        config = past.resolve().parent / RUN_CONFIG
         return Start(stored, state, read_config(config) if config.is_file() else None)
     return Start(model=read_stored(past))
 
@@ -238,7 +238,7 @@ def _model(config: PretrainConfig, manifest: Manifest, stored: StoredModel | Non
 def _prepare(folder: Path, config: PretrainConfig) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_config(folder / CONFIG_FILE, config)
+        write_config(folder / RUN_CONFIG, config)
     except OSError as error:
         raise CheckpointError(f"cannot write to '{folder}': {error.strerror}") from error
 

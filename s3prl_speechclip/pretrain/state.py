@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor
 
 from ..checkpoint import StoredModel, read_checkpoint, write_checkpoint
 from ..errors import CheckpointError
@@ -143,14 +143,6 @@ def restore_random_state(states: Mapping[str, Tensor], rank: int) -> None:
     torch.set_rng_state(mine["cpu"])
     if "cuda" in mine and torch.cuda.is_available():
         torch.cuda.set_rng_state(mine["cuda"])
-
-
-def move_optimizer(optimizer: optim.Optimizer, device: torch.device) -> None:
-    """Bring an optimiser's state to the device of its parameters."""
-    for values in optimizer.state.values():
-        for key, value in values.items():
-            if isinstance(value, Tensor) and key != "step":
-                values[key] = value.to(device)
 
 
 def _plain(state: TrainerState) -> dict[str, Any]:

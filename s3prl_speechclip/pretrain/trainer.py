@@ -34,7 +34,6 @@ from .spectral_start import learn_spectrum
 from .state import (
     RunCheckpoints,
     TrainerState,
-    move_optimizer,
     restore_random_state,
 )
 from .task import PretrainTask, pair_batch
@@ -91,7 +90,6 @@ class Trainer:
         self.task, self.optimizer = fabric.setup(PretrainTask(model), optimizer)
         if state:
             self.optimizer.load_state_dict(state.optimizer)
-            move_optimizer(self.optimizer.optimizer, fabric.device)
             if state.scaler:
                 fabric._precision.scaler.load_state_dict(state.scaler)
             restore_random_state(state.rng, fabric.global_rank)

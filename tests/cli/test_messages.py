@@ -19,6 +19,14 @@ CASES = {
     "a past run that is not there": (["-e", "nowhere"], "nowhere"),
     "a device that is not there": (["--device", "cuda:99"], "CUDA devices"),
     "no device at all": (["--device", "gpu"], "auto, cpu, cuda"),
+    "heads that do not divide the width": (
+        ["--dry-run", "-o", "model.attention.heads=3"], "must divide"),
+    "a temperature of zero": (
+        ["--dry-run", "-o", "model.objective.temperature=0"], "above 0"),
+    "an encoder that cannot be": (
+        ["--dry-run", "-o", "model.speech_encoder.architecture.num_attention_heads=3"],
+        "architecture"),
+    "betas out of range": (["-o", "optimizer.betas=[2,3]"], "below 1"),
     "a negative seed": (["--seed", "-1"], "seed"),
 }
 
