@@ -1,6 +1,9 @@
 # make venv    .venv with the pinned dependencies and this package, editable
 # make demo    train the hybrid model on the default corpus and show its retrieval
-# make readme  put the last demo's result into the README
+# make mini    train the mini encoders and the models on them anew, about two hours
+# make superb-mini  SUPERB's five tasks on their mini sets, for two models and two baselines
+# make leaderboard  gather the committed results and the published ones
+# make readme  put the last demo's result and the tables into the README
 # make test    ruff, mypy and the whole test suite
 # make lock    resolve requirements.lock anew
 # make wheel   dist/*.whl and dist/*.tar.gz
@@ -20,7 +23,7 @@ UV := $(BIN)/python -m uv --quiet
 UV_PIN = $$(grep -o '^uv==[^ ;]*' requirements.lock)
 TYPED := .mypy_cache/tree
 
-.PHONY: venv demo readme test lock wheel clean
+.PHONY: venv demo mini superb-mini leaderboard readme test lock wheel clean
 
 venv: $(READY)
 
@@ -46,6 +49,15 @@ $(READY): requirements.lock pyproject.toml setup.py
 
 demo: venv
 	$(BIN)/python -m s3prl_speechclip.cli.demo
+
+mini: venv
+	$(BIN)/python -m s3prl_speechclip.cli.mini
+
+superb-mini: venv
+	$(BIN)/python -m s3prl_speechclip.cli.superb_mini
+
+leaderboard: venv
+	$(BIN)/python run_benchmark.py leaderboard
 
 readme: venv
 	$(BIN)/python -m s3prl_speechclip.cli.readme

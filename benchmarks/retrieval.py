@@ -1,9 +1,9 @@
-"""Image-speech retrieval of a trained model on a corpus' test splits."""
+"""Retrieval by a trained model on a corpus' test splits: images, written captions, languages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s3prl_speechclip.data.manifest import Manifest, Utterance
+from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.evaluation.images import load_image_table
 from s3prl_speechclip.evaluation.recall import (
     Ranks,
@@ -32,6 +33,14 @@ from s3prl_speechclip.locate import Located
 from s3prl_speechclip.model import SpeechClip
 from s3prl_speechclip.structures import TaskResult
 
+from .languages import (
+    crossing_recall,
+    english_caption,
+    language_of,
+    recall_by_language,
+    text_recall,
+)
+
 __all__ = [
     "Ranks",
     "Recall",
@@ -43,6 +52,7 @@ __all__ = [
 ]
 
 KS = (1, 5, 10)
+TEXTS = 256  # captions embedded at once
 PROTOCOL = {
     "recall": "percent of queries with a right answer among the first k",
     "speech_to_image": "right: the image with the recording's id",
@@ -51,6 +61,10 @@ PROTOCOL = {
     "ties": "pessimistic",
     "interval_95": "Wilson score interval, queries taken as independent",
     "chance": "expectation of a random order, exact",
+    "text": "zero-shot, English recordings and written captions: right is the recording's own "
+    "caption, and any recording of a caption; repeated captions once",
+    "across_languages": "the first recording of a picture in one language looks for any of its "
+    "recordings in another, among those of all pictures that both describe",
     "precision": "fp32",
 }
 
@@ -68,6 +82,9 @@ def evaluate_retrieval(
     show_progress: bool = True,
 ) -> TaskResult:
     """Measure recall at 1, 5 and 10 in both directions, for each embedding and their sum.
+
+    Between recordings and images; between English recordings and written captions where there are
+    any; between recordings in different languages where there are several.
 
     Args:
         model: in evaluation mode.
@@ -94,15 +111,31 @@ def evaluate_retrieval(
         show_progress=show_progress,
     )
     metrics: dict[str, Any] = {}
+    notes = list(manifest.notes)
     for split in splits:
         data = retrieval_set(
             manifest, split, images, batch_size=batch_size, skip_broken=skip_broken
         )
         speech = embed_speech(model, data, workers=workers)
         utterances = [manifest.split(split)[i] for i in speech.indices.tolist()]
-        metrics[split] = split_metrics(
-            speech, utterances, embed_images(model, data), data.image_ids
-        )
+        if not utterances:
+            raise ResultError(f"no recording of split '{split}' can be read")
+        heard = torch.isin(data.image_ids, speech.pair_ids)
+        if data.dataset.broken:
+            notes.append(
+                f"{split}: left out {len(data.dataset.broken)} recordings that cannot be read and "
+                f"{int((~heard).sum())} images that no other recording describes"
+            )
+        named = embeddings(speech)
+        metrics[split] = {
+            **split_metrics(
+                speech, utterances, embed_images(model, data)[heard], data.image_ids[heard]
+            ),
+            **text_metrics(model, named, utterances),
+        }
+        across = crossing_recall(named, speech, utterances)
+        if across:
+            metrics[split]["across_languages"] = across
     return TaskResult(
         task="retrieval",
         system=model.config.variant,
@@ -114,13 +147,53 @@ def evaluate_retrieval(
         protocol={
             **PROTOCOL,
             "image_resize": model.clip.image_resize,
-            "notes": list(manifest.notes),
+            "notes": notes,
         },
         seed=seed,
         versions=versions(),
         wall_time=round(time.perf_counter() - started, 1),
         mini=manifest.mini or model.config.size == "mini",
     )
+
+
+def embeddings(speech: SpeechEmbeddings) -> dict[str, Tensor]:
+    """Give a split's embeddings by name, and where there are several their sum, unit vectors."""
+    named = dict(speech.by_name)
+    if len(named) > 1:
+        named["sum"] = F.normalize(torch.stack(list(named.values())).sum(0), dim=-1)
+    return named
+
+
+def text_metrics(
+    model: SpeechClip, named: Mapping[str, Tensor], utterances: Sequence[Utterance]
+) -> dict[str, Any]:
+    """Give a split's retrieval between English recordings and written captions.
+
+    Args:
+        model: whose CLIP reads the captions.
+        named: embeddings of N recordings.
+        utterances: the recordings, N.
+
+    Returns:
+        `{"text": ..}`, or nothing where no English recording has a caption.
+    """
+    captions = {
+        place: english_caption(utterance)
+        for place, utterance in enumerate(utterances)
+        if language_of(utterance) == "en" and english_caption(utterance)
+    }
+    if not captions:
+        return {}
+    distinct = sorted(set(captions.values()))
+    texts = torch.cat(
+        [
+            model.encode_text(distinct[start : start + TEXTS]).float().cpu()
+            for start in range(0, len(distinct), TEXTS)
+        ]
+    )
+    rows = torch.tensor(list(captions))
+    spoken = {name: vectors[rows] for name, vectors in named.items()}
+    return {"text": text_recall(spoken, list(captions.values()), texts, distinct)}
 
 
 def split_metrics(
@@ -134,9 +207,8 @@ def split_metrics(
         images: (M, E) unit vectors.
         image_ids: (M,).
     """
-    named = dict(speech.by_name)
-    if len(named) > 1:
-        named["sum"] = F.normalize(torch.stack(list(named.values())).sum(0), dim=-1)
+    named = embeddings(speech)
+    several = len({language_of(utterance) for utterance in utterances}) > 1
     chance = chance_recall(speech.pair_ids, image_ids, KS)
     found: dict[str, Any] = {
         "recordings": len(utterances),
@@ -162,6 +234,8 @@ def split_metrics(
             for kind, rows in kinds.items()
             if bool(rows.any())
         }
+        if several:
+            found[name]["speech_to_image_by_language"] = recall_by_language(ranks, utterances)
     return found
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import registration
+
 if TYPE_CHECKING:
     from .model import SpeechClip as SpeechClip
 
 __version__ = "0.1.0"
 __all__ = ["SpeechClip", "__version__"]
+
+registration.install()
 
 
 def __getattr__(name: str) -> Any:

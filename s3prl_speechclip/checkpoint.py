@@ -50,11 +50,19 @@ class StoredModel:
         return self.state[VOCABULARY_KEY]
 
 
-def write_checkpoint(folder: Path, stored: StoredModel) -> None:
+def write_checkpoint(folder: Path, stored: StoredModel, *, half: bool = False) -> None:
     """Write a checkpoint folder; each file appears whole or not at all.
 
+    Args:
+        folder: made where it is missing.
+        stored: the model.
+        half: write matrices as float16, to be given away; biases, norms and statistics, which are
+            small and can be tiny, stay as they are. A model that is loaded computes in float32
+            either way.
+
     Raises:
-        CheckpointError: the folder cannot be written, with the system's reason.
+        CheckpointError: the folder cannot be written, with the system's reason, or a weight does
+            not fit float16.
     """
     about = {
         "format": FORMAT,
@@ -63,6 +71,8 @@ def write_checkpoint(folder: Path, stored: StoredModel) -> None:
         "about": dict(stored.about),
     }
     weights = {name: value.detach().contiguous().cpu() for name, value in stored.state.items()}
+    if half:
+        weights = {name: _half(name, value) for name, value in weights.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / (WEIGHTS_FILE + ".partial")
@@ -74,6 +84,18 @@ def write_checkpoint(folder: Path, stored: StoredModel) -> None:
         partial.replace(folder / CONFIG_FILE)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot write the checkpoint '{folder}': {error}") from error
+
+
+def _half(name: str, value: Tensor) -> Tensor:
+    if value.ndim < 2 or value.dtype != torch.float32:
+        return value
+    narrow = value.half()
+    if not narrow.isfinite().all():
+        raise CheckpointError(
+            f"the weights '{name}' do not fit float16 (largest {float(value.abs().max()):.3g}); "
+            "write them in full"
+        )
+    return narrow
 
 
 def read_checkpoint(folder: Path) -> StoredModel:

@@ -137,8 +137,10 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
                 continue
         return _coerce(last, value, where)
     if origin is Literal:
-        # YAML reads a choice such as 32 or 16 as a number.
+        # YAML reads a choice such as 32 or 16 as a number, and on and off as truth values.
         choices = {str(choice): choice for choice in get_args(hint)}
+        if isinstance(value, bool) and {"on", "off"} <= choices.keys():
+            value = "on" if value else "off"
         if str(value) not in choices:
             raise ConfigError(f"{where} must be one of {', '.join(choices)}, found '{value}'")
         return choices[str(value)]

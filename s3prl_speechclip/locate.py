@@ -1,16 +1,26 @@
-"""Which trained model a name means."""
+"""Which trained model a name means, and what its files hold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
+from huggingface_hub import snapshot_download
 
-from .checkpoint import CONFIG_FILE, WEIGHTS_FILE, file_hash, find_checkpoint
+from .checkpoint import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    StoredModel,
+    file_hash,
+    find_checkpoint,
+    read_checkpoint,
+)
+from .encoders.shipped import ASSETS
 from .errors import CheckpointError
 from .model_config import find_variant
+from .official import is_official, read_official
 
 RESULTS = Path("result") / "pretrain"  # where runs lie by default, below the working directory
 RUN_CONFIG = "config.yaml"
@@ -53,13 +63,46 @@ def locate_model(name: str, checkpoint: str | None = None, results: Path = RESUL
     if runs:
         newest = max(runs, key=lambda folder: (folder / "last" / CONFIG_FILE).stat().st_mtime_ns)
         return Located(str(newest), "the newest pretraining run of that name")
-    shipped = resources.files("s3prl_speechclip") / "assets" / "mini" / name
+    shipped = ASSETS / name
     if shipped.is_dir():
         return Located(str(shipped), "the mini model that the package ships")
     raise CheckpointError(
         f"there is no trained {name} in '{results}': train one with "
         f"'python run_pretrain.py -u {name}', or give one with -k"
     )
+
+
+def read_stored(source: str | Path, **hub: Any) -> StoredModel:
+    """Read whatever `-k` names.
+
+    Args:
+        source: an experiment or checkpoint folder, an official .ckpt, or a Hub id.
+        **hub: passed on to huggingface_hub's download.
+
+    Raises:
+        CheckpointError: there is no such thing, or it cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return read_checkpoint(find_checkpoint(path))
+    if path.is_file():
+        if is_official(path):
+            return read_official(path)
+        raise CheckpointError(
+            f"'{path}' is neither a checkpoint folder nor an official SpeechCLIP .ckpt"
+        )
+    try:
+        folder = snapshot_download(
+            str(source), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE], **hub
+        )
+    except Exception as error:
+        # The Hub client raises many kinds for one cause: there is no such checkpoint to be had.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"no checkpoint '{source}': no such folder or file, and not to be had from the Hub "
+            f"({reason})"
+        ) from error
+    return read_checkpoint(Path(folder))
 
 
 def _variant(folder: Path) -> str | None:

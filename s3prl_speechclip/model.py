@@ -9,34 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor, nn
 
 from .branches import build_branch
-from .checkpoint import (
-    CONFIG_FILE,
-    INSIDE_LIMIT,
-    WEIGHTS_FILE,
-    StoredModel,
-    find_checkpoint,
-    read_checkpoint,
-    state_hash,
-    write_checkpoint,
-)
-from .encoders.clip import ClipEncoder, build_clip
+from .checkpoint import INSIDE_LIMIT, StoredModel, state_hash, write_checkpoint
+from .encoders.clip import ClipEncoder
+from .encoders.clip_weights import build_clip
+from .encoders.shipped import ASSETS, SHIPPED
 from .encoders.speech import build_speech_encoder
 from .errors import CheckpointError
+from .locate import read_stored
 from .losses import MaskedInfoNCE, quantity_loss
 from .model_card import model_card
 from .model_config import ModelConfig, check_model
 from .modules.layer_mix import LayerMix
 from .modules.padding import pad_waveforms
-from .official import is_official, read_official
-from .structures import SpeechBatch, SpeechOutput
+from .structures import SpeechBatch, SpeechFeatures, SpeechOutput
 
 logger = logging.getLogger(__name__)
 
-ENCODERS = ("speech_encoder", "clip")
+ENCODERS = {"speech_encoder": "speech_encoder.model.", "clip": "clip.clip."}
+"""The encoders, and what the names of their weights begin with."""
 
 
 class SpeechClip(nn.Module, ModelHubMixin):
@@ -87,16 +81,33 @@ class SpeechClip(nn.Module, ModelHubMixin):
         if head is not None and head.norm is not None:
             head.norm.start_from(self.clip.codebook().detach(), config.keywords.norm_scale)
 
-    def forward(self, speech: SpeechBatch, *, scaling: bool = False) -> SpeechOutput:
+    def forward(
+        self,
+        speech: SpeechBatch | SpeechFeatures,
+        *,
+        scaling: bool = False,
+        frames: bool = True,
+    ) -> SpeechOutput:
         """Encode padded recordings.
 
         Args:
-            speech: 16 kHz recordings.
+            speech: 16 kHz recordings, or what the speech encoder made of them.
             scaling: in training, scale CIF's alpha to the target quantity.
+            frames: False leaves the branch's own hidden states out, where only embeddings and
+                keywords are wanted.
         """
-        features = self.speech_encoder(speech)
+        if isinstance(speech, SpeechBatch):
+            speech = self.speech_encoder(speech)
+        return self.forward_features(speech, scaling=scaling, frames=frames)
+
+    def forward_features(
+        self, features: SpeechFeatures, *, scaling: bool = False, frames: bool = True
+    ) -> SpeechOutput:
+        """Do what `forward` does after the speech encoder."""
         mixed = self.layer_mix(features.hidden_states)
-        output = self.branch(mixed, features.lengths, self.clip, scaling=scaling)
+        output = self.branch(
+            mixed, features.lengths, self.clip, scaling=scaling, frames=frames
+        )
         return replace(output, hidden_states=features.hidden_states + output.hidden_states)
 
     def objective(
@@ -178,11 +189,16 @@ class SpeechClip(nn.Module, ModelHubMixin):
         outside = {}
         for name in ENCODERS:
             if self._is_outside(name):
-                prefix = f"{name}.{'model' if name == 'speech_encoder' else 'clip'}."
-                part = {k: state.pop(k) for k in list(state) if k.startswith(prefix)}
+                part = self._weights_of(name)
                 outside[name] = state_hash(part)
+                state = {k: v for k, v in state.items() if k not in part}
+        config, speech = self.config, self.config.speech_encoder
+        if speech.pretrained and "speech_encoder" not in outside:
+            # The folder that the weights came from may be gone when they are loaded again.
+            speech = replace(speech, architecture=self.speech_encoder.architecture)
+            config = replace(config, speech_encoder=speech)
         known = self.about if about is None else about
-        return StoredModel(self.config, state, outside, dict(known))
+        return StoredModel(config, state, outside, dict(known))
 
     @classmethod
     def from_stored(cls, stored: StoredModel) -> SpeechClip:
@@ -212,12 +228,11 @@ class SpeechClip(nn.Module, ModelHubMixin):
             reason = " ".join(str(error).split())
             raise CheckpointError(f"the checkpoint does not fit: {reason}") from error
         for name, digest in stored.encoders.items():
-            found = model.stored().encoders.get(name)
+            found = state_hash(model._weights_of(name))
             if found != digest:
                 raise CheckpointError(
-                    f"the checkpoint was trained on another {name} than "
-                    f"'{getattr(stored.config, name).name}' gives (SHA-256 {digest[:12]} expected, "
-                    f"{str(found)[:12]} found)"
+                    f"the checkpoint was trained on another {name} than {model._origin(name)} "
+                    f"gives (SHA-256 {digest[:12]} expected, {found[:12]} found)"
                 )
         model.about = dict(stored.about)
         return model.eval()
@@ -279,38 +294,20 @@ class SpeechClip(nn.Module, ModelHubMixin):
 
     def _is_outside(self, name: str) -> bool:
         encoder, config = getattr(self, name), getattr(self.config, name)
+        if not config.pretrained or config.trainable:
+            return False
         size = sum(p.numel() * p.element_size() for p in encoder.parameters())
-        return bool(config.pretrained) and not config.trainable and size > INSIDE_LIMIT
+        return self._is_shipped(name) or size > INSIDE_LIMIT
 
+    def _is_shipped(self, name: str) -> bool:
+        if name == "clip":
+            return self.config.clip.pretrained == SHIPPED
+        return self.config.speech_encoder.pretrained and self.config.speech_encoder.name == SHIPPED
 
-def read_stored(source: str | Path, **hub: Any) -> StoredModel:
-    """Read whatever `-k` names.
+    def _weights_of(self, name: str) -> dict[str, Tensor]:
+        return {k: v for k, v in self.state_dict().items() if k.startswith(ENCODERS[name])}
 
-    Args:
-        source: an experiment or checkpoint folder, an official .ckpt, or a Hub id.
-        **hub: passed on to huggingface_hub's download.
-
-    Raises:
-        CheckpointError: there is no such thing, or it cannot be read.
-    """
-    path = Path(source)
-    if path.is_dir():
-        return read_checkpoint(find_checkpoint(path))
-    if path.is_file():
-        if is_official(path):
-            return read_official(path)
-        raise CheckpointError(
-            f"'{path}' is neither a checkpoint folder nor an official SpeechCLIP .ckpt"
-        )
-    try:
-        folder = snapshot_download(
-            str(source), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE], **hub
-        )
-    except Exception as error:
-        # The Hub client raises many kinds for one cause: there is no such checkpoint to be had.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"no checkpoint '{source}': no such folder or file, and not to be had from the Hub "
-            f"({reason})"
-        ) from error
-    return read_checkpoint(Path(folder))
+    def _origin(self, name: str) -> str:
+        if self._is_shipped(name):
+            return f"the package's '{ASSETS / ('clip' if name == 'clip' else 'hubert')}'"
+        return f"'{getattr(self.config, name).name}'"

@@ -23,8 +23,9 @@ def model_card(config: ModelConfig, about: Mapping[str, Any], trainable_paramete
 
     Args:
         config: what the model is made of.
-        about: where its weights come from: `source`, `corpus`, `step`, `recall` (names and
-            percent), `licence`, `seed`, as far as they are known.
+        about: where its weights come from: `source`, `corpus`, `recordings`, `hours`, `images`,
+            `step`, `batch_size`, `hardware`, `seed`, `recall` (names and percent), `licence`,
+            `limits` (sentences), as far as they are known.
         trainable_parameters: number of parameters that training changed.
 
     Returns:
@@ -39,11 +40,13 @@ def model_card(config: ModelConfig, about: Mapping[str, Any], trainable_paramete
         "## Architecture",
         _table(_architecture(config, variant, trainable_parameters)),
         "## Training",
-        _table(_training(about)),
+        _table(_training(config, variant, about)),
     ]
     recall = about.get("recall")
     if isinstance(recall, Mapping) and recall:
         sections += ["## Recall", _table({str(k): f"{v:.1f} %" for k, v in recall.items()})]
+    if about.get("limits"):
+        sections += ["## Limits", str(about["limits"])]
     sections += ["## Licence", _licence(about), "## Citation", _citation()]
     header = yaml.safe_dump(_header(config, about), sort_keys=False, allow_unicode=True)
     return f"---\n{header}---\n\n" + "\n\n".join(sections) + "\n"
@@ -112,16 +115,36 @@ def _architecture(config: ModelConfig, variant: Variant, trainable: int) -> dict
     return rows
 
 
-def _training(about: Mapping[str, Any]) -> dict[str, str]:
+def _training(
+    config: ModelConfig, variant: Variant, about: Mapping[str, Any]
+) -> dict[str, str]:
     known = {
-        "Corpus": about.get("corpus"),
+        "Corpus": about.get("corpus", "not recorded"),
+        "Recordings": about.get("recordings"),
+        "Hours of speech": about.get("hours") or None,
+        "Images": about.get("images"),
+        "Objective": _objective(config, variant),
         "Weights from": about.get("source"),
         "Step": about.get("step"),
+        "Batch size": about.get("batch_size"),
+        "Hardware": about.get("hardware"),
         "Seed": about.get("seed"),
         "SHA-256 of the source": about.get("sha256"),
     }
-    rows = {name: str(value) for name, value in known.items() if value is not None}
-    return rows or {"Corpus": "not recorded"}
+    return {name: str(value) for name, value in known.items() if value is not None}
+
+
+def _objective(config: ModelConfig, variant: Variant) -> str:
+    weights = config.objective
+    terms = []
+    if variant.parallel:
+        terms.append(f"parallel x {weights.parallel_weight:g}")
+    if variant.keywords is not None:
+        terms.append(f"cascaded x {weights.cascaded_weight:g}")
+    text = f"masked InfoNCE between speech and images, both directions: {', '.join(terms)}"
+    if variant.keywords == "cif":
+        text += f"; quantity loss x {config.cif.quantity_weight:g}"
+    return text
 
 
 def _licence(about: Mapping[str, Any]) -> str:

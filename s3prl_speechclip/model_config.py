@@ -49,7 +49,8 @@ def find_variant(name: str) -> Variant:
 @dataclass(frozen=True, kw_only=True)
 class SpeechEncoderConfig:
     name: str = "facebook/hubert-base-ls960"
-    """Hugging Face Hub id, or folder, of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio model."""
+    """Hugging Face Hub id, or folder, of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio model;
+    `mini`: the HuBERT that the package ships."""
     pretrained: bool = True
     """Take weights from `name`; otherwise start from random weights of `architecture`."""
     architecture: dict[str, Any] = field(default_factory=dict)

@@ -32,7 +32,8 @@ class SpeechBatch:
 class PairBatch:
     """Recordings, the images that they describe, and what each recording says."""
 
-    speech: SpeechBatch
+    speech: SpeechBatch | SpeechFeatures
+    """Recordings, or what the frozen speech encoder made of them."""
     images: Tensor
     """Pixels (B, 3, H, W), or what CLIP's frozen image trunk makes of them (B, F)."""
     pair_ids: Tensor
@@ -54,6 +55,10 @@ class SpeechFeatures:
     """Input of the first layer, then the output of each layer; (B, T, D) each."""
     lengths: Tensor
     """(B,) int64, valid frames."""
+
+    def to(self, device: Any) -> SpeechFeatures:
+        states = tuple(state.to(device) for state in self.hidden_states)
+        return SpeechFeatures(states, self.lengths.to(device))
 
 
 @dataclass(frozen=True)

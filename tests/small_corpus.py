@@ -70,4 +70,4 @@ SMALL = ",,".join(
         "data.num_workers=0",
     )
 )
-"""Overrides that make the mini preset a model of milliseconds."""
+"""Overrides that make the preset `mini_scratch` a model of milliseconds."""

@@ -51,6 +51,28 @@ def test_writing_again_leaves_no_half_files(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_half_precision_is_for_matrices(tmp_path):
+    """Guards models that are given away: half the bytes, and no variance rounded to zero."""
+    model = stored()
+    model.state["variance"] = torch.tensor([1e-9, 3.0])
+    write_checkpoint(tmp_path, model, half=True)
+    again = read_checkpoint(tmp_path).state
+    assert again["a"].dtype == again["strided"].dtype == torch.float16
+    torch.testing.assert_close(again["a"].float(), model.state["a"], rtol=2**-11, atol=0)
+    for name in ("variance", "scalar", "clip.vocabulary"):
+        assert torch.equal(again[name], model.state[name])
+        assert again[name].dtype == model.state[name].dtype
+
+
+def test_a_weight_beyond_half_precision_is_named(tmp_path):
+    """Guards against a model that is given away with infinities in it."""
+    model = stored()
+    model.state["a"][0, 0] = 1e6
+    with pytest.raises(CheckpointError, match="'a' do not fit float16"):
+        write_checkpoint(tmp_path, model, half=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
 def test_a_damaged_folder_is_an_error_of_one_line(tmp_path, name: str, damage: str):

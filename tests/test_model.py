@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from small_models import VOCABULARY, small_config, small_model, speech_batch, waveforms
 
 from s3prl_speechclip import SpeechClip
-from s3prl_speechclip.checkpoint import StoredModel
+from s3prl_speechclip.checkpoint import StoredModel, read_checkpoint, write_checkpoint
 from s3prl_speechclip.errors import AudioError, CheckpointError, ConfigError, EncoderError
-from s3prl_speechclip.model_config import VARIANTS
+from s3prl_speechclip.model_config import VARIANTS, SpeechEncoderConfig
 from s3prl_speechclip.pretrain.config import resolve_config
 from s3prl_speechclip.structures import SpeechOutput
 
@@ -168,6 +168,62 @@ def test_a_frozen_encoder_that_is_named_is_found_again(tmp_path, monkeypatch):
     )
     with pytest.raises(CheckpointError, match="trained on another speech_encoder"):
         SpeechClip.from_pretrained(tmp_path / "model", speech_encoder=str(tmp_path / "moved"))
+
+
+def test_shipped_encoders_stay_outside_whatever_their_size(tmp_path, monkeypatch):
+    """Guards the mini models that the package ships: small files, and never other encoders."""
+    folder = tmp_path / "mini" / "hubert"
+    for module in ("encoders.shipped", "model"):
+        monkeypatch.setattr(f"s3prl_speechclip.{module}.ASSETS", folder.parent)
+    source = small_model("speechclip_parallel")
+    source.speech_encoder.model.half().save_pretrained(folder)
+    named = SpeechEncoderConfig(name="mini")
+    model = SpeechClip(replace(source.config, speech_encoder=named), VOCABULARY).eval()
+    write_checkpoint(tmp_path / "model", model.stored(), half=True)
+
+    stored = read_checkpoint(tmp_path / "model")
+    assert set(stored.encoders) == {"speech_encoder"}
+    assert not any(name.startswith("speech_encoder.") for name in stored.state)
+    again = SpeechClip.from_pretrained(tmp_path / "model")
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    one, other = (m.encode_speech(waveforms(5_000)) for m in (model, again))
+    assert torch.equal(one.hidden_states[0], other.hidden_states[0])
+    # Matrices rounded by 2^-11 in one layer and a projection, of unit vectors.
+    torch.testing.assert_close(one.parallel, other.parallel, atol=5e-3, rtol=0)
+
+    small_model("speechclip_parallel", seed=5).speech_encoder.model.save_pretrained(folder)
+    with pytest.raises(CheckpointError, match=f"another speech_encoder .*'{folder}'"):
+        SpeechClip.from_pretrained(tmp_path / "model")
+
+
+def test_a_folder_may_be_gone_when_its_weights_are_inside(tmp_path):
+    """Guards a small frozen encoder's checkpoint against needing the folder that it came from."""
+    source = small_model("speechclip_parallel")
+    source.speech_encoder.model.save_pretrained(tmp_path / "hubert")
+    named = SpeechEncoderConfig(name=str(tmp_path / "hubert"))
+    model = SpeechClip(replace(source.config, speech_encoder=named), VOCABULARY).eval()
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "hubert").rename(tmp_path / "gone")
+    again = SpeechClip.from_pretrained(tmp_path / "model")
+    one, other = (m.encode_speech(waveforms(5_000)).parallel for m in (model, again))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_training_goes_without_the_branchs_frames(variant: str):
+    """Guards the short cut of training and retrieval: the same embeddings and keywords.
+
+    Attention of the first positions alone sums in another order.
+    """
+    model = small_model(variant)
+    speech = speech_batch(9_000, 6_000)
+    features = model.speech_encoder(speech)
+    whole, short = model(speech), model(features, frames=False)
+    assert len(short.hidden_states) == len(features.hidden_states) < len(whole.hidden_states)
+    for name, embedding in whole.embeddings.items():
+        torch.testing.assert_close(embedding, short.embeddings[name], atol=1e-6, rtol=0)
+    if whole.keywords is not None:
+        assert torch.equal(whole.keywords.token_ids, short.keywords.token_ids)
 
 
 def test_what_is_neither_file_nor_on_the_hub_is_an_error_of_one_line():

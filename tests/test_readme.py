@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from s3prl_speechclip.cli.readme import BLOCK, COMMITTED, demo_block
+from s3prl_speechclip.cli.readme import blocks, place
 
 
 def section(root: Path, title: str) -> str:
@@ -18,11 +18,12 @@ def section(root: Path, title: str) -> str:
     return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-def test_the_table_is_the_committed_result(root: Path) -> None:
+@pytest.mark.parametrize("name", ["demo", "superb"])
+def test_the_tables_are_the_committed_results(name: str, root: Path) -> None:
     """Guards against figures that no file holds."""
-    found = BLOCK.search((root / "README.md").read_text(encoding="utf-8"))
+    found = place(name).search((root / "README.md").read_text(encoding="utf-8"))
     assert found is not None
-    assert found[0] == demo_block(root / COMMITTED)
+    assert found[0] == blocks(root)[name]
 
 
 @pytest.mark.parametrize("case", ["hybrid_plus", "parallel"])
@@ -52,12 +53,16 @@ def test_the_released_checkpoints_are_used_as_written(
 def test_every_command_of_the_readme_has_an_option_that_exists(root: Path) -> None:
     """Guards against an option that was renamed after it was written down."""
     text = (root / "README.md").read_text(encoding="utf-8")
-    for script in ("run_pretrain.py", "run_benchmark.py"):
-        shown = subprocess.run(
-            [sys.executable, script, "--help"],
-            cwd=root, capture_output=True, text=True, timeout=120,
-        ).stdout  # fmt: skip
+    for script in ("run_pretrain.py", "run_downstream.py", "run_benchmark.py"):
         for line in text.replace("\\\n", " ").splitlines():
-            if f"{script} " in line and "python" in line:
-                for option in re.findall(r" (--?[a-z][a-z-]*)", line.partition(script)[2]):
-                    assert f"{option}" in shown, (script, option)
+            if f"{script} " not in line or "python" not in line:
+                continue
+            arguments = line.partition(script)[2].partition("#")[0]
+            # The options of a benchmark are those of its task, the first word after the script.
+            task = arguments.split()[:1] if script == "run_benchmark.py" else []
+            shown = subprocess.run(
+                [sys.executable, script, *task, "--help"],
+                cwd=root, capture_output=True, text=True, timeout=120,
+            ).stdout  # fmt: skip
+            for option in re.findall(r" (--?[a-z][a-z-]*)", arguments):
+                assert f"{option}" in shown, (script, task, option)

@@ -31,7 +31,8 @@ TIERS = (
     ("checkpoint", "official"),
     ("model", "model_card", "locate"),
     ("evaluation",),
-    ("pretrain", "upstream", "downstream", "benchmarks", "downstream_configs"),
+    ("pretrain", "upstream", "downstream", "registration", "benchmarks", "downstream_configs"),
+    ("mini",),
     ("cli",),
 )
 TIER = {part: number for number, parts in enumerate(TIERS) for part in parts}

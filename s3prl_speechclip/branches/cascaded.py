@@ -30,15 +30,22 @@ class CascadedBranch(nn.Module):
         self.head = head
 
     def forward(
-        self, features: Tensor, lengths: Tensor, clip: ClipEncoder, *, scaling: bool = False
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        clip: ClipEncoder,
+        *,
+        scaling: bool = False,
+        frames: bool = True,
     ) -> SpeechOutput:
         """Name keywords and embed utterances by them; arguments as in `ParallelBranch`."""
-        attended, layers = self.attention(*prepend_cls(self.cls, features, lengths))
         number = self.cls.shape[1]
+        states = prepend_cls(self.cls, features, lengths)
+        attended, layers = self.attention(*states, first=None if frames else number)
         heard = attended[:, :number]
         keywords, embedding = self.head(heard, fixed_lengths(len(heard), number, lengths), clip)
         return SpeechOutput(
-            hidden_states=frames_of(layers, number),
+            hidden_states=frames_of(layers, number) if frames else (),
             lengths=lengths,
             cascaded=embedding,
             keywords=keywords,

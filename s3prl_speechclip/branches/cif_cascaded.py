@@ -31,7 +31,13 @@ class CifCascadedBranch(nn.Module):
         self.head = head
 
     def forward(
-        self, features: Tensor, lengths: Tensor, clip: ClipEncoder, *, scaling: bool = False
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        clip: ClipEncoder,
+        *,
+        scaling: bool = False,
+        frames: bool = True,
     ) -> SpeechOutput:
         """Name keywords and embed utterances by them.
 
@@ -40,12 +46,13 @@ class CifCascadedBranch(nn.Module):
             lengths: valid frames, (B,).
             clip: whose tokens and text tower are used.
             scaling: scale alpha to the target quantity in training.
+            frames: False leaves the hidden states out.
         """
-        frames, layers = self.attention(features, padding_mask(lengths, features.shape[1]))
-        segments = self.segmenter(frames, lengths, scaling=scaling)
+        heard, layers = self.attention(features, padding_mask(lengths, features.shape[1]))
+        segments = self.segmenter(heard, lengths, scaling=scaling)
         keywords, embedding = self.head(segments.fired, segments.lengths, clip)
         return SpeechOutput(
-            hidden_states=layers,
+            hidden_states=layers if frames else (),
             lengths=lengths,
             cascaded=embedding,
             keywords=replace(keywords, spans=segments.spans),

@@ -41,16 +41,23 @@ class HybridBranch(nn.Module):
         self.head = head
 
     def forward(
-        self, features: Tensor, lengths: Tensor, clip: ClipEncoder, *, scaling: bool = False
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        clip: ClipEncoder,
+        *,
+        scaling: bool = False,
+        frames: bool = True,
     ) -> SpeechOutput:
         """Embed utterances both ways; arguments as in `ParallelBranch`."""
-        attended, layers = self.attention(*prepend_cls(self.cls, features, lengths))
         tokens = self.cls.shape[1]
+        states = prepend_cls(self.cls, features, lengths)
+        attended, layers = self.attention(*states, first=None if frames else tokens)
         whole, heard = attended[:, 0], attended[:, 1:tokens]
         count = fixed_lengths(len(heard), tokens - 1, lengths)
         keywords, embedding = self.head(heard, count, clip)
         return SpeechOutput(
-            hidden_states=frames_of(layers, tokens),
+            hidden_states=frames_of(layers, tokens) if frames else (),
             lengths=lengths,
             parallel=unit(self.projection(whole)),
             cascaded=embedding,
@@ -86,15 +93,21 @@ class HybridCifBranch(nn.Module):
         self.head = head
 
     def forward(
-        self, features: Tensor, lengths: Tensor, clip: ClipEncoder, *, scaling: bool = False
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        clip: ClipEncoder,
+        *,
+        scaling: bool = False,
+        frames: bool = True,
     ) -> SpeechOutput:
         """Embed utterances both ways; arguments as in `CifCascadedBranch`."""
         attended, layers = self.attention(*prepend_cls(self.cls, features, lengths))
-        whole, frames = attended[:, 0], attended[:, 1:]
-        segments = self.segmenter(frames, lengths, scaling=scaling)
+        whole, heard = attended[:, 0], attended[:, 1:]
+        segments = self.segmenter(heard, lengths, scaling=scaling)
         keywords, embedding = self.head(segments.fired, segments.lengths, clip)
         return SpeechOutput(
-            hidden_states=frames_of(layers, 1),
+            hidden_states=frames_of(layers, 1) if frames else (),
             lengths=lengths,
             parallel=unit(self.projection(whole)),
             cascaded=embedding,

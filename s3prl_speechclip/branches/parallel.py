@@ -27,7 +27,13 @@ class ParallelBranch(nn.Module):
         self.projection = nn.Linear(width, joint_width)
 
     def forward(
-        self, features: Tensor, lengths: Tensor, clip: ClipEncoder, *, scaling: bool = False
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        clip: ClipEncoder,
+        *,
+        scaling: bool = False,
+        frames: bool = True,
     ) -> SpeechOutput:
         """Embed utterances.
 
@@ -36,10 +42,12 @@ class ParallelBranch(nn.Module):
             lengths: valid frames, (B,).
             clip: not used; every branch is called alike.
             scaling: not used.
+            frames: False leaves the hidden states out, which saves most of the attention.
         """
-        attended, layers = self.attention(*prepend_cls(self.cls, features, lengths))
+        states = prepend_cls(self.cls, features, lengths)
+        attended, layers = self.attention(*states, first=None if frames else 1)
         return SpeechOutput(
-            hidden_states=frames_of(layers, 1),
+            hidden_states=frames_of(layers, 1) if frames else (),
             lengths=lengths,
             parallel=unit(self.projection(attended[:, 0])),
         )

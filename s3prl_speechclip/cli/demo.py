@@ -1,4 +1,4 @@
-"""`make demo`: train a hybrid model on the default corpus, then show what it retrieves."""
+"""`make demo`: train a hybrid model on the default corpus, show what it retrieves and hears."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(argv: Sequence[str] | None) -> Path | None:
-    """Run both commands as a user would; a finished run is not trained again."""
+    """Run three commands as a user would; a finished run is not trained again."""
     args = parser().parse_args(argv)
     started = time.perf_counter()
     folder = pretrain.command(["-u", NAME, "-a", "-o", args.override])
     trained = time.perf_counter()
     result = benchmark.command(["retrieval", "-u", NAME, "-k", str(folder)])
+    keywords = benchmark.command(["keywords", "-u", NAME, "-k", str(folder)])
     measured = time.perf_counter()
     logger.info("")
     logger.info(
-        "corpus and training %.0f s, retrieval %.0f s", trained - started, measured - trained
+        "corpus and training %.0f s, measuring %.0f s", trained - started, measured - trained
     )
     logger.info("%-12s %s", "experiment", folder)
     logger.info("%-12s %s/curves.png", "curves", folder)
     logger.info("%-12s tensorboard --logdir %s/tensorboard", "scalars", folder)
-    logger.info("%-12s %s", "result", result)
+    logger.info("%-12s %s, %s", "results", result, keywords)
+    logger.info("%-12s %s", "words heard", keywords.with_suffix(".html"))
     return result
 
 

@@ -1,4 +1,4 @@
-"""`make readme`: put the last demo's result beside the code, and its table into the README."""
+"""`make readme`: put the last demo's result beside the code, and the tables into the README."""
 
 from __future__ import annotations
 
@@ -10,29 +10,42 @@ from pathlib import Path
 
 from ..errors import ResultError
 from ..evaluation.results import read_result
-from .benchmark import RESULTS
 from .common import run
 from .demo import NAME
+from .superb_mini import COMMITTED as SUPERB
+from .superb_mini import superb_table
 from .tables import retrieval_table
+from .tasks.common import RESULTS
 
 README = Path("README.md")
 COMMITTED = Path("benchmarks") / "results" / "demo.json"
-BLOCK = re.compile(r"(?<=<!-- demo -->\n).*?(?=<!-- /demo -->)", re.DOTALL)
 
 
-def demo_block(result: Path) -> str:
-    """Give the README's table of a demo's result."""
-    return retrieval_table(read_result(result)) + "\n"
+def blocks(root: Path = Path()) -> dict[str, str]:
+    """Give the README's tables by the name of their place, from the committed results."""
+    superb = [read_result(path) for path in sorted((root / SUPERB).glob("*.json"))]
+    return {
+        "demo": retrieval_table(read_result(root / COMMITTED)) + "\n",
+        "superb": superb_table(superb),
+    }
+
+
+def place(name: str) -> re.Pattern[str]:
+    """Match what stands between the marks of a table."""
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
 
 
 def command(argv: Sequence[str] | None) -> Path:
-    """Copy the result of the last `make demo` and rewrite the table; gives the README."""
+    """Copy the result of the last `make demo`, if any, and rewrite the tables; gives the README."""
     made = RESULTS / f"retrieval-stamps-{NAME}-mini.json"
-    if not made.is_file():
-        raise ResultError(f"'{made}' is not there: run 'make demo' first")
-    shutil.copyfile(made, COMMITTED)
+    if made.is_file():
+        shutil.copyfile(made, COMMITTED)
+    elif not COMMITTED.is_file():
+        raise ResultError(f"neither '{made}' nor '{COMMITTED}' is there: run 'make demo' first")
     text = README.read_text(encoding="utf-8")
-    README.write_text(BLOCK.sub(lambda _: demo_block(COMMITTED), text), encoding="utf-8")
+    for name, table in blocks().items():
+        text = place(name).sub(lambda _, table=table: table, text)
+    README.write_text(text, encoding="utf-8")
     return README
 
 

@@ -61,24 +61,48 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         AudioError: the file is missing, cannot be decoded, holds no samples, or holds NaN or
             infinity.
     """
-    _require_file(path)
-    try:
-        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    if not len(channels):
-        raise AudioError(f"recording '{path}' holds no samples; {REMEDY}")
-    waveform = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
-    if not np.isfinite(waveform).all():
-        count = int((~np.isfinite(waveform)).sum())
-        raise AudioError(
-            f"recording '{path}' holds {count} samples that are NaN or infinite; {REMEDY}"
-        )
+    channels, rate = read_channels(path)
+    # A sum of large samples in single precision would be infinite.
+    waveform = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
     if rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate)
         if not len(waveform):  # one sample at 44.1 kHz is none at 16 kHz
             waveform = np.zeros(1)
     return np.ascontiguousarray(waveform, dtype=np.float32)
+
+
+def read_channels(
+    path: str | Path, start: int = 0, samples: int = -1
+) -> tuple[np.ndarray, int]:
+    """Read a recording as its file has it.
+
+    Args:
+        path: a file of any format that libsndfile reads.
+        start: samples to leave out before.
+        samples: to read at most; -1: all.
+
+    Returns:
+        (L, C) float32 and the sample rate, Hz.
+
+    Raises:
+        AudioError: see `read_audio`.
+    """
+    _require_file(path)
+    try:
+        channels, rate = soundfile.read(
+            path, frames=samples, start=start, dtype="float32", always_2d=True
+        )
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    if not len(channels):
+        raise AudioError(f"recording '{path}' holds no samples; {REMEDY}")
+    finite = np.isfinite(channels)
+    if not finite.all():
+        raise AudioError(
+            f"recording '{path}' holds {int((~finite).sum())} samples that are NaN or infinite; "
+            f"{REMEDY}"
+        )
+    return channels, rate
 
 
 def audio_info(path: str | Path) -> AudioInfo:

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import AudioError
-from ..structures import SAMPLE_RATE, SpeechBatch
+from ..structures import SAMPLE_RATE, SpeechBatch, SpeechFeatures
 from .audio import FRAME, audio_info, read_audio
+from .features import FeatureStore, collate_features, frame_count
 from .layout import WAV_HEADER
 from .manifest import Manifest, Utterance
 
@@ -35,8 +36,8 @@ OnBroken = Literal["raise", "replace", "drop"]
 class PairItem:
     """One recording of a split."""
 
-    waveform: Tensor
-    """(L,) float32, 16 kHz."""
+    speech: Tensor
+    """Waveform (L,) float32, 16 kHz; or its hidden states (layers, T, D) float16."""
     index: int
     """Of the recording in its split."""
     image_index: int
@@ -52,7 +53,8 @@ class PairItem:
 class IndexedPairs:
     """A batch of recordings, and which images they describe."""
 
-    speech: SpeechBatch
+    speech: SpeechBatch | SpeechFeatures
+    """Recordings, or their hidden states where those are cached."""
     indices: Tensor
     """(B,) int64, the recordings' places in the split."""
     image_indices: Tensor
@@ -81,8 +83,9 @@ def collate_speech(waveforms: Sequence[Tensor]) -> SpeechBatch:
 
 def collate_pairs(items: Sequence[PairItem]) -> IndexedPairs:
     """Make a batch of at least one recording."""
+    speech = [item.speech for item in items]
     return IndexedPairs(
-        speech=collate_speech([item.waveform for item in items]),
+        speech=collate_speech(speech) if speech[0].ndim == 1 else collate_features(speech),
         indices=torch.tensor([item.index for item in items]),
         image_indices=torch.tensor([item.image_index for item in items]),
         pair_ids=torch.tensor([item.pair_id for item in items]),
@@ -146,8 +149,9 @@ class PairDataset(Dataset[PairItem]):
         Args:
             manifest: gives the root of the paths.
             utterances: the split, in the manifest's order.
-            max_samples: longer recordings are cropped to this many samples, at a place that is a
-                function of seed, epoch and index alone; None reads all whole.
+            max_samples: longer recordings are cropped to this many samples, or the frames of as
+                many, at a place that is a function of seed, epoch and index alone; None reads all
+                whole.
             seed: not negative.
             on_broken: what to do about a recording that cannot be read. 'raise' names it;
                 'replace' gives the next sound one, for training under --skip-broken; 'drop' leaves
@@ -162,6 +166,7 @@ class PairDataset(Dataset[PairItem]):
         self._max_samples = max_samples
         self._seed = seed
         self._epoch = 0
+        self._features: FeatureStore | None = None
         self.on_broken = on_broken
 
     def __len__(self) -> int:
@@ -171,6 +176,13 @@ class PairDataset(Dataset[PairItem]):
         """Give the same recordings with the crops of an epoch; `broken` is shared."""
         dataset = copy.copy(self)
         dataset._epoch = epoch
+        return dataset
+
+    def reading(self, features: FeatureStore) -> PairDataset:
+        """Give the same recordings as hidden states that were computed before."""
+        assert len(features) == len(self), "features of another split"
+        dataset = copy.copy(self)
+        dataset._features = features
         return dataset
 
     def __getitem__(self, index: int) -> PairItem:
@@ -196,9 +208,8 @@ class PairDataset(Dataset[PairItem]):
 
     def _read(self, index: int, broken: tuple[str, ...]) -> PairItem:
         utterance = self._utterances[index]
-        waveform = torch.from_numpy(read_audio(self._manifest.path(utterance.audio)))
         return PairItem(
-            waveform=self._crop(waveform, index),
+            speech=self._crop(self._whole(index), index),
             index=index,
             image_index=int(self._image_indices[index]),
             pair_id=utterance.pair_id,
@@ -206,12 +217,25 @@ class PairDataset(Dataset[PairItem]):
             broken=broken,
         )
 
-    def _crop(self, waveform: Tensor, index: int) -> Tensor:
-        if self._max_samples is None or len(waveform) <= self._max_samples:
-            return waveform
+    def _whole(self, index: int) -> Tensor:
+        path = self._manifest.path(self._utterances[index].audio)
+        if self._features is None:
+            return torch.from_numpy(read_audio(path))
+        states = self._features.read(index)
+        if states is None:
+            raise AudioError(f"'{path}' could not be read when its features were computed")
+        return states
+
+    def _crop(self, speech: Tensor, index: int) -> Tensor:
+        if self._max_samples is None:
+            return speech
+        time = 0 if speech.ndim == 1 else 1
+        limit = self._max_samples if speech.ndim == 1 else frame_count(self._max_samples)
+        if speech.shape[time] <= limit:
+            return speech
         random = np.random.default_rng([self._seed, self._epoch, index])
-        start = int(random.integers(len(waveform) - self._max_samples + 1))
-        return waveform[start : start + self._max_samples]
+        start = int(random.integers(speech.shape[time] - limit + 1))
+        return speech.narrow(time, start, limit)
 
     def image_path(self, image_index: int) -> Path:
         """Give the place of an image of `image_paths`."""

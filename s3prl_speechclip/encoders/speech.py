@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
@@ -15,11 +16,14 @@ from ..errors import EncoderError
 from ..model_config import SpeechEncoderConfig
 from ..modules.padding import folded_padding_mask, masked_group_norm, padding_mask
 from ..structures import HOP, SpeechBatch, SpeechFeatures
+from .shipped import SHIPPED, shipped_folder
 
 logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
+# Of a transformers configuration: whence the weights came, not what they compute.
+PROVENANCE = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 
 class Convolved(NamedTuple):
@@ -82,6 +86,15 @@ class SpeechEncoder(nn.Module):
     def layers(self) -> int:
         """Number of hidden states."""
         return int(self.model.config.num_hidden_layers) + 1
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What `SpeechEncoderConfig.architecture` must say to build this model."""
+        values = self.model.config.to_diff_dict()
+        return {
+            "model_type": self.model.config.model_type,
+            **{name: value for name, value in values.items() if name not in PROVENANCE},
+        }
 
     def train(self, mode: bool = True) -> SpeechEncoder:
         super().train(mode and self.trainable)
@@ -196,9 +209,12 @@ def build_speech_encoder(
 
 
 def _load_pretrained(name: str) -> PreTrainedModel:
+    if name == SHIPPED:
+        name = str(shipped_folder("hubert"))
     try:
-        return AutoModel.from_pretrained(name)
-    except (OSError, ValueError) as error:
+        # Whatever the file holds: half precision is for disks.
+        return AutoModel.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError, SafetensorError) as error:
         raise EncoderError(
             f"the speech encoder '{name}' cannot be had ({_first_line(error)}): give the folder "
             "that holds its config.json and model.safetensors or pytorch_model.bin with "
@@ -210,7 +226,10 @@ def _architecture(config: SpeechEncoderConfig) -> Any:
     values = dict(config.architecture)
     if not values:
         try:
-            return AutoConfig.from_pretrained(config.name)
+            name = config.name
+            return AutoConfig.from_pretrained(
+                shipped_folder("hubert") if name == SHIPPED else name
+            )
         except (OSError, ValueError) as error:
             raise EncoderError(
                 f"the architecture of '{config.name}' is not known offline: set "

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from open_clip.tokenizer import SimpleTokenizer
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, EncoderError
+from .shipped import SHIPPED, shipped_folder
 
 PADDING = 0
 START_OF_TEXT = 49_406
@@ -21,6 +23,7 @@ END_OF_TEXT = 49_407
 BPE_SIZE = 49_408
 CONTEXT = 77  # tokens of CLIP's text encoder, start and end of text included
 SPECIAL_TOKENS = (PADDING, START_OF_TEXT, END_OF_TEXT)
+WORD_END = "</w>"  # marks the last token of a word
 
 OFFICIAL = {
     "flickr8k": "flickr8k_bpe_usage_by_frequency.npy",
@@ -43,6 +46,16 @@ def decode(token_ids: Iterable[int]) -> str:
     """Give the text of BPE ids, special tokens left out, words separated by single spaces."""
     kept = [int(i) for i in token_ids if int(i) not in SPECIAL_TOKENS]
     return " ".join(tokenizer().decode(kept).split())
+
+
+@cache
+def spelled(token_id: int) -> tuple[int, ...]:
+    """Give the BPE ids that spell a token letter by letter."""
+    token = tokenizer().decoder[token_id]
+    letters = list(token.removesuffix(WORD_END))
+    if token.endswith(WORD_END):
+        letters[-1] += WORD_END
+    return tuple(tokenizer().encoder[letter] for letter in letters)
 
 
 def official_vocabulary(name: str) -> Tensor:
@@ -119,11 +132,30 @@ def corpus_vocabulary(captions: Sequence[str]) -> Tensor:
     return torch.tensor(ordered, dtype=torch.int64)
 
 
+def shipped_vocabulary() -> Tensor:
+    """Load the vocabulary of the mini CLIP that the package ships.
+
+    Returns:
+        (V,) int64, original BPE id of each row of its token table.
+
+    Raises:
+        EncoderError: the installation lacks it, or the file is damaged.
+    """
+    path = shipped_folder("clip") / "model.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            vocabulary: Tensor = file.get_tensor("vocabulary")
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(f"'{path}' is damaged ({error}); install the package anew") from error
+    return check_vocabulary(vocabulary, str(path))
+
+
 def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
     """Find a vocabulary by what a configuration calls it.
 
     Args:
-        name: `flickr8k`, `spokencoco`, `corpus`, `full`, or the path of a .npy.
+        name: `flickr8k`, `spokencoco`, `corpus`, `full`, `mini` (the shipped CLIP's), or the path
+            of a .npy.
         captions: training captions, for `corpus`.
 
     Returns:
@@ -131,9 +163,12 @@ def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
 
     Raises:
         ConfigError: `corpus` without captions, or no such file.
+        EncoderError: `mini`, and the installation lacks it.
     """
     if name in OFFICIAL:
         return official_vocabulary(name)
+    if name == SHIPPED:
+        return shipped_vocabulary()
     if name == "full":
         return torch.arange(BPE_SIZE)
     if name == "corpus":

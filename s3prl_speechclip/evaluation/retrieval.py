@@ -93,7 +93,7 @@ def embed_speech(
     kept: dict[str, list[Tensor]] = {}
     indices, pair_ids = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     for pairs in load_batches(data.dataset, data.batches if batches is None else batches, workers):
-        output = model(pairs.speech.to(device))
+        output = model(pairs.speech.to(device), frames=False)
         for name, embedding in output.embeddings.items():
             kept.setdefault(name, []).append(embedding.float().cpu())
         indices.append(pairs.indices)

@@ -28,17 +28,19 @@ class AttentionNorm(nn.Module):
         self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
 
-    def forward(self, states: Tensor, padding: Tensor) -> Attended:
+    def forward(self, states: Tensor, padding: Tensor, first: int | None = None) -> Attended:
         """Let every position attend to every valid one.
 
         Args:
             states: (B, T, D).
             padding: (B, T) bool, True at padding.
+            first: give only so many positions, the first; None: all.
         """
+        asking = states if first is None else states[:, :first]
         attended, _ = self.attention(
-            states, states, states, key_padding_mask=padding, need_weights=False
+            asking, states, states, key_padding_mask=padding, need_weights=False
         )
-        output = self.norm(attended + states)
+        output = self.norm(attended + asking)
         return Attended(output, (output,))
 
     def weights(self, states: Tensor, padding: Tensor) -> Tensor:
@@ -82,13 +84,35 @@ class AttentionEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=1e-5)
 
-    def forward(self, states: Tensor, padding: Tensor) -> Attended:
-        """Encode; arguments as in `AttentionNorm.forward`."""
+    def forward(self, states: Tensor, padding: Tensor, first: int | None = None) -> Attended:
+        """Encode; arguments as in `AttentionNorm.forward`, `layers` is empty with `first`."""
         outputs = []
-        for layer in self.layers:
+        *before, last = self.layers
+        for layer in before:
             states = layer(states, src_key_padding_mask=padding)
             outputs.append(states)
-        return Attended(self.norm(states), tuple(outputs))
+        if first is not None:
+            return Attended(self.norm(_first_positions(last, states, padding, first)), ())
+        states = last(states, src_key_padding_mask=padding)
+        return Attended(self.norm(states), (*outputs, states))
+
+
+def _first_positions(
+    layer: nn.TransformerEncoderLayer, states: Tensor, padding: Tensor, first: int
+) -> Tensor:
+    """Do what the layer does, for the first positions alone; gives (B, first, D)."""
+    keys = layer.norm1(states) if layer.norm_first else states
+    asking = states[:, :first]
+    attended, _ = layer.self_attn(
+        keys[:, :first], keys, keys, key_padding_mask=padding, need_weights=False
+    )
+    asking = asking + layer.dropout1(attended)
+    if not layer.norm_first:
+        asking = layer.norm1(asking)
+    inner = layer.norm2(asking) if layer.norm_first else asking
+    inner = layer.linear2(layer.dropout(layer.activation(layer.linear1(inner))))
+    asking = asking + layer.dropout2(inner)
+    return asking if layer.norm_first else layer.norm2(asking)
 
 
 def build_attention(

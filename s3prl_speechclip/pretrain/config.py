@@ -14,7 +14,7 @@ from ..config import build, merge, parse_overrides, plain, read_yaml
 from ..errors import ConfigError, unknown_name
 from ..model_config import ModelConfig, find_variant
 
-PRESETS = ("mini", "base", "large")
+PRESETS = ("mini", "mini_scratch", "base", "large")
 DEFAULT_PRESET = "mini"
 
 
@@ -72,6 +72,9 @@ class DataConfig:
     """Training recordings are cropped to this, 6.4 s at 16 kHz."""
     num_workers: int = 4
     """Processes that read; 0: the training process itself."""
+    cache_features: Literal["auto", "on", "off"] = "auto"
+    """Compute a frozen speech encoder's hidden states once and read them from disk; auto: where
+    they take 6 GB at most. Recordings are then encoded whole and cropped in frames."""
     languages: tuple[str, ...] = ()
     """Train on recordings in these languages only (ISO 639-1); empty: on all."""
     skip_broken: bool = False

@@ -19,9 +19,11 @@ from ..data.manifest import Manifest
 from ..encoders.vocabulary import find_vocabulary, official_vocabulary
 from ..errors import CheckpointError, ConfigError
 from ..evaluation.images import load_image_table
-from ..locate import RUN_CONFIG
-from ..model import SpeechClip, read_stored
+from ..locate import RUN_CONFIG, read_stored
+from ..model import SpeechClip
 from .config import PretrainConfig, read_config, write_config
+from .features import cached_features
+from .reading import RunData
 from .state import STATE_FILE, RunCheckpoints, TrainerState, read_run_checkpoint
 from .trainer import Outcome, Trainer
 
@@ -105,13 +107,18 @@ def pretrain(
             skip_broken=config.data.skip_broken,
             show_progress=fabric.is_global_zero,
         )
+    with fabric.rank_zero_first():
+        features = cached_features(
+            model.speech_encoder, manifest, config.data, show_progress=fabric.is_global_zero
+        )
+    data = RunData(config, manifest, images, features, fabric.global_rank, fabric.world_size)
     if fabric.is_global_zero:
         _prepare(folder, config)
         _say(config, model, manifest, folder, fabric, start)
     fabric.barrier()
     # Each process draws its own dropout; the model above is the same in all.
     fabric.seed_everything(config.seed + fabric.global_rank, verbose=False)
-    trainer = Trainer(fabric, config, model, manifest, images, folder, start.state)
+    trainer = Trainer(fabric, config, model, data, folder, start.state)
     if start.model is None:
         trainer.learn_spectrum()
     return trainer.run()

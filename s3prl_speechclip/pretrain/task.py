@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..data.batches import IndexedPairs
 from ..model import SpeechClip
 from ..modules.quantizer import code_perplexity
-from ..structures import PairBatch, SpeechBatch, SpeechOutput, StepOutput
+from ..structures import PairBatch, SpeechBatch, SpeechFeatures, SpeechOutput, StepOutput
 from .gathering import gather
 
 
@@ -27,16 +27,23 @@ class PretrainTask(nn.Module):
 
     def forward(
         self,
-        waveforms: Tensor,
+        speech: Tensor | tuple[Tensor, ...],
         lengths: Tensor,
         images: Tensor,
         pair_ids: Tensor,
         texts: tuple[str, ...],
         step: int,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Do what `losses` does, in the plain types that Fabric and DDP hand on."""
-        batch = PairBatch(SpeechBatch(waveforms, lengths), images, pair_ids, texts)
-        output = self.losses(batch, step)
+        """Do what `losses` does, in the plain types that Fabric and DDP hand on.
+
+        `speech` is waveforms, or the hidden states that were made of them.
+        """
+        given: SpeechBatch | SpeechFeatures = (
+            SpeechBatch(speech, lengths)
+            if isinstance(speech, Tensor)
+            else SpeechFeatures(speech, lengths)
+        )
+        output = self.losses(PairBatch(given, images, pair_ids, texts), step)
         return dict(output.losses), dict(output.report)
 
     def losses(self, batch: PairBatch, step: int) -> StepOutput:
@@ -49,7 +56,7 @@ class PretrainTask(nn.Module):
         model = self.model
         scaling_steps = model.config.cif.scaling_steps
         scaling = scaling_steps < 0 or step < scaling_steps
-        output = model(batch.speech, scaling=scaling)
+        output = model(batch.speech, scaling=scaling, frames=False)
         images = gather(model.clip.encode_images(batch.images))
         pair_ids = gather(batch.pair_ids)
         gathered = _gather_embeddings(output)

@@ -18,17 +18,15 @@ import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
-from ..data.batches import IndexedPairs, PairDataset, approximate_lengths, load_batches
-from ..data.manifest import Manifest
-from ..data.sampling import BucketBatchSampler
-from ..evaluation.images import ImageTable
+from ..data.batches import IndexedPairs
 from ..evaluation.recall import recall_at_k
-from ..evaluation.retrieval import embed_images, embed_speech, retrieval_set
+from ..evaluation.retrieval import embed_images, embed_speech
 from ..model import SpeechClip
-from ..structures import StepOutput
+from ..structures import SpeechBatch, StepOutput
 from .config import PretrainConfig
 from .gathering import from_first_process, gather_embeddings, gather_random_states
 from .log import RunLog, progress_figures
+from .reading import RunData
 from .schedule import build_optimizer, learning_rate
 from .spectral_start import learn_spectrum
 from .state import (
@@ -58,8 +56,7 @@ class Trainer:
         fabric: launched.
         config: of the run.
         model: to be trained.
-        manifest: the corpus.
-        images: what the frozen image trunk made of the corpus' images.
+        data: what it is trained and validated on.
         folder: of the experiment; it exists.
         state: where to go on from, or None.
     """
@@ -69,15 +66,13 @@ class Trainer:
         fabric: Fabric,
         config: PretrainConfig,
         model: SpeechClip,
-        manifest: Manifest,
-        images: ImageTable,
+        data: RunData,
         folder: Path,
         state: TrainerState | None = None,
     ) -> None:
         self.fabric = fabric
         self.config = config
-        self.manifest = manifest
-        self.images = images
+        self.data = data
         self.model = model
         self.checkpoints = RunCheckpoints(folder, config.runner.max_keep)
         self.step = state.step if state else 0
@@ -85,7 +80,6 @@ class Trainer:
         self.best_recall = state.best_recall if state else -1.0
         self._stop = False
 
-        self._prepare_data()
         optimizer = build_optimizer(config.optimizer, model.parameters())
         self.task, self.optimizer = fabric.setup(PretrainTask(model), optimizer)
         if state:
@@ -103,10 +97,7 @@ class Trainer:
         steps = self.config.runner.spectral_start_steps
         encoder = self.model.speech_encoder
         if steps and encoder.trainable:
-            batches = (
-                pairs.speech.to(self.fabric.device)
-                for pairs in self._read_batches(self._sampler_of(rank=0, world_size=1), 0)
-            )
+            batches = (speech.to(self.fabric.device) for speech in self.data.recordings())
             error = learn_spectrum(encoder, batches, steps, self.fabric.autocast())
             from_first_process(encoder)
             logger.info("spectrum learned in %d steps: %.2f of its variance is left", steps, error)
@@ -130,7 +121,7 @@ class Trainer:
         shown: dict[str, float] = {}
         self.task.train()
         try:
-            batches = self._training_batches()
+            batches = self.data.batches(self.step * runner.gradient_accumulate_steps)
             started, examples = time.perf_counter(), 0
             while self.step < runner.total_steps and not self._agreed_stop():
                 output, count = self._optimize(batches)
@@ -170,7 +161,7 @@ class Trainer:
         self.task.eval()
         figures: dict[str, float] = {}
         tens = []
-        for name, data in self._dev.items():
+        for name, data in self.data.validation.items():
             share = data.batches[self.fabric.global_rank :: self.fabric.world_size]
             with self.fabric.autocast():
                 speech = gather_embeddings(embed_speech(self.model, data, share), self.fabric)
@@ -197,10 +188,12 @@ class Trainer:
                 best_recall=self.best_recall,
             )
             about = {
-                "corpus": self.manifest.corpus,
-                "mini": self.manifest.mini or self.config.model.size == "mini",
+                **self.data.about(),
+                "mini": self.data.manifest.mini or self.config.model.size == "mini",
                 "step": self.step,
                 "seed": self.config.seed,
+                "batch_size": self.config.data.batch_size,
+                "hardware": f"{self.fabric.world_size} x {_device_name(self.fabric.device)}",
                 "validation_recall@10": round(self.best_recall, 4),
             }
             self.checkpoints.save(self.model.stored(about), state)
@@ -225,12 +218,13 @@ class Trainer:
         seen = 0
         for part in range(runner.gradient_accumulate_steps):
             pairs = next(batches)
-            batch = pair_batch(pairs, self._train_images).to(self.fabric.device)
+            batch = pair_batch(pairs, self.data.images).to(self.fabric.device)
+            speech = batch.speech
+            given = speech.waveforms if isinstance(speech, SpeechBatch) else speech.hidden_states
             last = part + 1 == runner.gradient_accumulate_steps
             with self.fabric.no_backward_sync(self.task, enabled=not last):
                 losses, report = self.task(
-                    batch.speech.waveforms, batch.speech.lengths, batch.images, batch.pair_ids,
-                    batch.texts, self.step,
+                    given, speech.lengths, batch.images, batch.pair_ids, batch.texts, self.step
                 )
                 output = StepOutput(losses, report)
                 self.fabric.backward(output.loss / runner.gradient_accumulate_steps)
@@ -258,47 +252,6 @@ class Trainer:
         if self.log is not None:
             self.log.add(self.step, values)
 
-    def _prepare_data(self) -> None:
-        data, manifest = self.config.data, self.manifest
-        utterances = manifest.split(manifest.train_split)
-        self._train = PairDataset(
-            manifest,
-            utterances,
-            max_samples=data.max_samples,
-            seed=self.config.seed,
-            on_broken="replace" if data.skip_broken else "raise",
-        )
-        self._train_images = self.images.of(self._train.image_paths)
-        self._lengths = approximate_lengths(manifest, utterances, data.max_samples)
-        self._sampler = self._sampler_of(self.fabric.global_rank, self.fabric.world_size)
-        self._dev = {
-            name: retrieval_set(
-                manifest,
-                name,
-                self.images,
-                batch_size=data.eval_batch_size,
-                skip_broken=data.skip_broken,
-            )
-            for name in manifest.dev_splits
-        }
-
-    def _training_batches(self) -> Iterator[IndexedPairs]:
-        """Read batches from where the run stands, for ever."""
-        position = self.step * self.config.runner.gradient_accumulate_steps
-        yield from self._read_batches(self._sampler, position)
-
-    def _sampler_of(self, rank: int, world_size: int) -> BucketBatchSampler:
-        data, seed = self.config.data, self.config.seed
-        return BucketBatchSampler(self._lengths, data.batch_size, seed, rank, world_size)
-
-    def _read_batches(self, sampler: BucketBatchSampler, position: int) -> Iterator[IndexedPairs]:
-        workers = self.config.data.num_workers
-        while True:
-            epoch, start = divmod(position, len(sampler))
-            batches = list(sampler.batches(epoch, start))
-            yield from load_batches(self._train.at(epoch), batches, workers)
-            position += len(batches)
-
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
@@ -309,3 +262,7 @@ class Trainer:
         asked = torch.tensor(int(self._stop), device=self.fabric.device)
         torch.distributed.all_reduce(asked)
         return bool(asked.item())
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()

@@ -115,12 +115,12 @@ def test_text_is_english_or_empty(manifest: Manifest, changes: dict, text: str) 
 def test_without_a_limit_recordings_are_whole(manifest: Manifest) -> None:
     """Fault: evaluation hears a part."""
     items = dataset(manifest)
-    assert [len(items[i].waveform) for i in range(COUNT)] == [500 + 100 * i for i in range(COUNT)]
+    assert [len(items[i].speech) for i in range(COUNT)] == [500 + 100 * i for i in range(COUNT)]
 
 
 def test_crop_is_a_part_of_the_recording(manifest: Manifest) -> None:
     """Fault: a crop wraps round, or has another length."""
-    waveform = dataset(manifest, max_samples=450)[5].waveform * 2**15
+    waveform = dataset(manifest, max_samples=450)[5].speech * 2**15
     assert len(waveform) == 450
     assert (waveform.diff() == 1).all()
     assert waveform[0] >= 5000
@@ -129,7 +129,7 @@ def test_crop_is_a_part_of_the_recording(manifest: Manifest) -> None:
 def test_crops_repeat_with_seed_and_epoch(manifest: Manifest) -> None:
     """Fault: a resumed run hears other crops than the run that it resumes."""
     first, again = (dataset(manifest, max_samples=450, seed=3).at(7) for _ in range(2))
-    assert all(torch.equal(first[i].waveform, again[i].waveform) for i in range(COUNT))
+    assert all(torch.equal(first[i].speech, again[i].speech) for i in range(COUNT))
 
 
 @pytest.mark.parametrize("other", [{"seed": 4, "epoch": 7}, {"seed": 3, "epoch": 8}])
@@ -137,7 +137,7 @@ def test_crops_vary_with_seed_and_epoch(manifest: Manifest, other: dict) -> None
     """Fault: every epoch hears the same part of long recordings."""
     first = dataset(manifest, max_samples=450, seed=3).at(7)
     second = dataset(manifest, max_samples=450, seed=other["seed"]).at(other["epoch"])
-    assert any(first[i].waveform[0] != second[i].waveform[0] for i in range(COUNT))
+    assert any(first[i].speech[0] != second[i].speech[0] for i in range(COUNT))
 
 
 # --- reading, with and without workers ---

@@ -129,6 +129,33 @@ def test_a_folder_without_weights_is_named(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_half_precision_is_for_disks(tmp_path):
+    """Guards a folder in float16: it computes in float32, as every other does."""
+    saved = small_encoder("hubert-base").eval()
+    saved.model.half().save_pretrained(tmp_path)
+    loaded = build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert loaded.eval()(speech_batch(3_000)).hidden_states[-1].dtype == torch.float32
+
+
+def test_an_encoder_says_how_it_is_built():
+    """Guards checkpoints that hold an encoder whose folder is gone when they are loaded."""
+    for family in FAMILIES:
+        encoder = small_encoder(family)
+        config = SpeechEncoderConfig(pretrained=False, architecture=encoder.architecture)
+        again = build_speech_encoder(config, batch_invariant=True)
+        again.load_state_dict(encoder.state_dict())
+        assert again.architecture == encoder.architecture
+
+
+def test_a_shipped_encoder_that_is_missing_is_named(tmp_path, monkeypatch):
+    """Guards an installation that lost its data files."""
+    monkeypatch.setattr("s3prl_speechclip.encoders.shipped.ASSETS", tmp_path)
+    with pytest.raises(EncoderError, match="install the package anew") as caught:
+        build_speech_encoder(SpeechEncoderConfig(name="mini"), batch_invariant=True)
+    assert str(tmp_path / "hubert" / "config.json") in str(caught.value)
+
+
 def test_weights_come_from_a_folder(tmp_path):
     """Guards `--hubert PATH`: transformers' own folder layout, no network."""
     saved = small_encoder("hubert-base").eval()

@@ -11,7 +11,7 @@ from s3prl_speechclip.modules.attention import AttentionNorm, build_attention
 WIDTH = 8
 
 
-def build(kind: str, layers: int = 1) -> nn.Module:
+def build(kind: str, layers: int = 1, norm_first: bool = False) -> nn.Module:
     torch.manual_seed(0)
     return build_attention(
         kind,
@@ -21,7 +21,7 @@ def build(kind: str, layers: int = 1) -> nn.Module:
         feedforward=16,
         dropout=0.5,
         norm_eps=1e-5,
-        norm_first=False,
+        norm_first=norm_first,
     ).eval()
 
 
@@ -70,3 +70,21 @@ def test_weights_are_those_that_the_output_is_made_with():
     assert weights.shape == (2, 2, 5, 5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 5))
     assert not weights[1, :, :, 3:].any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "norm_first"),
+    [("norm", 1, False), ("encoder", 1, False), ("encoder", 2, False), ("encoder", 2, True)],
+)
+@pytest.mark.parametrize("gradients", [False, True])
+def test_first_positions_alone_are_those_of_all(
+    kind: str, layers: int, norm_first: bool, gradients: bool
+):
+    """Guards the short cut of training, which asks for CLS positions only."""
+    attention = build(kind, layers, norm_first)
+    states = torch.randn(2, 7, WIDTH)
+    padding = torch.arange(7).unsqueeze(0) >= torch.tensor([[7], [4]])
+    with torch.set_grad_enabled(gradients):
+        whole = attention(states, padding).output[:, :3]
+        first = attention(states, padding, first=3).output
+    torch.testing.assert_close(first, whole, atol=1e-6, rtol=1e-5)

@@ -18,7 +18,7 @@ def test_every_preset_serves_every_model(preset: str, variant: str) -> None:
     """Guards against a preset key that the configuration does not know."""
     config = resolve_config(variant, preset)
     assert config.model.variant == variant
-    assert config.model.size == preset
+    assert config.model.size == preset.removesuffix("_scratch")
 
 
 def test_base_is_the_papers_set_up() -> None:
@@ -38,6 +38,25 @@ def test_base_is_the_papers_set_up() -> None:
 def test_large_projects_keywords_in_two_layers() -> None:
     """Guards the 1024-1024-768 projection of the large models."""
     assert resolve_config("speechclip_hybrid_plus", "large").model.keywords.projection == (1024,)
+
+
+def test_the_mini_preset_trains_the_branch_alone() -> None:
+    """Guards the papers' set-up in miniature: both encoders are shipped and frozen."""
+    model = resolve_config("speechclip_hybrid", "mini").model
+    for encoder in (model.speech_encoder, model.clip):
+        assert encoder.name == "mini" and encoder.pretrained and not encoder.trainable
+    scratch = resolve_config("speechclip_hybrid", "mini_scratch").model
+    assert not scratch.speech_encoder.pretrained and scratch.clip.trainable
+
+
+@pytest.mark.parametrize("choice", ["auto", "on", "off"])
+def test_yaml_reads_on_and_off_as_the_words(tmp_path: Path, choice: str) -> None:
+    """Guards against YAML's truth values in a file and in an override."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"data:\n  cache_features: {choice}\n")
+    assert resolve_config("speechclip_plus", str(path)).data.cache_features == choice
+    override = f"data.cache_features={choice}"
+    assert resolve_config("speechclip_plus", "mini", override).data.cache_features == choice
 
 
 def test_a_file_lies_over_the_preset_that_it_names(tmp_path: Path) -> None:

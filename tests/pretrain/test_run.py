@@ -16,8 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from small_corpus import SMALL, write_flickr8k
 
+from s3prl_speechclip.encoders.speech import build_speech_encoder
 from s3prl_speechclip.model import SpeechClip
 from s3prl_speechclip.model_config import VARIANTS
+from s3prl_speechclip.pretrain.config import resolve_config
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,20 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(corpus: Path, folder: Path, steps: int, *more: str, overrides: str = "") -> list[str]:
     changes = f"{SMALL},,runner.total_steps={steps},,runner.eval_step={steps},,{overrides}"
     return [
-        "--data", "flickr8k", "--data-root", str(corpus), "-p", str(folder), "-o", changes, *more
+        "-g", "mini_scratch", "--data", "flickr8k", "--data-root", str(corpus), "-p", str(folder),
+        "-o", changes, *more,
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Overrides that make the speech encoder a frozen one, in half precision in a folder."""
+    folder = tmp_path_factory.mktemp("hubert")
+    config = resolve_config("speechclip_hybrid", "mini_scratch", SMALL).model.speech_encoder
+    torch.manual_seed(0)
+    build_speech_encoder(config, batch_invariant=True).model.half().save_pretrained(folder)
+    changes = {"name": folder, "pretrained": True, "trainable": False, "architecture": "{}"}
+    return ",,".join(f"model.speech_encoder.{name}={value}" for name, value in changes.items())
 
 
 def start(*argv: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -84,9 +98,17 @@ def test_an_experiment_folder_holds_what_is_promised(corpus: Path, tmp_path: Pat
         assert column in header
 
 
-def test_going_on_gives_the_same_weights_as_never_stopping(corpus: Path, tmp_path: Path) -> None:
-    """Guards against a replayed or skipped batch, lost optimiser moments or random state."""
+@pytest.mark.parametrize("cached", [False, True])
+def test_going_on_gives_the_same_weights_as_never_stopping(
+    corpus: Path, tmp_path: Path, frozen: str, cached: bool
+) -> None:
+    """Guards against a replayed or skipped batch, lost optimiser moments or random state.
+
+    Cached features are cropped, so that the crops are a part of it.
+    """
     small = "runner.save_step=3,,runner.eval_step=3,,runner.max_keep=9"
+    if cached:
+        small += f",,{frozen},,data.cache_features=on,,data.max_samples=4000"
     run(*arguments(corpus, tmp_path / "whole", 7, overrides=small))
     # The same run, cut off after its third step: what a kill leaves behind.
     run(*arguments(corpus, tmp_path / "cut", 7, overrides=small))
@@ -147,7 +169,27 @@ def test_old_checkpoints_are_dropped_and_the_best_is_kept(corpus: Path, tmp_path
     assert set(kept) == {"step-00000008", best}
 
 
-def test_two_processes_train_as_one_does(corpus: Path, tmp_path: Path) -> None:
+def test_cached_features_train_as_recordings_do(corpus: Path, tmp_path: Path, frozen: str) -> None:
+    """Guards the feature cache: the same losses and validation recall as encoding at every step.
+
+    float16 rounds hidden states by up to 2^-11 of their values, which a few steps carry on.
+    """
+    for choice in ("on", "off"):
+        overrides = f"{frozen},,data.cache_features={choice},,optimizer.lr=1e-3"
+        run(*arguments(corpus, tmp_path / choice, 4, "-u", "speechclip_hybrid_plus",
+                       overrides=overrides))  # fmt: skip
+    assert losses(tmp_path / "on") != losses(tmp_path / "off")
+    assert losses(tmp_path / "on") == pytest.approx(losses(tmp_path / "off"), rel=5e-3)
+    one, other = (
+        SpeechClip.from_pretrained(tmp_path / choice).state_dict() for choice in ("on", "off")
+    )
+    assert all(torch.equal(v, other[k]) for k, v in one.items() if k.startswith("speech_encoder."))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_two_processes_train_as_one_does(
+    corpus: Path, tmp_path: Path, frozen: str, cached: bool
+) -> None:
     """Guards the gathered objective: contrasts over all processes' rows, gradients averaged.
 
     Dropout is off since each process draws its own. Sums are taken in another order, and Adam would
@@ -161,6 +203,8 @@ def test_two_processes_train_as_one_does(corpus: Path, tmp_path: Path) -> None:
         )
     )  # fmt: skip
     still += ",,optimizer.eps=1e-3"
+    if cached:
+        still += f",,{frozen},,data.cache_features=on"
     argv = ("-u", "speechclip_hybrid_plus", "--device", "cpu")
     one = start(*arguments(corpus, tmp_path / "one", 3, *argv, overrides=still))
     assert one.returncode == 0, one.stderr

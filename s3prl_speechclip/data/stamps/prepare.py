@@ -6,17 +6,10 @@ a worker with it and not the user's program.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import io
-import multiprocessing
-import os
-import signal
-import warnings
 import wave
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,20 +19,19 @@ import resvg_py
 import soxr
 from PIL import Image
 
-from ...errors import AudioError, CorpusError, ImageError
+from ...errors import AudioError, ImageError
 from ...structures import SAMPLE_RATE
 from ..audio import read_audio
 from ..images import open_image
 from ..manifest import Word
 from ..synthesis import read_aloud
+from ..workers import CHUNK, in_workers
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the number done and the number in all."""
 
 DRAWING_SIDE = 400  # pixels, the longer side of a rendered drawing, that of a large photograph
 DPI = 96  # CSS pixels per inch, for drawings whose size is in points or millimetres
-PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
-CHUNK = 16  # pieces of work that a worker takes at a time
 
 
 @dataclass(frozen=True)
@@ -114,41 +106,16 @@ def run(
     """
     done: list[Made] = []
     progress(what, 0, len(works))
-    # Forked workers start at once: spawned ones would import torch again. They do nothing that
-    # forking beside other threads endangers: no torch, no locks of the parent's.
-    context = multiprocessing.get_context("fork")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-        with ProcessPoolExecutor(_cores(), context, _die_with_parent, (os.getpid(),)) as pool:
-            try:
-                for made in pool.map(make, works, chunksize=CHUNK):
-                    done.append(made)
-                    if len(done) % CHUNK == 0 or len(done) == len(works):
-                        progress(what, len(done), len(works))
-            except BrokenProcessPool as error:
-                raise CorpusError(
-                    f"a worker process died while {what}; memory may be short: free some and try "
-                    "again"
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
+    for made in in_workers(make, works, what):
+        done.append(made)
+        if len(done) % CHUNK == 0 or len(done) == len(works):
+            progress(what, len(done), len(works))
     return done
 
 
 def file_name(*parts: str) -> str:
     """Name a file by what it is made of."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
-
-
-def _die_with_parent(parent: int) -> None:
-    """End a worker when its parent is killed: it would wait for work, holding the corpus's lock."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _cores() -> int:
-    return max(1, len(os.sched_getaffinity(0)))
 
 
 def _write(target: Path, samples: np.ndarray) -> Made:

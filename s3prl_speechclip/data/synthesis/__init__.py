@@ -14,7 +14,8 @@ from . import espeak, flite
 from .reading import Phone, Reading, spoken, words_of
 
 __all__ = [
-    "VOICES", "Phone", "Reading", "Voice", "fetch_libraries", "read_aloud", "spoken", "words_of",
+    "VOICES", "Phone", "Reading", "Voice", "fetch_libraries", "read_aloud", "read_with", "spoken",
+    "words_of",
 ]  # fmt: skip
 
 
@@ -75,10 +76,18 @@ def read_aloud(text: str, voice: str, libraries: tuple[Path, ...]) -> Reading:
     """
     if voice not in VOICES:
         raise CorpusError(unknown_name("voice", voice, VOICES))
+    return read_with(text, VOICES[voice], libraries)
+
+
+def read_with(text: str, voice: Voice, libraries: tuple[Path, ...]) -> Reading:
+    """Read an English text aloud with any voice; otherwise as `read_aloud`.
+
+    Raises:
+        CorpusError: the engine has no such voice, or there is nothing to say.
+    """
     plain = spoken(text)
     if not words_of(plain):
         raise CorpusError(f"there is no English word to read in '{text}'")
-    chosen = VOICES[voice]
-    if chosen.engine == "flite":
-        return flite.load(libraries).read(plain, chosen.name, chosen.stretch)
-    return espeak.read(plain, chosen.name, chosen.rate, chosen.pitch)
+    if voice.engine == "flite":
+        return flite.load(libraries).read(plain, voice.name, voice.stretch)
+    return espeak.read(plain, voice.name, voice.rate, voice.pitch)

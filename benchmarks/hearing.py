@@ -1,0 +1,286 @@
+"""What a model hears in the recordings of a split: keywords, when, and where it attends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from s3prl_speechclip.branches.cls import prepend_cls
+from s3prl_speechclip.data.batches import (
+    OnBroken,
+    PairDataset,
+    approximate_lengths,
+    load_batches,
+)
+from s3prl_speechclip.data.manifest import Manifest, Utterance
+from s3prl_speechclip.data.sampling import evaluation_batches
+from s3prl_speechclip.errors import ConfigError, CorpusError, ResultError
+from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.modules.attention import AttentionEncoder, AttentionNorm
+from s3prl_speechclip.modules.quantizer import cosine_scores
+from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechOutput
+
+from .keyword_scores import NEIGHBOURS
+from .languages import english_caption
+
+FRAME = HOP / SAMPLE_RATE  # seconds
+BLOCK = 1024  # tokens whose neighbours are looked for at once
+ATTENDED = 0.9  # quantile of a head's attention from which on a frame is attended to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """One recording as a model hears it."""
+
+    utterance: Utterance
+    frames: int
+    """Valid ones, 20 ms each."""
+    token_ids: tuple[int, ...] = ()
+    """Original BPE ids of the keywords; empty where a model names none."""
+    spans: tuple[tuple[float, float], ...] = ()
+    """Seconds, one a keyword, where CIF fires them."""
+    alpha: np.ndarray | None = None
+    """(frames,) CIF's weights."""
+    attention: np.ndarray | None = None
+    """(K, frames) of the keywords' CLS tokens to the frames, heads averaged, where it was asked for
+    and keywords come from CLS tokens."""
+    attended: tuple[tuple[float, float], ...] = ()
+    """Seconds; segments that CLS attention picks out, where it was asked for."""
+    queries: np.ndarray | None = None
+    """(K, D) keywords before quantisation, where they were asked for."""
+    unnormed: np.ndarray | None = None
+    """(K, D) the same before keyword norm."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds, in whole frames."""
+        return self.frames * FRAME
+
+
+def require_keywords(model: SpeechClip) -> None:
+    """Refuse a model without a cascaded branch.
+
+    Raises:
+        ConfigError: the model names no keywords.
+    """
+    if not hasattr(model.branch, "head"):
+        raise ConfigError(
+            f"{model.config.variant} names no keywords: expected a model with a cascaded branch, "
+            "such as speechclip_cascaded, speechclip_plus, speechclip_hybrid"
+        )
+
+
+@torch.no_grad()
+def hear(
+    model: SpeechClip,
+    manifest: Manifest,
+    split: str,
+    *,
+    batch_size: int,
+    skip_broken: bool = False,
+    workers: int = 0,
+    attention: bool = False,
+    vectors: int = 0,
+    show_progress: bool = True,
+) -> list[Heard]:
+    """Run a model over a split.
+
+    Args:
+        model: in evaluation mode.
+        manifest: the corpus.
+        split: its name.
+        batch_size: recordings encoded at once.
+        skip_broken: leave out recordings that cannot be read.
+        workers: processes that read.
+        attention: keep where CLS tokens attend.
+        vectors: keep keyword vectors of this many recordings, spread evenly over the split.
+        show_progress: a bar on standard error.
+
+    Returns:
+        Recordings in the order of the split.
+
+    Raises:
+        CorpusError, AudioError: the split is not there, or a recording, or none, can be read.
+        ResultError: a keyword is not a number.
+    """
+    utterances = manifest.split(split)
+    on_broken: OnBroken = "drop" if skip_broken else "raise"
+    dataset = PairDataset(manifest, utterances, on_broken=on_broken)
+    batches = evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
+    wanted = evenly(len(utterances), vectors)
+    device = model.clip.vocabulary.device
+    heard: dict[int, Heard] = {}
+    projected: list[Tensor] = []
+    head = getattr(model.branch, "head", None)
+    hook = None
+    if head is not None and vectors:
+        hook = head.projection.register_forward_hook(lambda *call: projected.append(call[2]))
+    try:
+        for pairs in tqdm(
+            load_batches(dataset, batches, workers), total=len(batches), desc=split, unit="batch",
+            disable=not show_progress, leave=False,
+        ):  # fmt: skip
+            features = model.speech_encoder(pairs.speech.to(device))
+            projected.clear()
+            output = model.forward_features(features)
+            weights = None
+            if attention:
+                mixed = model.layer_mix(features.hidden_states)
+                weights = cls_attention(model, mixed, features.lengths)
+            for row, index in enumerate(pairs.indices.tolist()):
+                raw = projected[0][row] if index in wanted and projected else None
+                heard[index] = _heard(utterances[index], output, row, weights, raw)
+    finally:
+        if hook is not None:
+            hook.remove()
+    if not heard:
+        raise CorpusError(f"no recording of split '{split}' can be read")
+    return [heard[index] for index in sorted(heard)]
+
+
+def left_out(heard: Sequence[Heard], manifest: Manifest, split: str) -> list[str]:
+    """Note how many recordings of a split could not be read; nothing where all could."""
+    lost = len(manifest.split(split)) - len(heard)
+    return [f"{split}: left out {lost} recordings that cannot be read"] if lost else []
+
+
+def _heard(
+    utterance: Utterance, output: SpeechOutput, row: int, weights: Tensor | None, raw: Tensor | None
+) -> Heard:
+    frames = int(output.lengths[row])
+    found: dict = {"utterance": utterance, "frames": frames}
+    if weights is not None:
+        shares = weights[row, :, :, :frames].float().cpu().numpy()
+        # The first CLS token of a model with a parallel branch is that branch's, and no keyword.
+        first = int(output.parallel is not None)
+        found["attended"] = attention_segments(shares[0] if first else shares.mean(0))
+        if shares.shape[0] > first:
+            found["attention"] = shares[first:].mean(1)
+    keywords, firing = output.keywords, output.firing
+    if keywords is not None:
+        count = int(keywords.lengths[row])
+        assert keywords.queries is not None
+        queries = keywords.queries[row, :count].float()
+        if not bool(queries.isfinite().all()):
+            raise ResultError(
+                f"keywords of '{utterance.utterance_id}' are not numbers; the checkpoint is broken"
+            )
+        found["token_ids"] = tuple(keywords.token_ids[row, :count].tolist())
+        if raw is not None:
+            found["queries"] = queries.cpu().numpy()
+            found["unnormed"] = raw[:count].float().cpu().numpy()
+        if keywords.spans is not None:
+            spans = keywords.spans[row, :count].cpu().double().tolist()
+            found["spans"] = tuple((onset, offset) for onset, offset in spans)
+    if firing is not None:
+        found["alpha"] = firing.alpha[row, :frames].float().cpu().numpy()
+    return Heard(**found)
+
+
+def cls_attention(model: SpeechClip, mixed: Tensor, lengths: Tensor) -> Tensor | None:
+    """Give the attention of a branch's CLS tokens to the frames, in its last layer.
+
+    Args:
+        model: in evaluation mode.
+        mixed: encoder states after the layer mix, (B, T, D).
+        lengths: valid frames, (B,).
+
+    Returns:
+        (B, tokens, heads, T); None where a branch has no CLS tokens.
+    """
+    cls = getattr(model.branch, "cls", None)
+    if cls is None:
+        return None
+    states, padding = prepend_cls(cls, mixed, lengths)
+    attention = model.branch.attention
+    if isinstance(attention, AttentionNorm):
+        weights = attention.weights(states, padding)
+    else:
+        assert isinstance(attention, AttentionEncoder)
+        *before, last = attention.layers
+        for layer in before:
+            states = layer(states, src_key_padding_mask=padding)
+        assert isinstance(last, nn.TransformerEncoderLayer)
+        weights = _layer_weights(last, states, padding)
+    tokens = cls.shape[1]
+    return weights[:, :, :tokens, tokens:].transpose(1, 2)
+
+
+def attention_segments(weights: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Cut out what a CLS token attends to, as VG-HuBERT does (arXiv 2203.15081).
+
+    A frame is attended to if it is at or above the quantile `ATTENDED` of any head's attention;
+    runs of such frames are segments, single frames only where there are no longer runs.
+
+    Args:
+        weights: (heads, frames).
+
+    Returns:
+        Onset and offset of each segment, seconds.
+    """
+    frames = (weights >= np.quantile(weights, ATTENDED, axis=1, keepdims=True)).any(0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], frames, [False]]).astype(int)))
+    runs = edges.reshape(-1, 2)
+    long = runs[runs[:, 1] - runs[:, 0] > 1]
+    return tuple((float(a) * FRAME, float(b) * FRAME) for a, b in (long if len(long) else runs))
+
+
+def _layer_weights(layer: nn.TransformerEncoderLayer, states: Tensor, padding: Tensor) -> Tensor:
+    states = layer.norm1(states) if layer.norm_first else states
+    _, weights = layer.self_attn(
+        states, states, states, key_padding_mask=padding, average_attn_weights=False
+    )
+    return weights
+
+
+@torch.no_grad()
+def nearest_tokens(model: SpeechClip, count: int = NEIGHBOURS) -> dict[int, tuple[int, ...]]:
+    """Give the tokens of the vocabulary nearest to each of them by cosine, itself first.
+
+    In evaluation a keyword is a token's embedding, so that these are its neighbours.
+
+    Args:
+        model: whose CLIP is asked.
+        count: neighbours; fewer where the vocabulary has no more.
+
+    Returns:
+        By original BPE id. Special tokens are nobody's neighbours; they have some themselves,
+        because a few released checkpoints let keywords become special tokens.
+    """
+    codebook = model.clip.codebook()
+    banned = model.clip.banned_rows
+    count = min(count, len(codebook) - len(banned))
+    near: dict[int, tuple[int, ...]] = {}
+    for start in range(0, len(codebook), BLOCK):
+        scores = cosine_scores(codebook[start : start + BLOCK], codebook)
+        rows = torch.arange(len(scores), device=scores.device)
+        # Another token may have the same embedding; a token is its own nearest all the same.
+        scores[rows, rows + start] += 1.0
+        scores = scores.index_fill(1, banned, float("-inf"))
+        found = model.clip.original_ids(scores.topk(count).indices).tolist()
+        own = model.clip.original_ids(rows + start).tolist()
+        near |= {token: tuple(ids) for token, ids in zip(own, found, strict=True)}
+    return near
+
+
+def evenly(total: int, wanted: int) -> frozenset[int]:
+    """Choose places spread evenly over a sequence; all of them where there are no more."""
+    if wanted >= total:
+        return frozenset(range(total))
+    return frozenset(place * total // wanted for place in range(wanted))
+
+
+def naming_recordings(heard: Sequence[Heard]) -> tuple[list[tuple[Heard, str]], int]:
+    """Keep the recordings with an English caption.
+
+    Returns:
+        Recordings with their captions, and how many have none.
+    """
+    kept = [(one, english_caption(one.utterance)) for one in heard]
+    kept = [(one, caption) for one, caption in kept if caption]
+    return kept, len(heard) - len(kept)

@@ -1,0 +1,174 @@
+"""How well automatic segments agree with the times of words: pure functions over seconds.
+
+Boundaries lie strictly inside an utterance: its start and end are known and count on neither side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from s3prl_speechclip.data.manifest import Word
+
+from .keyword_scores import Neighbours, encode_word
+
+TOLERANCES = (0.02, 0.05)  # seconds
+SAME = 1e-3  # seconds; edges nearer than this are one boundary
+ROUNDING = 1e-6  # seconds; a distance of exactly the tolerance is within it
+
+Span = tuple[float, float]
+"""Onset and offset, seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmented:
+    """One recording with automatic segments and gold words."""
+
+    spans: tuple[Span, ...]
+    words: tuple[Word, ...]
+    duration: float
+    """Seconds."""
+    token_ids: tuple[int, ...] = ()
+    """The keyword of each span, where spans have one."""
+
+
+def boundaries(edges: Sequence[float], duration: float) -> list[float]:
+    """Give the distinct boundaries strictly inside an utterance, rising."""
+    inside: list[float] = []
+    for edge in sorted(edges):
+        if SAME < edge < duration - SAME and (not inside or edge - inside[-1] > SAME):
+            inside.append(edge)
+    return inside
+
+
+def matches(predicted: Sequence[float], gold: Sequence[float], tolerance: float) -> int:
+    """Count boundaries that agree, each with one other at most.
+
+    Args:
+        predicted, gold: rising, seconds.
+        tolerance: seconds.
+
+    Returns:
+        The size of the largest matching: with one tolerance, taking the first that fits from the
+        left leaves the most for the rest.
+    """
+    count = p = g = 0
+    while p < len(predicted) and g < len(gold):
+        if abs(predicted[p] - gold[g]) <= tolerance + ROUNDING:
+            count, p, g = count + 1, p + 1, g + 1
+        elif predicted[p] < gold[g]:
+            p += 1
+        else:
+            g += 1
+    return count
+
+
+def boundary_scores(recordings: Sequence[Segmented], tolerance: float) -> dict[str, float]:
+    """Score boundaries against those of words, counted over all recordings together.
+
+    Returns:
+        `precision`, `recall`, `f1`, and `r_value` (Rasanen, Laine, Altosaar 2009), which a
+        segmentation cannot raise by putting boundaries everywhere, in percent; `per_word`,
+        predicted boundaries per gold one.
+    """
+    agreed = predicted = gold = 0
+    for recording in recordings:
+        found = boundaries([edge for span in recording.spans for edge in span], recording.duration)
+        right = boundaries(
+            [edge for word in recording.words for edge in (word.start, word.end)],
+            recording.duration,
+        )
+        agreed += matches(found, right, tolerance)
+        predicted += len(found)
+        gold += len(right)
+    precision = agreed / predicted if predicted else 0.0
+    recall = agreed / gold if gold else 0.0
+    both = predicted + gold
+    return {
+        "precision": 100.0 * precision,
+        "recall": 100.0 * recall,
+        "f1": 200.0 * agreed / both if both else 0.0,
+        "r_value": 100.0 * r_value(recall, predicted / gold - 1.0) if gold else 0.0,
+        "per_word": predicted / gold if gold else 0.0,
+    }
+
+
+def r_value(recall: float, oversegmentation: float) -> float:
+    """Give the R-value of boundaries: 1 is perfect.
+
+    Args:
+        recall: share of gold boundaries found.
+        oversegmentation: predicted per gold boundaries, less 1.
+    """
+    to_ideal = math.hypot(1.0 - recall, oversegmentation)
+    to_line = (recall - 1.0 - oversegmentation) / math.sqrt(2.0)
+    return 1.0 - (abs(to_ideal) + abs(to_line)) / 2.0
+
+
+def overlap(span: Span, word: Word) -> float:
+    """Give the seconds that a span and a word share."""
+    return max(0.0, min(span[1], word.end) - max(span[0], word.start))
+
+
+def closest_word(span: Span, words: Sequence[Word]) -> Word | None:
+    """Give the word that a span shares the most time with; the first among equals, or None."""
+    best = max(words, key=lambda word: overlap(span, word), default=None)
+    return best if best is not None and overlap(span, best) > 0.0 else None
+
+
+def timing_errors(recordings: Sequence[Segmented]) -> dict[str, float]:
+    """Measure how far spans begin and end from the word that they share the most time with.
+
+    Returns:
+        In seconds: `onset_mean`, `onset_median`, `offset_mean`, `offset_median` of the distances,
+        `onset_bias`, `offset_bias`, means with sign (positive: too late). `silent`: percent of
+        spans that share no time with any word and are left out of these.
+    """
+    onsets: list[float] = []
+    offsets: list[float] = []
+    spans = 0
+    for recording in recordings:
+        for span in recording.spans:
+            spans += 1
+            word = closest_word(span, recording.words)
+            if word is not None:
+                onsets.append(span[0] - word.start)
+                offsets.append(span[1] - word.end)
+    found: dict[str, float] = {}
+    for name, signed in (("onset", onsets), ("offset", offsets)):
+        if signed:
+            distances = sorted(map(abs, signed))
+            found[f"{name}_mean"] = sum(distances) / len(distances)
+            found[f"{name}_median"] = _median(distances)
+            found[f"{name}_bias"] = sum(signed) / len(signed)
+    found["silent"] = 100.0 * (spans - len(onsets)) / spans if spans else 0.0
+    return found
+
+
+def naming_scores(recordings: Sequence[Segmented], neighbours: Neighbours) -> dict[str, float]:
+    """Measure how many keywords name a word that they were spoken at, percent of keywords.
+
+    A keyword names a word if a token of that word is the keyword's own (`token`), or among its
+    neighbours (`neighbours`). `anywhere` counts words of the whole utterance: what a keyword that
+    knows the words but not their places would have.
+    """
+    hits = {"token": 0, "neighbours": 0, "anywhere": 0}
+    keywords = 0
+    for recording in recordings:
+        said = [(word, encode_word(word.text)) for word in recording.words]
+        for span, token in zip(recording.spans, recording.token_ids, strict=True):
+            keywords += 1
+            near = neighbours[token]
+            here = [tokens for word, tokens in said if overlap(span, word) > 0.0]
+            hits["token"] += any(token in tokens for tokens in here)
+            hits["neighbours"] += any(not tokens.isdisjoint(near) for tokens in here)
+            hits["anywhere"] += any(not tokens.isdisjoint(near) for _, tokens in said)
+    return {name: 100.0 * count / keywords if keywords else 0.0 for name, count in hits.items()}
+
+
+def _median(rising: Sequence[float]) -> float:
+    middle = len(rising) // 2
+    if len(rising) % 2:
+        return rising[middle]
+    return (rising[middle - 1] + rising[middle]) / 2.0

@@ -1,0 +1,145 @@
+"""Which label a model gives to spoken words: pure functions over counted labels.
+
+As in word discovery with Cascaded SpeechCLIP: a word's recognition score is the share k / N of its
+N occurrences that carry its most frequent label. How that label relates to the word is one of five
+patterns, in this order of precedence (the rules are this project's own):
+
+- perfect match: the label is the word, but for a plural's s or es, or one of the word's own BPE
+  tokens where it has several;
+- default token: the label is the most frequent one of at least `DEFAULT_SHARE` of all words, and of
+  at least `DEFAULT_WORDS`;
+- semantically related: of all whole words in the vocabulary, the label is among the share `RELATED`
+  nearest to the word by cosine of CLIP's text embeddings;
+- bucketing: at least one other word has the same most frequent label;
+- unexpected: none of these. A word that mostly has no label is unexpected too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from s3prl_speechclip.data.manifest import Word
+from s3prl_speechclip.encoders.vocabulary import encode
+
+from .keyword_scores import word_of, words_of
+from .segments import Span, overlap
+
+FEWEST = 10  # occurrences of a word that is scored
+WELL = 75.0  # percent; words recognised at least so well are counted
+DEFAULT_SHARE = 0.1  # of words
+DEFAULT_WORDS = 3
+RELATED = 0.01  # of the vocabulary's whole words
+PATTERNS = ("perfect match", "default token", "semantically related", "bucketing", "unexpected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """A word and its most frequent label."""
+
+    word: str
+    count: int
+    """N, occurrences."""
+    label: int | None
+    """Original BPE id; None where occurrences mostly have no label."""
+    hits: int
+    """k, occurrences with that label."""
+
+    @property
+    def score(self) -> float:
+        """Give the recognition score, percent."""
+        return 100.0 * self.hits / self.count
+
+
+def spoken_word(word: Word) -> str:
+    """Give an aligned word as it is counted: lower case, without punctuation."""
+    return " ".join(words_of(word.text))
+
+
+def label_by_span(word: Word, spans: Sequence[Span], token_ids: Sequence[int]) -> int | None:
+    """Label a word by the keyword whose span shares the most time with it; None if none does."""
+    best = max(range(len(spans)), key=lambda k: overlap(spans[k], word), default=None)
+    if best is None or overlap(spans[best], word) == 0.0:
+        return None
+    return token_ids[best]
+
+
+def label_by_attention(
+    word: Word, attention: np.ndarray, token_ids: Sequence[int], frame: float
+) -> int | None:
+    """Label a word by the keyword that pays it the most attention.
+
+    Args:
+        word: with its times.
+        attention: (K, frames), of each keyword to each frame.
+        token_ids: of the keywords.
+        frame: seconds of a frame.
+
+    Returns:
+        A keyword's token: of all keywords, that with the highest mean weight over the frames whose
+        centre the word covers; None where it covers none.
+    """
+    centres = (np.arange(attention.shape[1]) + 0.5) * frame
+    inside = (word.start <= centres) & (centres < word.end)
+    if not inside.any():
+        return None
+    return token_ids[int(attention[:, inside].mean(1).argmax())]
+
+
+def recognise(labels: Mapping[str, Sequence[int | None]]) -> list[Recognised]:
+    """Find the most frequent label of each word that occurs `FEWEST` times or more.
+
+    Args:
+        labels: of each occurrence, by word.
+
+    Returns:
+        Words from the most to the least frequent; among equally frequent labels the first said
+        counts.
+    """
+    found = []
+    for word, said in labels.items():
+        if len(said) >= FEWEST:
+            ((label, hits),) = Counter(said).most_common(1)
+            found.append(Recognised(word=word, count=len(said), label=label, hits=hits))
+    return sorted(found, key=lambda one: (-one.count, one.word))
+
+
+def patterns(words: Sequence[Recognised], related: Mapping[str, frozenset[int]]) -> list[str]:
+    """Sort words into the patterns of the module's description.
+
+    Args:
+        words: recognised.
+        related: the tokens that are semantically related to each word.
+
+    Returns:
+        A pattern for each word, in order.
+    """
+    served = Counter(one.label for one in words)
+    many = max(DEFAULT_WORDS, DEFAULT_SHARE * len(words))
+    found = []
+    for one in words:
+        if one.label is None:
+            found.append("unexpected")
+        elif _same(one.word, one.label):
+            found.append("perfect match")
+        elif served[one.label] >= many:
+            found.append("default token")
+        elif one.label in related[one.word]:
+            found.append("semantically related")
+        elif served[one.label] > 1:
+            found.append("bucketing")
+        else:
+            found.append("unexpected")
+    return found
+
+
+def _same(word: str, label: int) -> bool:
+    text = word_of(label)
+    if text is not None and any(f"{a}{end}" == b for a, b in ((word, text), (text, word))
+                                for end in ("", "s", "es")):  # fmt: skip
+        return True
+    tokens = encode(word)
+    return len(tokens) > 1 and label in tokens

@@ -1,0 +1,126 @@
+"""`make mini`: train the small encoders and the five models on them from nothing, and ship them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..data.corpora import load_corpus
+from ..data.speech import load_speech
+from ..evaluation.results import write_result
+from ..mini.hubert_card import hubert_card
+from ..mini.hubert_rounds import HubertRecipe, ship, train_hubert
+from ..mini.models import CARD, SEEDS, Folders, train_models
+from ..mini.probe_hubert import evaluate_hubert
+from ..mini.table import claims, keyword_rows, read_runs, recall_rows
+from ..model_config import VARIANTS
+from .common import run
+from .tables import markdown_table
+
+logger = logging.getLogger(__name__)
+
+ASSETS = Path("s3prl_speechclip") / "assets" / "mini"
+RUNS = Path("result") / "mini"
+RESULTS = Path("benchmarks") / "results" / "mini"
+TABLE = "README.md"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    p = argparse.ArgumentParser(prog="mini", description=__doc__)
+    p.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    p.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
+    return p
+
+
+def command(argv: Sequence[str] | None) -> Path:
+    """Do the parts in order; what is done already is not done again. Gives the table."""
+    args = parser().parse_args(argv)
+    unknown = [part for part in args.parts if part not in PARTS]
+    if unknown:
+        parser().error(f"unknown part '{unknown[0]}'; there are {', '.join(PARTS)}")
+    for part, make in PARTS.items():
+        if not args.parts or part in args.parts:
+            make(args.device)
+    return RESULTS / TABLE
+
+
+def make_hubert(device: str) -> None:
+    """Train the mini HuBERT, probe it, ship it with its card."""
+    corpus = load_speech()
+    recipe = HubertRecipe()
+    trained = train_hubert(corpus, recipe, RUNS / "hubert", device)
+    folder = ship(trained.model, ASSETS / "hubert")
+    result = evaluate_hubert(folder, corpus, load_corpus("stamps"), recipe.seed)
+    write_result(result, RESULTS / "hubert.json")
+    card = hubert_card(recipe, trained, corpus, result, hardware())
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def make_models(device: str) -> None:
+    """Train the five models, three seeds each."""
+    folders = Folders(runs=RUNS / "models", results=RESULTS, shipped=ASSETS)
+    train_models(tuple(VARIANTS), folders, SEEDS, device)
+
+
+def make_table(device: str) -> None:
+    """Write the table of all runs from their committed results."""
+    (RESULTS / TABLE).write_text(table(RESULTS / "runs"), encoding="utf-8")
+
+
+def table(results: Path) -> str:
+    """Give the Markdown of the results of all runs."""
+    runs = read_runs(results)
+    seeds = len(next(iter(runs.values())).retrieval)
+    return "\n".join(
+        [
+            "# The five models on the mini encoders",
+            "",
+            f"Trained and tested on `stamps`, {seeds} seeds each; mean ± standard deviation over "
+            "seeds, in percent. These are miniatures: their figures say nothing of the published "
+            "models. `make mini` writes this file from the result files beside it.",
+            "",
+            "## Recall@10",
+            "",
+            markdown_table(*recall_rows(runs)),
+            "",
+            "## Keywords",
+            "",
+            "Hit rate: keywords with a token of the English caption among their five nearest; "
+            "keywords: how many an utterance has.",
+            "",
+            markdown_table(*keyword_rows(runs)),
+            "",
+            "## The papers' claims, in miniature",
+            "",
+            "A difference counts where it exceeds two standard errors over seeds.",
+            "",
+            *(f"- {line}" for line in claims(runs)),
+            "",
+        ]
+    )
+
+
+def hardware() -> str:
+    """Say what this machine computes with, without naming it."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"
+
+
+PARTS: Mapping[str, Callable[[str], None]] = {
+    "hubert": make_hubert,
+    "models": make_models,
+    "table": make_table,
+}
+
+main = run(command)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""`run_benchmark.py retrieval`: recall between recordings and images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ...benchmarks.retrieval import evaluate_retrieval
+from ..tables import retrieval_table
+from .common import (
+    Task,
+    add_corpus_options,
+    add_model_options,
+    add_out_option,
+    load_manifest,
+    load_model,
+    store,
+)
+
+
+def _add_options(p: argparse.ArgumentParser) -> None:
+    add_model_options(p)
+    add_corpus_options(p)
+    add_out_option(p)
+
+
+def _run(args: argparse.Namespace) -> Path:
+    model, located = load_model(args)
+    result = evaluate_retrieval(
+        model,
+        located,
+        load_manifest(args),
+        batch_size=args.batch_size,
+        skip_broken=args.skip_broken,
+        workers=args.num_workers,
+    )
+    sys.stdout.write(retrieval_table(result) + "\n")
+    return store(result, args.out)
+
+
+TASK = Task("recall between recordings and images", _add_options, _run)

@@ -1,0 +1,216 @@
+"""ZeroSpeech 2021's semantic set on disk.
+
+    semantic/{dev,test}/gold.csv         type,filename,word,voice
+    semantic/{dev,test}/pairs.csv        type,dataset,word_1,word_2,similarity,relatedness
+    semantic/{dev,test}/<type>/<filename>.wav
+
+The type is `synthetic` or `librispeech`; the voice is empty for the latter. A file is a spoken
+word, a pair what people think of two words, in one of two columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import CorpusError
+
+NATURAL, SYNTHETIC = "librispeech", "synthetic"
+TYPES = (NATURAL, SYNTHETIC)
+SPLITS = ("dev", "test")
+GOLD_COLUMNS = ("type", "filename", "word", "voice")
+PAIR_COLUMNS = ("type", "dataset", "word_1", "word_2", "similarity", "relatedness")
+LAYOUT = "semantic/{dev,test}/{gold.csv,pairs.csv,synthetic/*.wav,librispeech/*.wav}"
+REMEDY = "take the file from the data set again"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A recording of a word."""
+
+    type: str
+    filename: str
+    """Without suffix."""
+    word: str
+    voice: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two words, and how alike or related people think that they are."""
+
+    type: str
+    dataset: str
+    word_1: str
+    word_2: str
+    similarity: float
+    """NaN where it was not asked for."""
+    relatedness: float
+    """NaN where it was not asked for."""
+
+
+@dataclass(frozen=True)
+class SemanticSplit:
+    """`dev` or `test`."""
+
+    folder: Path
+
+    @property
+    def gold(self) -> Path:
+        return self.folder / "gold.csv"
+
+    @property
+    def pairs(self) -> Path:
+        return self.folder / "pairs.csv"
+
+    def recordings(self) -> dict[tuple[str, str], Path]:
+        """Give the recordings that the gold file names, by type and file name, in its order.
+
+        Raises:
+            CorpusError: the gold file names a recording that is not there.
+        """
+        paths = {
+            (token.type, token.filename): self.folder / token.type / f"{token.filename}.wav"
+            for token in read_gold(self.gold)
+        }
+        absent = [path for path in paths.values() if not path.is_file()]
+        if absent:
+            raise CorpusError(
+                f"'{self.gold}' names {len(absent)} recordings that are not there, the first: "
+                f"'{absent[0]}'; {REMEDY}"
+            )
+        return paths
+
+
+@dataclass(frozen=True)
+class SemanticSet:
+    """The whole set."""
+
+    root: Path
+    corpus: str
+    mini: bool
+    notes: tuple[str, ...] = ()
+    """What it is made of."""
+
+    def split(self, name: str) -> SemanticSplit:
+        """Give `dev` or `test`."""
+        return SemanticSplit(self.root / "semantic" / name)
+
+
+def find_set(root: Path) -> SemanticSet:
+    """Give the official set.
+
+    Args:
+        root: the folder that holds `semantic/`.
+
+    Raises:
+        CorpusError: it is not in its layout.
+    """
+    found = SemanticSet(root, "zerospeech2021", mini=False)
+    for name in SPLITS:
+        split = found.split(name)
+        for path in (split.gold, split.pairs, *(split.folder / kind for kind in TYPES)):
+            if not path.exists():
+                raise CorpusError(
+                    f"there is no '{path}'; --data-root names the folder of ZeroSpeech 2021's "
+                    f"sLM21-dataset (zerospeech.com), which holds {LAYOUT}"
+                )
+    return found
+
+
+def read_gold(path: Path) -> list[Token]:
+    """Read what each recording says.
+
+    Raises:
+        CorpusError: the file is missing, lacks a column, or names a recording twice.
+    """
+    tokens = [
+        Token(*(row[name].strip() for name in GOLD_COLUMNS)) for row in _rows(path, GOLD_COLUMNS)
+    ]
+    _check_types(path, (token.type for token in tokens))
+    seen: set[tuple[str, str]] = set()
+    for token in tokens:
+        if (token.type, token.filename) in seen:
+            raise CorpusError(f"'{path}' names '{token.type}/{token.filename}' twice; {REMEDY}")
+        seen.add((token.type, token.filename))
+    return tokens
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read what people think of the pairs.
+
+    Raises:
+        CorpusError: the file is missing, lacks a column, or holds what is no number.
+    """
+    pairs = []
+    for row in _rows(path, PAIR_COLUMNS):
+        *names, similarity, relatedness = (row[name].strip() for name in PAIR_COLUMNS)
+        try:
+            scores = [float(text) if text else math.nan for text in (similarity, relatedness)]
+        except ValueError as error:
+            raise CorpusError(
+                f"'{path}' has '{similarity}', '{relatedness}' for {names[2]} and {names[3]}, "
+                f"expected numbers; {REMEDY}"
+            ) from error
+        pairs.append(Pair(*names, *scores))
+    _check_types(path, (pair.type for pair in pairs))
+    return pairs
+
+
+def write_gold(path: Path, tokens: Iterable[Token]) -> None:
+    """Write what each recording says."""
+    rows = [(t.type, t.filename, t.word, t.voice) for t in tokens]
+    _write(path, GOLD_COLUMNS, rows)
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write what people think of the pairs."""
+    rows = [
+        (p.type, p.dataset, p.word_1, p.word_2, _cell(p.similarity), _cell(p.relatedness))
+        for p in pairs
+    ]
+    _write(path, PAIR_COLUMNS, rows)
+
+
+def _cell(score: float) -> str:
+    return "" if math.isnan(score) else f"{score:g}"
+
+
+def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as handle:
+        table = csv.writer(handle, lineterminator="\n")
+        table.writerow(head)
+        table.writerows(rows)
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            table = csv.DictReader(handle, strict=True)
+            lacking = [name for name in columns if name not in (table.fieldnames or ())]
+            if lacking:
+                raise CorpusError(
+                    f"'{path}' has no column {', '.join(lacking)}; expected {','.join(columns)}"
+                )
+            rows = list(table)
+    except OSError as error:
+        raise CorpusError(f"cannot read '{path}': {error.strerror}; {REMEDY}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CorpusError(f"'{path}' is not a CSV file ({error}); {REMEDY}") from error
+    for number, row in enumerate(rows, 2):
+        if any(row[name] is None for name in columns):
+            raise CorpusError(f"'{path}', line {number}, has too few cells; {REMEDY}")
+    if not rows:
+        raise CorpusError(f"'{path}' holds no rows; {REMEDY}")
+    return rows
+
+
+def _check_types(path: Path, found: Iterable[str]) -> None:
+    unknown = sorted(set(found) - set(TYPES))
+    if unknown:
+        raise CorpusError(
+            f"'{path}' has the type '{unknown[0]}', expected {' or '.join(TYPES)}; {REMEDY}"
+        )

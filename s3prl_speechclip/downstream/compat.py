@@ -1,0 +1,213 @@
+"""What s3prl 0.4.18 calls and today's packages no longer have.
+
+`apply()` supplies it, each thing only where it is missing, so that it does nothing beside a
+torchaudio, a huggingface_hub or an s3prl that has it. s3prl's files are left as they are, and its
+`main()` is never called: it replaces `builtins.isinstance`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from torch import Tensor
+
+from ..data.audio import UNREADABLE, audio_info, read_channels
+from ..errors import AudioError, SpeechClipError
+from . import sox_effects
+
+logger = logging.getLogger(__name__)
+
+
+def apply() -> tuple[str, ...]:
+    """Make s3prl importable and its data sets readable; calling it again changes nothing.
+
+    Returns:
+        The names of what was supplied now; empty where nothing was missing.
+    """
+    supplied = tuple(item.__name__.strip("_") for item in ITEMS if item())
+    if supplied:
+        logger.debug("supplied for s3prl: %s", ", ".join(supplied))
+    return supplied
+
+
+def _audio_backend() -> bool:
+    """s3prl.hub sets torchaudio's backend as it is imported; torchaudio 2.9 has one only."""
+    if hasattr(torchaudio, "set_audio_backend"):
+        return False
+    torchaudio.set_audio_backend = _set_audio_backend
+    torchaudio.get_audio_backend = _get_audio_backend
+    return True
+
+
+def _audio_files() -> bool:
+    """torchaudio 2.9 reads and writes by TorchCodec and FFmpeg alone, and has no `info`."""
+    if hasattr(torchaudio, "info"):
+        return False
+    torchaudio.info = info
+    if not _torchcodec_works():
+        torchaudio.load = load
+        torchaudio.save = save
+    return True
+
+
+def _effects() -> bool:
+    """torchaudio 2.9 has no sox_effects; s3prl.hub, KS, QbE and ASV import it."""
+    if importlib.util.find_spec("torchaudio.sox_effects") is not None:
+        return False
+    sys.modules["torchaudio.sox_effects"] = sox_effects
+    torchaudio.sox_effects = sox_effects
+    return True
+
+
+def _hub_classes() -> bool:
+    """huggingface_hub 1.0 has no HfFolder nor Repository; s3prl's runner module imports both."""
+    missing = [
+        part for part in (HfFolder, Repository) if not hasattr(huggingface_hub, part.__name__)
+    ]
+    for part in missing:
+        setattr(huggingface_hub, part.__name__, part)
+    return bool(missing)
+
+
+def _namespaces() -> bool:
+    """torch.load refuses the argparse.Namespace in s3prl's checkpoints; it holds only data."""
+    if argparse.Namespace in torch.serialization.get_safe_globals():
+        return False
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    return True
+
+
+def _ctc_corpora() -> bool:
+    """s3prl's wheel lacks the folder of corpus readers that its ctc (PR, SF, ASR) imports."""
+    import s3prl.downstream.ctc
+
+    own = str(Path(__file__).parent / "ctc")
+    path = s3prl.downstream.ctc.__path__
+    if own in path or importlib.util.find_spec("s3prl.downstream.ctc.corpus") is not None:
+        return False
+    path.append(own)
+    return True
+
+
+ITEMS = (_audio_backend, _audio_files, _effects, _hub_classes, _namespaces, _ctc_corpora)
+
+
+def _set_audio_backend(backend: str | None) -> None:
+    """Accept any: there is one."""
+
+
+def _get_audio_backend() -> str:
+    return "soundfile"
+
+
+@dataclass(frozen=True)
+class AudioMetaData:
+    """What `torchaudio.info` gave."""
+
+    sample_rate: int
+    """Hz."""
+    num_frames: int
+    """Samples per channel."""
+    num_channels: int
+    bits_per_sample: int
+    """0 where the format has no such number."""
+    encoding: str
+    """libsndfile's name of it."""
+
+
+def info(path: str | Path) -> AudioMetaData:
+    """Read a recording's header, as torchaudio.info.
+
+    Raises:
+        AudioError: the file is missing or its header cannot be read.
+    """
+    audio_info(path)
+    header = soundfile.info(str(path))
+    digits = header.subtype.rpartition("_")[2]
+    bits = 32 if header.subtype == "FLOAT" else int(digits) if digits.isdigit() else 0
+    return AudioMetaData(header.samplerate, header.frames, header.channels, bits, header.subtype)
+
+
+def load(
+    uri: str | Path,
+    frame_offset: int = 0,
+    num_frames: int = -1,
+    normalize: bool = True,
+    channels_first: bool = True,
+) -> tuple[Tensor, int]:
+    """Read a recording, as torchaudio.load.
+
+    Args:
+        uri: any file that libsndfile reads.
+        frame_offset: samples to leave out before.
+        num_frames: samples to read at most; -1: all.
+        normalize: not used; samples are always numbers in [-1, 1].
+        channels_first: False gives (L, C).
+
+    Returns:
+        (C, L) float32 and its sample rate, Hz.
+
+    Raises:
+        AudioError: the file cannot be used.
+    """
+    samples, rate = read_channels(uri, frame_offset, num_frames)
+    return torch.from_numpy(np.ascontiguousarray(samples.T if channels_first else samples)), rate
+
+
+def save(uri: str | Path, src: Tensor, sample_rate: int, channels_first: bool = True) -> None:
+    """Write a recording, as torchaudio.save; WAV keeps its 32-bit floats.
+
+    Args:
+        uri: the file; its ending says the format.
+        src: (L,), (C, L) or, with `channels_first=False`, (L, C).
+        sample_rate: Hz.
+
+    Raises:
+        AudioError: the file cannot be written.
+    """
+    samples = src.detach().cpu().numpy()
+    if samples.ndim == 2 and channels_first:
+        samples = samples.T
+    subtype = "FLOAT" if Path(uri).suffix.lower() == ".wav" else None
+    try:
+        soundfile.write(str(uri), samples, sample_rate, subtype=subtype)
+    except UNREADABLE as error:
+        raise AudioError(f"cannot write the recording '{uri}': {error}") from error
+
+
+def _torchcodec_works() -> bool:
+    try:
+        importlib.import_module("torchcodec")
+    except (ImportError, RuntimeError, OSError):  # also where FFmpeg's libraries are missing
+        return False
+    return True
+
+
+class HfFolder:
+    """Where huggingface_hub kept the user's token."""
+
+    @staticmethod
+    def get_token() -> str | None:
+        return huggingface_hub.get_token()
+
+
+class Repository:
+    """huggingface_hub's clone of a repository, which only s3prl's own upload makes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise SpeechClipError(
+            "s3prl's own upload to the Hub needs huggingface_hub below 1.0; upload the experiment "
+            "folder with 'hf upload' instead"
+        )

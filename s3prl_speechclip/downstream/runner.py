@@ -1,0 +1,325 @@
+"""Train an expert of s3prl's on an upstream's features, and evaluate it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+from tqdm import tqdm
+
+from ..errors import CheckpointError, ConfigError
+from .batches import Batch, TrainingBatches, evaluation_batches
+from .config import RunnerConfig, Task
+from .experts import Loaders, corpus_errors, quiet
+from .features import DTYPES, FeatureCache
+from .log import ScalarLog
+from .optimizers import build_optimizer, build_scheduler
+from .probe import Probe, new_records, on_device
+from .randomness import STEP, derived_seed, own_randomness, set_seed
+from .state import RunFolder, RunState, Scores
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a run trains, beside its weights."""
+
+    task: Task
+    config: dict[str, Any]
+    """Of the task, with its corpus in it."""
+    arguments: dict[str, Any]
+    """What s3prl's command line would hold."""
+    selection: str
+    layer: int | None
+    rate: int
+    """Samples to a frame of the upstream."""
+    seed: int
+    folder: Path
+    """Of the experiment; it exists."""
+
+
+class Runner:
+    """One experiment.
+
+    Args:
+        fabric: launched.
+        setting: of the experiment.
+        upstream: in evaluation mode; trained where the probe holds it.
+        probe: with the weights to begin with.
+        state: where to go on from, or None.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        setting: Setting,
+        upstream: nn.Module,
+        probe: Probe,
+        runner: RunnerConfig,
+        state: RunState | None = None,
+    ) -> None:
+        self.fabric = fabric
+        self.setting = setting
+        self.runner = runner
+        self.probe = probe
+        self.step = state.step if state else 0
+        self.scores: Scores = dict(state.scores) if state else {}
+        self.folder = RunFolder(setting.folder, runner.max_keep)
+        self.loaders = Loaders(setting.task, probe.expert)
+        self._upstream = upstream
+        self._state = state
+        self._stop = False
+        self._log: ScalarLog | None = None
+        self._cache: FeatureCache | None = None
+        if runner.feature_cache != "off" and probe.upstream is None:
+            self._cache = FeatureCache(
+                upstream, setting.selection, setting.layer, setting.rate,
+                DTYPES[runner.feature_cache], int(runner.feature_cache_gb * 1e9),
+            )  # fmt: skip
+
+    def train(self) -> bool:
+        """Train to the last step, or until SIGTERM or SIGINT asks to stop.
+
+        Returns:
+            Whether the last step was reached.
+
+        Raises:
+            CorpusError: a recording cannot be used.
+            CheckpointError: a checkpoint cannot be written, or does not fit.
+        """
+        if self.runner.total_steps < 1:
+            raise ConfigError("runner.total_steps must be at least 1 to train")
+        self._set_up_training()
+        previous = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        bar = tqdm(
+            total=self.runner.total_steps, initial=self.step, unit="step", dynamic_ncols=True,
+            desc=self.setting.task.name, disable=not self.fabric.is_global_zero,
+        )  # fmt: skip
+        try:
+            # What is drawn in training is put back too: the caller's numbers are its own.
+            with own_randomness(self.setting.seed):
+                self._run(bar)
+        finally:
+            bar.close()
+            self.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return self.step >= self.runner.total_steps
+
+    def evaluate(self, split: str) -> tuple[dict[str, float], bool]:
+        """Measure a split with the weights as they are; one process does it.
+
+        The global random state is left as it was.
+
+        Args:
+            split: the expert's name of it.
+
+        Returns:
+            The expert's metrics, and whether it calls this its best so far.
+        """
+        self.probe.eval()
+        log = self._open_log()
+        records, self.probe.records = self.probe.records, new_records()
+        test = split in self.runner.test_dataloaders
+        with own_randomness(self.setting.seed):
+            loader = self.loaders.evaluation(split)
+            count = len(loader)
+            if not test:
+                count = max(1, round(count * self.runner.evaluate_ratio))
+            what = f"{split} split of {self.setting.task.name}"
+            batches = evaluation_batches(loader, what, self.setting.seed, self.runner.num_workers)
+            shown = tqdm(
+                islice(batches, count), total=count, desc=split, leave=False, dynamic_ncols=True
+            )
+            with torch.no_grad():
+                for number, batch in enumerate(shown):
+                    with self.fabric.autocast():
+                        self._forward(self.probe, split, batch, number)
+            with quiet(), corpus_errors(self.setting.task):
+                names = self.probe.expert.log_records(  # type: ignore[operator]
+                    split, records=self.probe.records, logger=log, global_step=self.step,
+                    batch_ids=list(range(count)), total_batch_num=len(loader),
+                )  # fmt: skip
+        self.probe.records = records
+        scores = log.of(split)
+        shown_scores = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        logger.info("step %d, %s: %s", self.step, split, shown_scores)
+        return scores, any("best" in name for name in names or ())
+
+    def load(self, state: RunState) -> None:
+        """Take the weights of a checkpoint.
+
+        Raises:
+            CheckpointError: they do not fit.
+        """
+        try:
+            self.probe.load_states(state.parts)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"the checkpoint does not fit this upstream and task: {reason}"
+            ) from error
+        self.step = state.step
+        self.scores = dict(state.scores)
+
+    def _set_up_training(self) -> None:
+        config, total = self.setting.config, self.runner.total_steps
+        if self._state is not None:
+            self.load(self._state)
+        optimizer = build_optimizer(config, self.probe, total)
+        self._module, self._optimizer = self.fabric.setup(self.probe, optimizer)
+        # s3prl's schedules are of the plain optimiser, which Fabric's holds.
+        self._scheduler = build_scheduler(config, optimizer, total)
+        if self._state is not None and self._state.optimizer:
+            self._optimizer.load_state_dict(self._state.optimizer)
+            if self._scheduler is not None and self._state.scheduler:
+                self._scheduler.load_state_dict(self._state.scheduler)
+            if self._state.scaler:
+                self.fabric._precision.scaler.load_state_dict(self._state.scaler)
+        self._state = None
+
+    def close(self) -> None:
+        """Finish the log's file."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _open_log(self) -> ScalarLog:
+        if self._log is None:
+            self._log = ScalarLog(self.setting.folder, self.step)
+        return self._log
+
+    def _run(self, bar: Any) -> None:
+        runner = self.runner
+        batches = self._training_batches()
+        noted = 0
+        while self.step < runner.total_steps and not self._agreed_stop():
+            loss = self._optimize(batches)
+            self.step += 1
+            noted += 1
+            bar.update()
+            last = self.step == runner.total_steps
+            if self.step % runner.log_step == 0 or last:
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                self._log_training(noted)
+                noted = 0
+            evaluated = self.step % runner.eval_step == 0 or last
+            best = self._evaluate_dev() if evaluated else False
+            if evaluated or self.step % runner.save_step == 0:
+                self._save(best)
+        if self.step < runner.total_steps:
+            self._save(best=False)
+
+    def _optimize(self, batches: Iterator[Batch]) -> float:
+        """Take one optimiser step; gives the mean loss of its batches."""
+        self._module.train()
+        parts = self.runner.gradient_accumulate_steps
+        split = self.runner.train_dataloader
+        total = 0.0
+        for part in range(parts):
+            number = self.step * parts + part
+            batch = next(batches)
+            # Dropout and masks follow from the step, so that a resumed run draws the same.
+            set_seed(derived_seed(STEP, self.setting.seed, number, self.fabric.global_rank))
+            with self.fabric.no_backward_sync(self._module, enabled=part + 1 < parts):
+                loss = self._forward(self._module, split, batch, number) * batch.weight
+                self.fabric.backward(loss / parts)
+            total += float(loss.detach()) / parts
+        norm = self.fabric.clip_gradients(
+            self._module, self._optimizer, max_norm=self.runner.gradient_clipping,
+            error_if_nonfinite=False,
+        )  # fmt: skip
+        if math.isfinite(float(norm)) or self.runner.precision == "fp16":
+            self._optimizer.step()
+        else:
+            logger.warning("step %d: gradient %s, not taken", self.step + 1, float(norm))
+        self._optimizer.zero_grad()
+        if self._scheduler is not None:
+            self._scheduler.step()
+        return total
+
+    def _forward(self, module: nn.Module, split: str, batch: Batch, number: int) -> torch.Tensor:
+        device = self.fabric.device
+        wavs = on_device(batch.wavs, device)
+        features: Mapping[str, Any] | None = None
+        if self._cache is not None:
+            features = self._cache(batch.wavs, device)
+        elif self.probe.upstream is None:
+            with torch.no_grad(), self.fabric.autocast():
+                features = self._upstream(wavs)
+        loss: torch.Tensor = module(split, wavs, features, batch.others, number)
+        return loss
+
+    def _evaluate_dev(self) -> bool:
+        """Measure the dev splits in the first process, the others waiting."""
+        best = False
+        if self.fabric.is_global_zero:
+            for split in self.runner.eval_dataloaders:
+                if split not in self.runner.test_dataloaders:
+                    self.scores[split], better = self.evaluate(split)
+                    best = best or better
+        self.fabric.barrier()
+        return best
+
+    def _save(self, best: bool) -> None:
+        if self.fabric.is_global_zero:
+            scaler = getattr(self.fabric._precision, "scaler", None)
+            state = RunState(
+                step=self.step,
+                config=self.setting.config,
+                arguments=self.setting.arguments,
+                parts=self.probe.states(),
+                optimizer=self._optimizer.state_dict(),
+                scheduler=self._scheduler.state_dict() if self._scheduler is not None else {},
+                scaler=scaler.state_dict() if scaler is not None else {},
+                scores=self.scores,
+            )
+            self.folder.save(state, best)
+        self.fabric.barrier()
+
+    def _log_training(self, steps: int) -> None:
+        if self.fabric.is_global_zero:
+            split = self.runner.train_dataloader
+            count = steps * self.runner.gradient_accumulate_steps
+            log = self._open_log()
+            with quiet():
+                self.probe.expert.log_records(  # type: ignore[operator]
+                    split, records=self.probe.records, logger=log, global_step=self.step,
+                    batch_ids=list(range(count)), total_batch_num=count,
+                )  # fmt: skip
+            log.add_scalar("lr", self._optimizer.param_groups[0]["lr"], self.step)
+        self.probe.records = new_records()
+
+    def _training_batches(self) -> Iterator[Batch]:
+        split = self.runner.train_dataloader
+        batches = TrainingBatches(
+            lambda epoch: self.loaders.training(split, epoch),
+            f"{split} split of {self.setting.task.name}",
+            self.setting.seed,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+            self.runner.num_workers,
+        )
+        return batches.start_at(self.step * self.runner.gradient_accumulate_steps)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+
+    def _agreed_stop(self) -> bool:
+        """Say whether any process was asked to stop; all give the same answer."""
+        if self.fabric.world_size == 1:
+            return self._stop
+        asked = torch.tensor(int(self._stop), device=self.fabric.device)
+        torch.distributed.all_reduce(asked)
+        return bool(asked.item())

@@ -1,0 +1,131 @@
+"""The checkpoints of a downstream run, under s3prl's names and with its keys."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError
+
+BEST = "dev-best.ckpt"
+LAST = "states-{}.ckpt"
+
+Scores = dict[str, dict[str, float]]
+"""Metrics by split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """Where a downstream run stands."""
+
+    step: int
+    """Optimiser steps taken; epoch and position follow from it."""
+    config: dict[str, Any]
+    arguments: dict[str, Any]
+    """What s3prl's command line would hold."""
+    parts: dict[str, Any]
+    """Weights: Featurizer, Downstream, and Upstream where it is fine-tuned."""
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """Of fp16's loss scale; empty otherwise."""
+    scores: Scores = field(default_factory=dict)
+    """Of the last evaluation on dev."""
+
+
+class RunFolder:
+    """The files of one experiment.
+
+    Args:
+        path: of the experiment.
+        max_keep: checkpoints kept besides the best.
+    """
+
+    def __init__(self, path: Path, max_keep: int = 1) -> None:
+        self.path = path
+        self.max_keep = max_keep
+
+    def save(self, state: RunState, best: bool) -> None:
+        """Write the checkpoint of a step; each file appears whole or not at all.
+
+        Args:
+            state: to write.
+            best: it is the best on dev so far.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        names = [LAST.format(state.step), *([BEST] if best else [])]
+        values = {
+            "Step": state.step,
+            "Config": state.config,
+            "Args": argparse.Namespace(**state.arguments),
+            "Optimizer": state.optimizer,
+            "Scheduler": state.scheduler,
+            "Scaler": state.scaler,
+            "Scores": state.scores,
+            **state.parts,
+        }
+        for name in names:
+            partial = self.path / f"{name}.partial"
+            try:
+                torch.save(values, partial)
+                os.replace(partial, self.path / name)
+            except (OSError, RuntimeError) as error:
+                partial.unlink(missing_ok=True)
+                raise CheckpointError(
+                    f"cannot write the checkpoint '{self.path / name}' ({error}); make room and go "
+                    "on with -a"
+                ) from error
+        for _, old in self._steps()[: -self.max_keep]:
+            old.unlink(missing_ok=True)
+
+    def last(self) -> Path | None:
+        """Give the newest checkpoint, if there is one."""
+        steps = self._steps()
+        return steps[-1][1] if steps else None
+
+    def best(self) -> Path | None:
+        """Give the checkpoint that was best on dev; where none ever was, the newest."""
+        path = self.path / BEST
+        if path.is_file():
+            return path
+        return next(iter(sorted(self.path.glob("*best*.ckpt"))), None) or self.last()
+
+    def _steps(self) -> list[tuple[int, Path]]:
+        files = self.path.glob("states-*.ckpt")
+        numbered = ((path.stem.rpartition("-")[2], path) for path in files)
+        return sorted((int(number), path) for number, path in numbered if number.isdigit())
+
+
+def read_state(path: Path) -> RunState:
+    """Read a checkpoint of this runner's or of s3prl's own.
+
+    Raises:
+        CheckpointError: it is missing, damaged or something else.
+    """
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            values = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"cannot read the checkpoint '{path}': {reason}") from error
+    if not isinstance(values, Mapping) or not {"Downstream", "Config", "Args"} <= values.keys():
+        raise CheckpointError(f"'{path}' is no checkpoint of a downstream run; give one with -e")
+    return RunState(
+        step=int(values.get("Step", 0)),
+        config=values["Config"],
+        arguments=vars(values["Args"]),
+        parts={k: values[k] for k in ("Upstream", "Featurizer", "Downstream") if k in values},
+        optimizer=values.get("Optimizer") or {},
+        scheduler=values.get("Scheduler") or {},
+        scaler=values.get("Scaler") or {},
+        scores=values.get("Scores") or {},
+    )

@@ -1,0 +1,1 @@
+"""The small encoders that the package ships, and how they are trained from nothing."""

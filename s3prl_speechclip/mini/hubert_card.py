@@ -1,0 +1,104 @@
+"""The model card of the mini HuBERT."""
+
+from __future__ import annotations
+
+from ..data.speech import SpeechCorpus
+from ..structures import TaskResult
+from .hubert import ARCHITECTURE
+from .hubert_rounds import HubertRecipe, Trained
+
+
+def hubert_card(
+    recipe: HubertRecipe, trained: Trained, corpus: SpeechCorpus, probes: TaskResult, hardware: str
+) -> str:
+    """Write the card, Markdown with the Hub's header.
+
+    Args:
+        recipe: that it was trained by.
+        trained: the model.
+        corpus: that it was trained on.
+        probes: what `evaluate_hubert` measured.
+        hardware: that it was trained on.
+    """
+    first, second, masking = recipe.first, recipe.second, recipe.masking
+    return "\n".join(
+        [
+            "---",
+            "library_name: transformers",
+            "license: gpl-2.0",
+            "tags: [speech, hubert, mini]",
+            "---",
+            "",
+            "# Mini HuBERT",
+            "",
+            "A HuBERT (arXiv 2106.07447) small enough to train and to run on a laptop: "
+            f"{ARCHITECTURE['num_hidden_layers']} transformer layers of width "
+            f"{ARCHITECTURE['hidden_size']} on narrow convolutions with HuBERT's hop of 320 "
+            f"samples, {sum(p.numel() for p in trained.model.parameters()) / 1e6:.1f} million "
+            "parameters, "
+            "stored in float16. It exists so that speech-image models can be trained and tested "
+            "without a model hub.",
+            "",
+            "## Data",
+            "",
+            f"{corpus.hours:.1f} hours, 16 kHz, of which the probes' and 1 % for validation are "
+            "not trained on:",
+            "",
+            "| source | recordings | hours | speakers | languages | synthetic | licence |",
+            "|---|---|---|---|---|---|---|",
+            *(
+                f"| {name} | {count.recordings:,} | {count.hours:.2f} | {count.speakers} | "
+                f"{len(count.languages)} | {'yes' if count.synthetic else 'no'} | {count.licence} |"
+                for name, count in corpus.counts().items()
+            ),
+            "",
+            *(f"- {note}" for note in corpus.notes),
+            "",
+            "## Training",
+            "",
+            f"First lesson: {recipe.spectral_steps} steps in which the convolutions learn log-mel "
+            "energies. Then masked prediction in two rounds, the second on from the first one's "
+            "weights:",
+            "",
+            f"1. {first.steps:,} steps on {first.units} k-means clusters of MFCC;",
+            f"2. {second.steps:,} steps on {second.units} k-means clusters of hidden state "
+            f"{recipe.layer}.",
+            "",
+            f"Batches of {first.batch_seconds:.0f} s, AdamW, peak rate {first.lr:g}, bfloat16; "
+            f"spans of {masking.span} frames begin at {100 * masking.probability:.0f} % of "
+            f"frames; unmasked frames weigh {masking.unmasked_weight:g}. Features are normalised "
+            f"per speaker before clustering. Seed {recipe.seed}; {trained.seconds / 60:.0f} "
+            f"minutes of training on {hardware}.",
+            "",
+            f"Of the validation recordings' masked frames "
+            f"{trained.accuracy['accuracy_masked']:.1f} % get their unit, of the others "
+            f"{trained.accuracy['accuracy_unmasked']:.1f} %.",
+            "",
+            "## Scores",
+            "",
+            "Linear probes; accuracy in percent, from `benchmarks/results/mini/hubert.json`.",
+            "",
+            *_scores(probes),
+            "",
+            "## Limits",
+            "",
+            "Most of what it heard is synthetic and short; it was trained for minutes, and its "
+            "figures say nothing of published HuBERT models.",
+            "",
+        ]
+    )
+
+
+def _scores(probes: TaskResult) -> list[str]:
+    figures = {
+        "phones, frames": ("phones", "frame_accuracy"),
+        "phrases": ("phrases", "accuracy"),
+        "words": ("words", "accuracy"),
+    }
+    names = list(dict.fromkeys(n for task, _ in figures.values() for n in probes.metrics[task]))
+    rows = [f"| features | {' | '.join(figures)} |", "|---" * (len(figures) + 1) + "|"]
+    for name in names:
+        found = [probes.metrics[task].get(name, {}).get(key) for task, key in figures.values()]
+        cells = ["" if value is None else f"{value:.1f}" for value in found]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return rows

@@ -1,0 +1,106 @@
+"""The five models on the mini encoders, several seeds each: trained, measured, and one shipped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..benchmarks.keywords import evaluate_keywords
+from ..benchmarks.retrieval import evaluate_retrieval
+from ..checkpoint import WEIGHTS_FILE, file_hash, find_checkpoint, write_checkpoint
+from ..data.corpora import load_corpus
+from ..data.manifest import Manifest
+from ..evaluation.results import read_result, write_result
+from ..locate import Located
+from ..model import SpeechClip
+from ..model_card import model_card
+from ..model_config import find_variant
+from ..pretrain.config import resolve_config
+from ..pretrain.run import find_device, pretrain
+from ..structures import TaskResult
+
+logger = logging.getLogger(__name__)
+
+SEEDS = (0, 1, 2)
+CARD = "README.md"
+LICENCE = "gpl-2.0"
+"""Of weights trained on stamps: the pictures and recordings are under the GPL-2."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where things go."""
+
+    runs: Path
+    """Experiment folders."""
+    results: Path
+    """Result files of the shipped models; those of every run in `runs/` below it."""
+    shipped: Path
+    """The package's folder of shipped models."""
+
+
+def train_models(
+    names: Sequence[str], folders: Folders, seeds: Sequence[int] = SEEDS, device: str = "auto"
+) -> None:
+    """Train and measure models that are not there yet, then ship the best seed of each name.
+
+    Best is by recall on validation. What a killed call left half done is gone on with.
+
+    Args:
+        names: hub names.
+        folders: where things go.
+        seeds: of the runs.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    """
+    manifest = load_corpus("stamps")
+    for seed in seeds:
+        for name in names:
+            folder = folders.runs / f"{name}-seed{seed}"
+            pretrain(resolve_config(name, seed=seed), folder, auto_resume=True, device=device)
+            located = Located(folder.as_posix(), "trained for the table")
+            _measure(located, manifest, folders.results / "runs", f"-seed{seed}", seed, device)
+    for name in names:
+        ship(name, folders, seeds)
+        located = Located((folders.shipped / name).as_posix(), "shipped")
+        _measure(located, manifest, folders.results, "", 0, device)
+
+
+def ship(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Path:
+    """Write the best seed's model into the package, float16, with its card."""
+    runs = [folders.runs / f"{name}-seed{seed}" for seed in seeds]
+    models = [SpeechClip.from_pretrained(run) for run in runs]
+    best = max(models, key=lambda model: float(model.about["validation_recall@10"]))
+    folder = folders.shipped / name
+    write_checkpoint(folder, best.stored(), half=True)
+    about = {**best.about, "licence": LICENCE}
+    card = model_card(best.config, about, best.trainable_parameters())
+    (folder / CARD).write_text(card, encoding="utf-8")
+    logger.info("%s: seed %s ships", name, best.about["seed"])
+    return folder
+
+
+def _measure(
+    located: Located, manifest: Manifest, results: Path, suffix: str, seed: int, device: str
+) -> None:
+    """Write the retrieval and keyword results of a model, unless they are there already."""
+    model = SpeechClip.from_pretrained(located.source).to(find_device(device))
+    name = model.config.variant
+    measures = {"retrieval": evaluate_retrieval}
+    if find_variant(name).keywords is not None:
+        measures["keywords"] = evaluate_keywords
+    for task, evaluate in measures.items():
+        path = results / f"{task}-{name}{suffix}.json"
+        if not _is_of(path, located):
+            result = evaluate(model, located, manifest)
+            write_result(replace(result, seed=seed), path)
+
+
+def _is_of(path: Path, located: Located) -> bool:
+    if not path.is_file():
+        return False
+    known: TaskResult = read_result(path)
+    return known.checkpoint_hash == file_hash(
+        find_checkpoint(Path(located.source)) / WEIGHTS_FILE
+    )

@@ -1,0 +1,215 @@
+"""The keyword benchmark, its page and its plot, on a small corpus with a small model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import open_page
+from PIL import Image
+from small_corpus import CAPTIONS, write_flickr8k
+from small_models import small_model
+
+from s3prl_speechclip.benchmarks.embedding_plots import (
+    placement,
+    plot_keywords,
+    principal_components,
+)
+from s3prl_speechclip.benchmarks.keyword_page import token_text, write_page
+from s3prl_speechclip.benchmarks.keywords import KeywordReport, report_keywords
+from s3prl_speechclip.cli.benchmark import main
+from s3prl_speechclip.data import flickr8k
+from s3prl_speechclip.data.manifest import Manifest, Word
+from s3prl_speechclip.encoders.vocabulary import encode
+from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.evaluation.results import read_result, write_result
+from s3prl_speechclip.locate import Located
+from s3prl_speechclip.model import SpeechClip
+
+HOSTILE = 'A </script><script>document.title="stolen"</script> & "dog" .'
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """A corpus with word times; a recording is in German, one has no caption, some odd ones."""
+    root = write_flickr8k(tmp_path_factory.mktemp("corpus") / "flickr8k", train=1, dev=1, test=3)
+    read = flickr8k.read(root)
+    words = (Word("A", 0.02, 0.1), Word("picture", 0.1, 0.28))
+    utterances = [replace(u, words=words) for u in read.utterances]
+    test = [i for i, u in enumerate(utterances) if u.split == "test"]
+    utterances[test[0]] = replace(utterances[test[0]], caption=HOSTILE, text=HOSTILE)
+    utterances[test[1]] = replace(utterances[test[1]], language="de", text="Ein Bild")
+    utterances[test[2]] = replace(utterances[test[2]], caption="", text="")
+    utterances[test[3]] = replace(utterances[test[3]], caption="!", text="!")
+    return replace(read, utterances=tuple(utterances))
+
+
+def report(manifest: Manifest, model: SpeechClip) -> KeywordReport:
+    return report_keywords(
+        model, Located("nowhere", "a test"), manifest, batch_size=4, vectors=20, show_progress=False
+    )
+
+
+def test_every_figure_is_there_and_consistent(manifest: Manifest, tmp_path: Path) -> None:
+    """Guards the result: English apart from other languages, CIF per keyword, times where known."""
+    found = report(manifest, small_model("speechclip_plus"))
+    metrics = found.result.metrics["test"]
+    assert metrics["recordings"] == 3 * CAPTIONS - 2
+    assert metrics["recordings_without_caption"] == 1
+    assert metrics["by_language"]["de"]["recordings"] == 1
+    assert metrics["timed_recordings"] == 3 * CAPTIONS - 1
+    assert "per_slot" not in metrics["with_stop_words"]["hit_rate"]
+    assert {"20ms", "50ms"} == metrics["boundaries"].keys()
+    fired = [
+        len(one.token_ids)
+        for one in found.heard["test"]
+        if one.utterance.language == "en" and one.utterance.caption
+    ]
+    assert metrics["counts"]["keywords"] == pytest.approx(np.mean(fired), abs=1e-4)
+    assert sum(count for _, count in metrics["frequent"]) == sum(fired)
+    assert read_result(write_result(found.result, tmp_path / "r.json")).task == "keywords"
+
+
+def test_fixed_keywords_have_a_rate_a_slot(manifest: Manifest) -> None:
+    """Guards SpeechCLIP's form: the mean is that of the slots; no times are claimed."""
+    metrics = report(manifest, small_model("speechclip_hybrid")).result.metrics["test"]
+    rates = metrics["with_stop_words"]["hit_rate"]
+    assert len(rates["per_slot"]) == 3
+    assert rates["mean"] == pytest.approx(np.mean(rates["per_slot"]), abs=1e-3)
+    assert "boundaries" not in metrics
+
+
+def test_a_corpus_without_captions_is_one_line(manifest: Manifest) -> None:
+    """Guards against figures over nothing."""
+    silent = replace(
+        manifest,
+        utterances=tuple(replace(u, language="de", caption="") for u in manifest.utterances),
+    )
+    with pytest.raises(CorpusError, match="no recording of split 'test' is in English"):
+        report(silent, small_model("speechclip_cascaded"))
+
+
+CHECKS = """
+const shown = () => [...document.querySelectorAll("article")].filter(a => !a.hidden).length;
+const say = (id, value) => {
+  const field = document.getElementById(id);
+  if (field.type === "checkbox") field.checked = value; else field.value = value;
+  field.dispatchEvent(new Event("input", {bubbles: true}));
+};
+const found = {title: document.title, all: shown()};
+say("search", "number 4"); found.searched = shown();
+say("search", "no such thing"); found.nothing = shown();
+say("search", ""); say("hits", true); found.hits = shown();
+say("hits", false); say("order", "hits");
+const shares = [...document.querySelectorAll("article")].map(a => {
+  const [hit, all] = a.querySelector(".about span:last-child").textContent.match(/\\d+/g);
+  return hit / all;
+});
+found.sorted = shares.every((share, i) => !i || share <= shares[i - 1]);
+say("order", "given");
+const first = document.querySelector("article");
+found.caption = first.querySelector("h2").textContent;
+found.bands = first.querySelectorAll(".span").length;
+found.chips = first.querySelectorAll("li").length;
+found.neighbours = first.querySelectorAll("li:first-child :is(b, span)").length;
+found.words = [...first.querySelectorAll("svg text")].map(t => t.textContent);
+found.alpha = first.querySelectorAll(".alpha").length;
+found.count = document.getElementById("count").textContent;
+first.querySelector(".span").dispatchEvent(new MouseEvent("mouseenter"));
+found.lit = first.querySelectorAll(".on").length;
+const audio = first.querySelector("audio");
+audio.preload = "metadata";
+found.seconds = await new Promise(resolve => {
+  audio.addEventListener("loadedmetadata", () => resolve(audio.duration));
+  audio.addEventListener("error", () => resolve("cannot be played"));
+  audio.load();
+});
+return found;
+"""
+
+
+def test_the_page_shows_filters_and_plays(manifest: Manifest, tmp_path: Path) -> None:
+    """Guards the page in a real browser: what it shows, its controls, sound, and hostile text."""
+    made = report(manifest, small_model("speechclip_plus"))
+    page = write_page(made.result, made.heard, made.neighbours, manifest, tmp_path / "page.html", 9)
+    found = open_page(page, CHECKS)
+    assert found.console_errors == ()
+    value = found.value
+    first = made.heard["test"][0]
+    assert value["title"] == "Keywords of speechclip_plus (custom) on flickr8k"
+    assert value["all"] == 9
+    assert 0 < value["searched"] < 9
+    assert value["nothing"] == 0
+    assert value["hits"] < 9
+    assert value["sorted"]
+    assert value["caption"] == HOSTILE
+    assert value["bands"] == value["chips"] == len(first.token_ids)
+    assert value["neighbours"] == 5
+    assert value["words"] == ["A", "picture"]
+    assert value["alpha"] == 1
+    assert value["count"] == "9 of 9 recordings"
+    assert value["lit"] == 2
+    assert value["seconds"] == pytest.approx(first.duration, abs=0.05)
+    text = page.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+    assert "://" not in text  # nothing to fetch; the page's own policy forbids it as well
+
+
+def test_tokens_for_people() -> None:
+    assert token_text(encode("dog")[0]) == "dog"
+    assert token_text(encode("woodpeckers")[0]).endswith("-")
+    assert token_text(49406) == "(49406)"
+
+
+def test_principal_components_are_those_of_the_covariance() -> None:
+    """Guards PCA against an oracle: the eigenvalues of the covariance matrix."""
+    vectors = np.random.default_rng(0).normal(size=(200, 6)) * [5, 3, 2, 1, 1, 1] + 7
+    found = principal_components(vectors)
+    values = np.sort(np.linalg.eigvalsh(np.cov(vectors.T)))[::-1]
+    np.testing.assert_allclose(found.explained, values / values.sum(), rtol=1e-9)
+    np.testing.assert_allclose(found.project(vectors).var(0, ddof=1), values, rtol=1e-9)
+
+
+def test_placement_of_known_cases() -> None:
+    """Guards what says that a norm works: tokens among themselves, and tokens moved and shrunk."""
+    tokens = np.random.default_rng(0).normal(size=(300, 8)) * np.arange(8, 0, -1)
+    components = principal_components(tokens)
+    same = placement(tokens, tokens, components)
+    assert (same["spread"], same["shift"], same["norm"]) == (1.0, 0.0, 1.0)
+    assert same["explained_by_plane"] == pytest.approx(same["own_plane"])
+    small = placement(tokens / 2, tokens, components)
+    assert small["spread"] == pytest.approx(0.5)
+
+
+def test_the_plot_is_a_picture_and_the_same_every_time(manifest: Manifest, tmp_path: Path) -> None:
+    """Guards the plot: a panel with and one without norm, deterministic, figures beside it."""
+    model = small_model("speechclip_hybrid")
+    heard = report(manifest, model).heard
+    found = plot_keywords(model, heard, tmp_path / "a.png")["test"]
+    plot_keywords(model, heard, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    width, height = Image.open(tmp_path / "a.png").size
+    assert width > 2 * height
+    assert found["keywords"]["number"] == 3 * 3 * CAPTIONS
+    assert found["tokens"]["number"] == len(model.clip.vocabulary) - 3
+    assert found["keywords"]["shift"] < found["without_norm"]["shift"]
+
+
+def test_the_command_writes_result_page_and_plot(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards `run_benchmark.py keywords`: its three files, and its last line."""
+    corpus = write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=2)
+    small_model("speechclip_plus").save_pretrained(tmp_path / "model")
+    out = tmp_path / "result.json"
+    assert main(["keywords", "-u", "speechclip_plus", "-k", str(tmp_path / "model"), "--data",
+                 "flickr8k", "--data-root", str(corpus), "--out", str(out)]) == 0  # fmt: skip
+    said = capfd.readouterr().out.splitlines()
+    assert said[-1] == str(out)
+    assert any("no stop words" in line for line in said)
+    metrics = json.loads(out.read_text())["metrics"]["test"]
+    assert metrics["embeddings"]["keywords"]["number"] > 0
+    assert out.with_suffix(".html").is_file()
+    assert out.with_suffix(".png").is_file()

@@ -1,0 +1,126 @@
+"""Retrieval by language, across languages and with written captions, against the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from reference import retrieval_oracle as oracle
+from small_corpus import CAPTIONS, write_flickr8k
+from small_models import small_model
+
+from s3prl_speechclip.benchmarks.languages import (
+    crossing_recall,
+    english_caption,
+    recall_by_language,
+    text_recall,
+)
+from s3prl_speechclip.benchmarks.retrieval import evaluate_retrieval
+from s3prl_speechclip.data import flickr8k
+from s3prl_speechclip.data.manifest import Utterance
+from s3prl_speechclip.evaluation.recall import retrieval_ranks
+from s3prl_speechclip.evaluation.retrieval import SpeechEmbeddings
+from s3prl_speechclip.locate import Located
+
+PICTURES = 12
+
+
+def unit(rows: int, width: int = 6, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(rows, width, generator=generator), dim=1)
+
+
+def recordings() -> list[tuple[int, str]]:
+    """Pictures and languages: English three times each, German of all, Dutch of too few."""
+    said = [(picture, "en-GB") for picture in range(PICTURES) for _ in range(3)]
+    said += [(picture, "de") for picture in range(PICTURES)]
+    return said + [(picture, "nl") for picture in range(9)]
+
+
+def utterances() -> list[Utterance]:
+    return [
+        Utterance(utterance_id=str(n), audio="", image=str(picture), pair_id=picture, text="",
+                  split="test", language=language)
+        for n, (picture, language) in enumerate(recordings())
+    ]  # fmt: skip
+
+
+def test_crossing_agrees_with_the_oracle() -> None:
+    """Guards which recordings ask and answer, and languages that share too few pictures."""
+    said = utterances()
+    vectors = unit(len(said))
+    ids = torch.tensor([u.pair_id for u in said])
+    speech = SpeechEmbeddings({"parallel": vectors}, ids, torch.arange(len(said)))
+    found = crossing_recall({"parallel": vectors}, speech, said)
+    assert found["pictures"] == {"de>en": PICTURES, "en>de": PICTURES}
+    english = [i for i, u in enumerate(said) if u.language == "en-GB"]
+    german = [i for i, u in enumerate(said) if u.language == "de"]
+    for pair, asking, answering in (("de>en", german, english), ("en>de", english, german)):
+        expected = oracle.recall(
+            vectors[answering].tolist(), vectors[asking].tolist(),
+            ids[answering].tolist(), ids[asking].tolist(), (1, 5, 10),
+        )["image_to_speech"]  # fmt: skip
+        assert found["parallel"]["recall@10"][pair] == pytest.approx(expected[10], abs=1e-4)
+    assert found["chance"]["recall@10"]["en>de"] == pytest.approx(100 * 10 / 12, abs=1e-4)
+
+
+def test_two_languages_that_share_too_little_are_left_alone() -> None:
+    said = [u for u in utterances() if u.language != "de"]
+    speech = SpeechEmbeddings({}, torch.tensor([u.pair_id for u in said]), torch.arange(len(said)))
+    assert crossing_recall({"parallel": unit(len(said))}, speech, said) == {}
+
+
+def test_languages_split_the_whole() -> None:
+    """Guards recall by language: weighted by recordings it is the recall of all."""
+    said = utterances()
+    vectors, images = unit(len(said)), unit(PICTURES, seed=1)
+    ids = [u.pair_id for u in said]
+    ranks = retrieval_ranks(vectors, images, ids, range(PICTURES))
+    found = recall_by_language(ranks, said)
+    assert {name: one["recordings"] for name, one in found.items()} == {
+        "de": PICTURES, "en": 3 * PICTURES, "nl": 9
+    }  # fmt: skip
+    total = sum(one["recordings"] * one["recall@5"] for one in found.values()) / len(said)
+    within = (ranks.speech_to_image <= 5).float().mean()
+    assert total == pytest.approx(100 * float(within), abs=1e-3)
+
+
+def test_captions_agree_with_the_oracle() -> None:
+    """Guards text retrieval: a caption's recordings answer it, whatever picture they belong to."""
+    captions = [f"caption {n % 4}" for n in range(20)]
+    distinct = sorted(set(captions))
+    vectors, texts = unit(20), unit(4, seed=1)
+    found = text_recall({"sum": vectors}, captions, texts, distinct)
+    ids = [distinct.index(caption) for caption in captions]
+    expected = oracle.recall(vectors.tolist(), texts.tolist(), ids, [0, 1, 2, 3], (1, 5, 10))
+    assert found["sum"]["speech_to_text"]["recall@1"] == expected["speech_to_image"][1]
+    assert found["sum"]["text_to_speech"]["recall@5"] == expected["image_to_speech"][5]
+    assert found["chance"]["speech_to_text"]["recall@1"] == 25.0
+
+
+def test_only_english_is_an_english_caption() -> None:
+    said = utterances()[-1]
+    assert english_caption(replace(said, text="een hond")) == ""
+    assert english_caption(replace(said, text="een hond", caption="A dog.")) == "A dog."
+    assert english_caption(replace(said, text=" A dog.", language="en-GB")) == "A dog."
+
+
+def test_an_image_whose_recordings_are_all_broken_is_left_out_and_noted(tmp_path: Path) -> None:
+    """Guards --skip-broken against an image without captions, which cannot be measured."""
+    corpus = write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=3)
+    manifest = flickr8k.read(corpus)
+    for utterance in manifest.split("test")[:CAPTIONS]:
+        manifest.path(utterance.audio).write_bytes(b"not a recording")
+    result = evaluate_retrieval(
+        small_model("speechclip_parallel"), Located("x", "a test"), manifest, skip_broken=True,
+        show_progress=False,
+    )  # fmt: skip
+    found = result.metrics["test"]
+    assert (found["recordings"], found["images"]) == (2 * CAPTIONS, 2)
+    assert found["text"]["recordings"] == 2 * CAPTIONS
+    assert result.protocol["notes"][-1] == (
+        f"test: left out {CAPTIONS} recordings that cannot be read and 1 images that no other "
+        "recording describes"
+    )

@@ -1,0 +1,109 @@
+"""`run_downstream.py` as a user runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from s3prl_speechclip.cli.downstream import command, downstream_table
+from s3prl_speechclip.cli.superb_mini import superb_table
+from s3prl_speechclip.evaluation.results import read_result
+from s3prl_speechclip.structures import TaskResult
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = "runner.num_workers=0,,runner.log_step=1,,downstream_expert.datarc.train_batch_size=4"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Fluent Speech Commands of a few files."""
+    path = ROOT / "tests" / "downstream" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("few_files", path)
+    assert spec is not None and spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "corpus").mkdir()
+    module.fluent_commands(tmp_path / "corpus")
+    return tmp_path / "corpus"
+
+
+def options(corpus: Path, folder: Path, steps: int) -> list[str]:
+    return [
+        "-u", "fbank_no_cmvn", "-d", "ic", "--data-root", str(corpus), "-p", str(folder),
+        "-o", f"{SETTINGS},,runner.total_steps={steps}", "--device", "cpu",
+    ]  # fmt: skip
+
+
+def test_two_processes_train_what_one_does(corpus: Path, tmp_path: Path):
+    """Guards DDP under torchrun: the whole batch, its mean, and one result with its path last."""
+    alone = command([*options(corpus, tmp_path / "one", 5)])
+    assert alone == tmp_path / "one" / "result.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         str(ROOT / "run_downstream.py"), *options(corpus, tmp_path / "two", 5)],
+        capture_output=True, text=True, timeout=540, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "two" / "result.json")
+    assert "fluent_commands" in done.stdout
+    assert "processes" in json.loads((tmp_path / "two" / "result.json").read_text())["protocol"]
+    states = [
+        torch.load(tmp_path / name / "states-5.ckpt", weights_only=False) for name in ("one", "two")
+    ]
+    for name, value in states[0]["Downstream"].items():
+        # Sums over two processes are rounded otherwise than sums over one.
+        torch.testing.assert_close(states[1]["Downstream"][name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_mistake_is_one_line(corpus: Path, tmp_path: Path):
+    """Guards against a traceback where s3prl would take another feature instead."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_downstream.py"), *options(corpus, tmp_path / "run", 1),
+         "-s", "hidden_state"],
+        capture_output=True, text=True, timeout=300, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: -s: unknown feature 'hidden_state'")
+    assert "Traceback" not in done.stderr and not done.stdout
+
+
+def result(task: str, system: str, **test: float) -> TaskResult:
+    return TaskResult(
+        task=task, system=system, size="mini", corpus=f"{task}_mini", checkpoint="",
+        checkpoint_hash="", metrics={"dev": test, "test": test},
+        protocol={"metric": next(iter(test))},
+        seed=0, versions={}, wall_time=120.0, mini=True,
+    )  # fmt: skip
+
+
+def test_a_mini_result_says_so_in_tables():
+    table = downstream_table([result("fluent_commands", "fbank", acc=0.5)])
+    assert "acc 0.5000" in table and "[mini: not comparable" in table
+
+
+def test_the_table_of_all_has_a_row_an_upstream():
+    """Guards against scores in another column, and says what is missing."""
+    text = superb_table([
+        result("snips", "speechclip_plus", slot_type_f1=0.25, slot_value_cer=0.75),
+        result("quesst14_dtw", "speechclip_plus", maxTWV=0.0321),
+        result("libriphone", "fbank_no_cmvn", per=0.5),
+    ])  # fmt: skip
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert ["speechclip_plus", "-", "25.0", "75.0", "-", "-", "0.032", "4"] in rows
+    assert ["fbank_no_cmvn", "-", "-", "-", "50.0", "-", "-", "2"] in rows
+
+
+def test_results_are_read_back(corpus: Path, tmp_path: Path):
+    """Guards the result file and --out."""
+    out = tmp_path / "here.json"
+    assert command([*options(corpus, tmp_path / "run", 1), "--out", str(out)]) == out
+    found = read_result(out)
+    assert found.system == "fbank_no_cmvn" and found.metrics["test"].keys() >= {"acc"}
+    assert found.protocol["optimizer"]["lr"] == 1e-4

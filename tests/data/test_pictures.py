@@ -1,0 +1,120 @@
+"""Pictures with words: what is taken from the packages, how it is drawn, how copies are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from s3prl_speechclip.data import debian, pictures
+from s3prl_speechclip.data.pictures import clipart, emoji, word_cards
+from s3prl_speechclip.data.pictures.draft import SIDE, drawing, drawn, glyph
+from s3prl_speechclip.data.pictures.fingerprint import copies, fingerprint
+from s3prl_speechclip.data.stamps.prepare import Work
+from s3prl_speechclip.errors import CorpusError, ImageError
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" {}><rect width="50%" height="50%"/></svg>'
+
+
+@pytest.fixture(scope="module")
+def roots() -> Mapping[str, Path]:
+    """The packages of emoji and word cards, fetched once into the user's cache."""
+    names = (emoji.FONT_PACKAGE, emoji.NAMES_PACKAGE, word_cards.PACKAGE)
+    return {package.name: package.root for package in debian.packages(names)}
+
+
+@pytest.fixture(scope="module")
+def font(roots: Mapping[str, Path]) -> Path:
+    return roots[emoji.FONT_PACKAGE] / emoji.FONT
+
+
+def test_emoji_have_their_names_and_keywords(roots: Mapping[str, Path]):
+    """Guards the pairing of drawing and name, and against flags and skin tones."""
+    found = {draft.text: draft for draft in emoji.read(roots)}
+    assert found["🦓"].captions == ("zebra",)
+    assert "stripe" in found["🦓"].tags
+    assert found["🪅"].captions == ("pinata",)
+    assert not {"🇫🇷", "👍🏽", "{"} & found.keys()
+    assert len({draft.name for draft in found.values()}) == len(found)
+
+
+def test_an_emoji_is_one_glyph_in_colour(font: Path):
+    """Guards joined emoji: two glyphs side by side would be a picture of the first."""
+    firefighter, person = glyph(font, "🧑\u200d🚒"), glyph(font, "🧑")
+    assert np.asarray(firefighter).std(axis=2).max() > 20
+    assert np.abs(np.asarray(firefighter, float) - np.asarray(person, float)).mean() > 5
+
+
+def test_what_the_font_lacks_is_blank(tmp_path: Path, font: Path):
+    """Guards against pictures of the missing-glyph box."""
+    made = drawn(Work(tmp_path / "a.png", font, "字"))
+    assert made.blank and not made.fault
+
+
+def test_a_word_card_is_named_by_its_word(roots: Mapping[str, Path]):
+    found = {draft.name: draft for draft in word_cards.read(roots)}
+    assert found["body/belly_button"].captions == ("belly button",)
+    assert found["animals/zebra"].tags == ("animal",)
+    assert len(found) > 500
+
+
+def test_clip_art_goes_by_title_and_keywords_without_names_of_people(tmp_path: Path):
+    """Guards the words that a drawing is paired with."""
+    folder = tmp_path / clipart.DRAWINGS / "animals"
+    folder.mkdir(parents=True)
+    about = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/"
+      xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><dc:title>{}</dc:title>
+      <dc:creator>Ann Other</dc:creator>
+      <rdf:li>big_cat</rdf:li><rdf:li>ann other</rdf:li><rdf:li>hash</rdf:li></svg>"""
+    (folder / "a.svg").write_text(about.format("A tiger"))
+    (folder / "b.svg").write_text(about.format("Clipart by Ann Other - tiger 12"))
+    (folder / "c.svg").write_text("<svg")
+    a, b, c = clipart.read({clipart.PACKAGE: tmp_path})
+    assert (a.captions, a.tags) == (("A tiger",), ("big cat",))
+    assert (b.captions, b.tags) == ((), ("big cat",))
+    assert drawn(Work(tmp_path / "c.png", c.source)).fault  # said, not silently dropped
+
+
+@pytest.mark.parametrize("size", ['width="9e5" height="3e5"', 'width="20" height="9000"', ""])
+def test_a_drawing_is_small_whatever_it_asks_for(tmp_path: Path, size: str):
+    """Guards memory: some drawings ask for a gigabyte of pixels."""
+    (tmp_path / "a.svg").write_text(SVG.format(size))
+    assert max(drawing(tmp_path / "a.svg").size) <= SIDE
+
+
+def test_a_broken_drawing_is_an_error(tmp_path: Path):
+    (tmp_path / "a.svg").write_text("no drawing")
+    with pytest.raises(ImageError, match="cannot draw"):
+        drawing(tmp_path / "a.svg")
+
+
+def shape(size: int, colour: str, margin: int = 0) -> Image.Image:
+    image = Image.new("RGB", (size + 2 * margin, size + 2 * margin), "white")
+    box = (margin, margin, margin + size, margin + size)
+    ImageDraw.Draw(image).pieslice(box, 20, 300, fill=colour)
+    return image
+
+
+def test_copies_are_found_in_another_size_and_place():
+    """Guards held-out pictures against being trained on under another name."""
+    originals = np.stack([fingerprint(shape(300, "red")), fingerprint(shape(40, "white"))])
+    others = [shape(90, "red", margin=30), shape(300, "blue"), Image.new("RGB", (9, 9), "white")]
+    thin = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(thin).line((0, 0, 200, 200), fill="black")
+    prints = np.stack([fingerprint(image) for image in (*others, thin)])
+    assert copies(prints, originals).tolist() == [True, False, False, False]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CorpusError, match=r"holds no pictures\.json"):
+        pictures.read(tmp_path)
+
+
+def test_a_damaged_list_is_an_error(tmp_path: Path):
+    (tmp_path / pictures.LISTING).write_text('{"pictures": [{"image": 3}]}')
+    with pytest.raises(CorpusError, match="no list of pictures"):
+        pictures.read(tmp_path)

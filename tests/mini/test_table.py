@@ -1,0 +1,70 @@
+"""The table of the five models over seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from s3prl_speechclip.cli.mini import RESULTS, TABLE, table
+from s3prl_speechclip.errors import ResultError
+from s3prl_speechclip.evaluation.results import read_result, write_result
+from s3prl_speechclip.mini.table import Spread, _verdict, claims, read_runs, recall_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = ROOT / RESULTS
+
+
+def test_the_committed_table_is_what_the_results_give():
+    """Guards against a table edited by hand, or results that changed under it."""
+    assert (COMMITTED / TABLE).read_text(encoding="utf-8") == table(COMMITTED / "runs")
+
+
+def test_every_model_has_every_seed():
+    """Guards the spread against a seed that was left out."""
+    runs = read_runs(COMMITTED / "runs")
+    assert {len(own.retrieval) for own in runs.values()} == {3}
+    assert {tuple(r.seed for r in own.retrieval) for own in runs.values()} == {(0, 1, 2)}
+
+
+def test_a_mean_is_that_of_its_seeds():
+    """Guards the cells against another direction, split or k: one is computed by hand."""
+    runs = read_runs(COMMITTED / "runs")
+    own = runs["speechclip_parallel"]
+    values = [
+        r.metrics["test_image"]["parallel"]["image_to_speech"]["recall@10"] for r in own.retrieval
+    ]
+    head, rows = recall_rows(runs)
+    cell = rows[0][head.index("test_image I>S")]
+    assert cell.startswith(f"{sum(values) / 3:.1f} ±")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "word"),
+    [
+        ((10.0, 11.0, 12.0), (1.0, 2.0, 3.0), "**holds**"),
+        ((1.0, 2.0, 3.0), (10.0, 11.0, 12.0), "**does not hold**"),
+        ((1.0, 5.0, 9.0), (2.0, 5.0, 9.0), "**undecided**"),
+    ],
+)
+def test_a_claim_needs_two_standard_errors(one, other, word):
+    """Guards against claims made of noise."""
+    assert word in _verdict(Spread(one), Spread(other))
+
+
+def test_both_claims_are_answered():
+    """Guards against a claim that silently has no line."""
+    lines = claims(read_runs(COMMITTED / "runs"))
+    assert sum("CIF keywords" in line for line in lines) == 4
+    assert sum("cascaded task" in line for line in lines) == 4
+
+
+def test_a_missing_metric_is_named(tmp_path):
+    """Guards against a traceback where a result lacks what the table shows."""
+    for path in (COMMITTED / "runs").glob("*.json"):
+        result = read_result(path)
+        if path.name == "retrieval-speechclip_plus-seed1.json":
+            del result.metrics["test_image"]["cascaded"]
+        write_result(result, tmp_path / path.name)
+    with pytest.raises(ResultError, match=r"speechclip_plus lacks the metric 'cascaded'"):
+        recall_rows(read_runs(tmp_path))

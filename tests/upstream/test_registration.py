@@ -1,0 +1,109 @@
+"""The names on s3prl's hub: there for all who ask, and never in another's place."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from small_models import small_model
+
+from s3prl_speechclip import registration
+from s3prl_speechclip.pretrain.config import resolve_config, write_config
+from s3prl_speechclip.upstream.speechclip import hubconf
+
+NAMES = [
+    f"speechclip_{model}{kind}"
+    for model in ("parallel", "cascaded", "plus", "hybrid", "hybrid_plus", "encoder")
+    for kind in ("", "_local", "_url")
+]
+
+
+def run(program: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_every_way_of_asking_finds_the_names() -> None:
+    """Fault: a name that `-u` takes and `available_names()` does not list."""
+    import s3prl.hub
+    from s3prl.nn import S3PRLUpstream
+
+    assert set(NAMES) <= set(S3PRLUpstream.available_names())
+    assert {name for name in NAMES if "_local" in name or "_url" in name}.isdisjoint(
+        S3PRLUpstream.available_names(only_registered_ckpt=True)
+    )
+    for name in NAMES:
+        assert getattr(s3prl.hub, name) is getattr(hubconf, name)
+        assert getattr(s3prl.hub, name).__name__ == name
+
+
+def test_a_hub_that_is_there_already_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault: who imports s3prl first never sees the names."""
+    import s3prl.hub
+
+    for name in NAMES:
+        monkeypatch.delattr(s3prl.hub, name)
+    registration.install()
+    assert set(NAMES) <= set(s3prl.hub.options())
+
+
+def test_a_name_of_s3prls_stays(caplog: pytest.LogCaptureFixture) -> None:
+    """Fault: s3prl's own upstream of a name gives this package's features, or nobody is told."""
+    hub = ModuleType("s3prl.hub")
+    own = hub.speechclip_plus = lambda: None  # type: ignore[attr-defined]
+    registration.register(hub)
+    assert hub.speechclip_plus is own
+    assert ["'speechclip_plus'" in message for message in caplog.messages] == [True]
+    registration.register(hub)
+    assert hub.speechclip_hybrid is hubconf.speechclip_hybrid
+
+
+def test_importing_the_package_is_light(tmp_path: Path) -> None:
+    """Fault: who asks for the version waits for torch, or fails where s3prl cannot be imported."""
+    program = "import sys, s3prl_speechclip; print(*{'torch', 's3prl'} & set(sys.modules))"
+    assert run(program, tmp_path).strip() == ""
+
+
+def test_the_documented_example(root: Path, tmp_path: Path) -> None:
+    """Fault: the five lines that a user tries first do not run, or give other shapes."""
+    folder = tmp_path / "result" / "pretrain" / "mine"
+    small_model("speechclip_hybrid").save_pretrained(folder / "last")
+    write_config(folder / "config.yaml", resolve_config("speechclip_hybrid"))
+    readme = (root / "upstream" / "speechclip" / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(import .*?)```", readme, re.DOTALL)[1]
+    assert len(example.splitlines()) == 5
+    found = run(example + "print(tuple(features.shape), lengths.tolist())", tmp_path)
+    assert found.splitlines()[-1] == "(2, 50, 32) [50, 38]"
+
+
+def test_the_folder_works_inside_s3prl(root: Path, tmp_path: Path) -> None:
+    """Fault: the folder needs its place in this package, where s3prl's users copy it into s3prl."""
+    installed = Path(str(metadata.distribution("s3prl").locate_file("s3prl")))
+    copy = tmp_path / "s3prl"
+    shutil.copytree(installed, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "upstream" / "speechclip", copy / "upstream" / "speechclip")
+    with (copy / "hub.py").open("a", encoding="utf-8") as file:
+        file.write("\nfrom s3prl.upstream.speechclip.hubconf import *\n")
+    small_model("speechclip_plus").save_pretrained(tmp_path / "model")
+    program = (
+        "import s3prl_speechclip; from s3prl.nn import S3PRLUpstream\n"
+        f"upstream = S3PRLUpstream('speechclip_plus', {str(tmp_path / 'model')!r})\n"
+        "print(type(upstream.upstream).__module__, upstream.num_layers, upstream.hidden_sizes)"
+    )
+    found = run(program, tmp_path, PYTHONPATH=str(tmp_path)).splitlines()[-1]
+    assert found == "s3prl.upstream.speechclip.expert 4 [32, 32, 32, 32]"
