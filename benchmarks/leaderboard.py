@@ -15,7 +15,8 @@ from s3prl_speechclip.data.cache import writing
 from .leaderboard_page import page
 from .leaderboard_published import published_figures
 from .leaderboard_results import result_figures
-from .leaderboard_tables import SECTIONS, Column, Figure, Identity, Row, Section, rows_of, shown
+from .leaderboard_sections import SECTIONS
+from .leaderboard_tables import Column, Figure, Identity, Row, Section, rows_of, shown
 from .superb_score import PUBLISHED, partial_superb_score, reference_points, superb_score
 
 __all__ = ["Leaderboard", "gather", "partial_superb_score", "superb_score", "write_leaderboard"]

@@ -8,7 +8,8 @@ from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
-from .leaderboard_tables import SECTIONS, Column, Figure, Row, Section, rows_of, shown
+from .leaderboard_sections import SECTIONS
+from .leaderboard_tables import Column, Figure, Row, Section, rows_of, shown
 
 TEMPLATE = "leaderboard.html"
 MARK = "{{leaderboard}}"

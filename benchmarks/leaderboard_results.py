@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.evaluation.results import read_result
-from s3prl_speechclip.structures import TaskResult
 
-from .leaderboard_published import SUPERB, ZEROSPEECH
-from .leaderboard_tables import PATTERNS, SLOTS, Figure, Identity
+from .leaderboard_files import ResultFile, result_files
+from .leaderboard_published import SUPERB
+from .leaderboard_sections import PATTERNS, SLOTS
+from .leaderboard_tables import Figure, Identity
 
 logger = logging.getLogger(__name__)
 
 MINI_SETS = "mini sets"
-CORPORA = {"flickr8k": "Flickr8k", "spokencoco": "SpokenCOCO", "zerospeech2021": ZEROSPEECH}
-"""Corpora that published tables have, as those spell them."""
 EMBEDDINGS = ("parallel", "cascaded", "sum")
 CHANCE = "chance"
+PROBES = {
+    "frame_accuracy": ("phones", "frame_accuracy"),
+    "phone_error": ("phones", "phone_error"),
+    "purity": ("phones", "purity"),
+    "phrases": ("phrases", "accuracy"),
+    "words": ("words", "accuracy"),
+}
+PROBE_CHANCE = {"frame_accuracy": "phones", "phrases": "phrases", "words": "words"}
+IMAGE_TEXT = {"T2I": "text_to_image", "I2T": "image_to_text", "mean": "mean"}
 DIRECTIONS = {"S2I": "speech_to_image", "I2S": "image_to_speech", "mean": "mean"}
 PERCENT = 100.0
 
@@ -55,60 +60,6 @@ SUPERB_METRICS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
 whose error rate another program computes."""
 
 
-@dataclass(frozen=True)
-class ResultFile:
-    """A result and where it lies."""
-
-    path: Path
-    result: TaskResult
-    folder: str
-    """Below the folder of results; empty: in it."""
-    link: str
-
-    def number(self, *keys: str) -> float:
-        """Give a metric.
-
-        Raises:
-            ResultError: it is missing or no number.
-        """
-        value: Any = self.result.metrics
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        name = ".".join(keys)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            found = "nothing" if value is None else repr(value)
-            raise ResultError(
-                f"'{self.path}' has no metric '{name}' (found {found}); measure "
-                f"{self.result.task} again"
-            )
-        if not math.isfinite(value):
-            raise ResultError(f"the metric '{name}' of '{self.path}' is {value}; measure it again")
-        return float(value)
-
-    def figure(self, section: str, identity: Identity, column: str, value: float) -> Figure:
-        """Give a figure of this file."""
-        return Figure(
-            section=section,
-            identity=identity,
-            column=column,
-            value=value,
-            source=self.path.name,
-            link=self.link,
-        )
-
-    def identity(self, split: str = "", detail: str = "", system: str = "") -> Identity:
-        """Say what a figure of this file is of."""
-        corpus = CORPORA.get(self.result.corpus, self.result.corpus)
-        return Identity(
-            corpus=f"{corpus} {split}" if split not in ("", "test") else corpus,
-            system=system or self.result.system,
-            size="" if system else self.result.size,
-            detail=detail,
-            runs=self.folder or ("" if system else self.path.stem),
-            mini=self.result.mini,
-        )
-
-
 def result_figures(
     folders: Sequence[Path], home: Path
 ) -> tuple[list[Figure], tuple[str, ...]]:
@@ -126,7 +77,7 @@ def result_figures(
     """
     figures: list[Figure] = []
     left_out = []
-    for file in _files(folders, home):
+    for file in result_files(folders, home):
         reader = READERS.get(file.result.task)
         if reader is None:
             left_out.append(f"{file.link}: no table for the task '{file.result.task}'")
@@ -134,24 +85,6 @@ def result_figures(
         else:
             figures += reader(file)
     return _once(figures), tuple(left_out)
-
-
-def _files(folders: Sequence[Path], home: Path) -> Iterator[ResultFile]:
-    seen: set[tuple] = set()
-    for folder in folders:
-        if not folder.is_dir():
-            raise ResultError(f"there is no folder of results '{folder}'; name another")
-        for path in sorted(folder.rglob("*.json")):
-            result = read_result(path)
-            about = (result.task, result.system, result.size, result.corpus, result.checkpoint_hash)
-            same = (*about, result.seed, repr(result.metrics))
-            if same in seen:
-                continue
-            seen.add(same)
-            inner = path.parent.relative_to(folder).as_posix()
-            yield ResultFile(
-                path, result, "" if inner == "." else inner, os.path.relpath(path, home)
-            )
 
 
 def _once(figures: Iterable[Figure]) -> list[Figure]:
@@ -243,6 +176,38 @@ def _superb(file: ResultFile) -> list[Figure]:
     ]
 
 
+def _image_text(file: ResultFile) -> list[Figure]:
+    found = []
+    for split, _ in _splits(file):
+        for name in ("trained", "untrained", CHANCE):
+            who = file.identity(split, name)
+            if name == CHANCE:
+                who = file.identity(split, system=CHANCE)
+            for short, direction in IMAGE_TEXT.items():
+                for k in (1, 5, 10):
+                    value = file.number(split, name, direction, f"recall@{k}")
+                    found.append(file.figure("image_text", who, f"{short} R@{k}", value))
+    return found
+
+
+def _probe(file: ResultFile) -> list[Figure]:
+    found = []
+    for column, (probe, metric) in PROBES.items():
+        measured = file.result.metrics.get(probe)
+        for features in measured if isinstance(measured, Mapping) else (probe,):
+            value = file.number(probe, features, metric)
+            # What is no layer of the model's is a baseline.
+            own = "/" in features
+            who = file.identity(detail=features) if own else file.identity(system=features)
+            found.append(file.figure("probe", who, column, value))
+    chance = file.identity(system=CHANCE)
+    found += [
+        file.figure("probe", chance, column, file.number(CHANCE, probe))
+        for column, probe in PROBE_CHANCE.items()
+    ]
+    return found
+
+
 def _speed(file: ResultFile) -> list[Figure]:
     device = file.result.protocol.get("device", "unknown device")
     identity = Identity(
@@ -264,7 +229,8 @@ def _speed(file: ResultFile) -> list[Figure]:
 
 
 def _splits(file: ResultFile) -> list[tuple[str, Mapping[str, Any]]]:
-    splits = [(name, m) for name, m in file.result.metrics.items() if isinstance(m, Mapping)]
+    metrics = file.result.metrics
+    splits = [(name, m) for name, m in metrics.items() if isinstance(m, Mapping)]
     if not splits:
         raise ResultError(f"'{file.path}' has no metrics; measure {file.result.task} again")
     return splits
@@ -276,6 +242,8 @@ READERS: Mapping[str, Callable[[ResultFile], list[Figure]]] = MappingProxyType(
         "keywords": _keywords,
         "words": _words,
         "zerospeech": _zerospeech,
+        "image_text_retrieval": _image_text,
+        "probe": _probe,
         "speed": _speed,
         **dict.fromkeys(SUPERB_METRICS, _superb),
     }

@@ -96,9 +96,10 @@ class SpeechClip(nn.Module, ModelHubMixin):
             frames: False leaves the branch's own hidden states out, where only embeddings and
                 keywords are wanted.
         """
-        if isinstance(speech, SpeechBatch):
-            speech = self.speech_encoder(speech)
-        return self.forward_features(speech, scaling=scaling, frames=frames)
+        features: SpeechFeatures = (
+            speech if isinstance(speech, SpeechFeatures) else self.speech_encoder(speech)
+        )
+        return self.forward_features(features, scaling=scaling, frames=frames)
 
     def forward_features(
         self, features: SpeechFeatures, *, scaling: bool = False, frames: bool = True

@@ -98,7 +98,7 @@ def command(argv: Sequence[str] | None) -> Path | None:
 
 def downstream_table(results: Sequence[TaskResult]) -> str:
     """Lay results out as a Markdown table, one a row: scores on dev and test, and the time."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             *(result.task, result.system, result.size, result.corpus),
             _shown(result, "dev"),

@@ -9,9 +9,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ..data import pictures
 from ..data.corpora import load_corpus
 from ..data.speech import load_speech
 from ..evaluation.results import write_result
+from ..mini.clip import train_clip
+from ..mini.clip_card import clip_card
+from ..mini.clip_release import evaluate_clip, ship_clip
 from ..mini.hubert_card import hubert_card
 from ..mini.hubert_rounds import HubertRecipe, ship, train_hubert
 from ..mini.models import CARD, SEEDS, Folders, train_models
@@ -61,9 +65,19 @@ def make_hubert(device: str) -> None:
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
+def make_clip(device: str) -> None:
+    """Train the mini CLIP, measure it on pictures that it never saw, ship it with its card."""
+    manifest = load_corpus("stamps")
+    trained = train_clip(manifest, pictures.read(), RUNS / "clip", device=device)
+    folder = ship_clip(trained.encoder, ASSETS / "clip")
+    result = evaluate_clip(folder, manifest, trained.seed)
+    write_result(result, RESULTS / "clip.json")
+    (folder / CARD).write_text(clip_card(trained, result, hardware()), encoding="utf-8")
+
+
 def make_models(device: str) -> None:
     """Train the five models, three seeds each."""
-    folders = Folders(runs=RUNS / "models", results=RESULTS, shipped=ASSETS)
+    folders = Folders(runs=RUNS / "models", results=RESULTS / "runs", shipped=ASSETS)
     train_models(tuple(VARIANTS), folders, SEEDS, device)
 
 
@@ -111,11 +125,13 @@ def hardware() -> str:
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' if count > 1 else ''} of an {platform.machine()} processor"
 
 
 PARTS: Mapping[str, Callable[[str], None]] = {
     "hubert": make_hubert,
+    "clip": make_clip,
     "models": make_models,
     "table": make_table,
 }

@@ -124,8 +124,8 @@ class TrainingBatches:
             weights.append(self._weight(len(batch)) if len(batch) > 1 else None)
         workers = loader.num_workers if self._workers is None else self._workers
         read = read_batches(loader, draws, workers, self._what)
-        for batch, weight in zip(read, weights, strict=True):
-            yield self._split(batch) if weight is None else Batch(batch.wavs, batch.others, weight)
+        for got, weight in zip(read, weights, strict=True):
+            yield self._split(got) if weight is None else Batch(got.wavs, got.others, weight)
 
     def _split(self, batch: Batch) -> Batch:
         if self._world_size == 1:

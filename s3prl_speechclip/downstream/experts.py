@@ -129,8 +129,8 @@ def _prepared(task: Task, config: Mapping[str, Any], folder: Path) -> dict[str, 
 
     s3prl's experts change the one they get.
     """
-    config = copy.deepcopy(dict(config))
-    data = config["downstream_expert"].get("datarc") or {}
+    own = copy.deepcopy(dict(config))
+    data = own["downstream_expert"].get("datarc") or {}
     if task.folder == "speech_commands":
         _set_class_words(Path(data["speech_commands_root"]))
     elif task.folder == "voxceleb1":
@@ -146,7 +146,7 @@ def _prepared(task: Task, config: Mapping[str, Any], folder: Path) -> dict[str, 
         splits = [name for key in keys for name in data.get(key) or ()]
         tables = write_length_tables(Path(data["libri_root"]), folder / "len_for_bucket", splits)
         data["bucket_file"] = str(tables)
-    return config
+    return own
 
 
 def _after(task: Task, expert: Any) -> None:

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from lxml import etree
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -232,20 +232,21 @@ def _write(
     path: Path, queries: Sequence[str], documents: Sequence[str], scores: np.ndarray
 ) -> None:
     """Write detections as NIST's spoken term detection lists them."""
-    root = etree.Element(
+    root = ElementTree.Element(
         "stdlist", termlist_filename=path.name, indexing_time="1.00", language="english",
         index_size="1", system_id="benchmark",
     )  # fmt: skip
     for query, row in zip(queries, scores, strict=True):
-        listed = etree.SubElement(
+        listed = ElementTree.SubElement(
             root, "detected_termlist", termid=query, term_search_time="1.0", oov_term_count="1"
         )
         for document, score in zip(documents, row, strict=True):
-            etree.SubElement(
+            ElementTree.SubElement(
                 listed, "term", file=document, channel="1", tbeg="0.000", dur="0.00",
                 score=f"{score:.4f}", decision="YES" if score > DETECTED else "NO",
             )  # fmt: skip
-    etree.ElementTree(root).write(str(path), encoding="UTF-8", pretty_print=True)
+    ElementTree.indent(root)
+    ElementTree.ElementTree(root).write(path, encoding="UTF-8", xml_declaration=True)
 
 
 def _targets(folder: Path, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:

@@ -74,6 +74,24 @@ class Plan:
     """Checkpoint to go on from or to evaluate."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a run trains, beside its weights."""
+
+    task: Task
+    config: dict[str, Any]
+    """Of the task, with its corpus in it."""
+    arguments: dict[str, Any]
+    """What s3prl's command line would hold."""
+    selection: str
+    layer: int | None
+    rate: int
+    """Samples to a frame of the upstream."""
+    seed: int
+    folder: Path
+    """Of the experiment; it exists."""
+
+
 def resolve(request: Request) -> Plan:
     """Put a request together with the experiment that it goes on from, and with defaults.
 

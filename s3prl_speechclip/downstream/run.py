@@ -28,8 +28,8 @@ from .features import check_selection
 from .optimizers import build_specaug
 from .probe import Probe
 from .randomness import own_randomness
-from .request import Plan, Request, refuse_overwriting, resolve
-from .runner import Runner, Setting
+from .request import Plan, Request, Setting, refuse_overwriting, resolve
+from .runner import Runner
 from .state import RunFolder, RunState, Scores, read_state
 from .upstreams import Upstream, load_upstream
 

@@ -6,9 +6,7 @@ import logging
 import math
 import signal
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,34 +17,17 @@ from tqdm import tqdm
 
 from ..errors import CheckpointError, ConfigError
 from .batches import Batch, TrainingBatches, evaluation_batches
-from .config import RunnerConfig, Task
+from .config import RunnerConfig
 from .experts import Loaders, corpus_errors, quiet
 from .features import DTYPES, FeatureCache
 from .log import ScalarLog
 from .optimizers import build_optimizer, build_scheduler
 from .probe import Probe, new_records, on_device
 from .randomness import STEP, derived_seed, own_randomness, set_seed
+from .request import Setting
 from .state import RunFolder, RunState, Scores
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What a run trains, beside its weights."""
-
-    task: Task
-    config: dict[str, Any]
-    """Of the task, with its corpus in it."""
-    arguments: dict[str, Any]
-    """What s3prl's command line would hold."""
-    selection: str
-    layer: int | None
-    rate: int
-    """Samples to a frame of the upstream."""
-    seed: int
-    folder: Path
-    """Of the experiment; it exists."""
 
 
 class Runner:

@@ -122,7 +122,7 @@ def read_state(path: Path) -> RunState:
     return RunState(
         step=int(values.get("Step", 0)),
         config=values["Config"],
-        arguments=vars(values["Args"]),
+        arguments=dict(vars(values["Args"])),
         parts={k: values[k] for k in ("Upstream", "Featurizer", "Downstream") if k in values},
         optimizer=values.get("Optimizer") or {},
         scheduler=values.get("Scheduler") or {},

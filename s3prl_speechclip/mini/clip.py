@@ -28,7 +28,7 @@ from .clip_data import (
     ImageClass,
     image_classes,
     training_examples,
-    view_features,
+    trunk_features,
 )
 from .loop import LoopConfig, train
 
@@ -64,10 +64,8 @@ class ClipTrainingConfig:
     max_logit_scale: float = 50.0
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            total_steps=360,
-            optimizer=OptimizerConfig(
-                name="adamw", lr=1.5e-3, weight_decay=0.1, betas=(0.9, 0.98)
-            ),
+            total_steps=300,
+            optimizer=OptimizerConfig(name="adamw", lr=1.5e-3, weight_decay=0.1, betas=(0.9, 0.98)),
             scheduler=SchedulerConfig(warmup_steps=30, final_lr=1e-5),
             log_step=20,
             save_step=60,
@@ -118,12 +116,12 @@ class Naming(nn.Module):
 
     Args:
         encoder: what is trained.
-        features: of each view, (N, F) each.
+        features: the trunk's of N pictures, (N, F).
         config: of the objective.
     """
 
     def __init__(
-        self, encoder: ClipEncoder, features: Sequence[Tensor], config: ClipTrainingConfig
+        self, encoder: ClipEncoder, features: Tensor, config: ClipTrainingConfig
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -132,18 +130,18 @@ class Naming(nn.Module):
             temperature=config.temperature, max_logit_scale=config.max_logit_scale
         )
         weight, bias = imagenet_classifier()
-        self.views: Tensor
+        self.features: Tensor
         self.named: Tensor
         self.prototypes: Tensor
-        self.register_buffer("views", torch.stack(list(features)), persistent=False)
-        self.register_buffer("named", features[0] @ weight.T + bias, persistent=False)
-        made = class_prototypes(features[0], weight, config.prototype_scale)
+        self.register_buffer("features", features, persistent=False)
+        self.register_buffer("named", features @ weight.T + bias, persistent=False)
+        made = class_prototypes(features, weight, config.prototype_scale)
         self.register_buffer("prototypes", made, persistent=False)
 
     def forward(self, batch: Batch) -> StepOutput:
         """Contrast a batch and name its pictures."""
         encoder, config = self.encoder, self.config
-        shown = torch.cat([self.views[batch.views, batch.rows], self.prototypes[batch.classes]])
+        shown = torch.cat([self.features[batch.rows], self.prototypes[batch.classes]])
         shown = F.dropout(shown, config.feature_dropout, self.training)
         images = encoder.embed_image_features(shown)
         texts = self._embed(batch.texts)
@@ -158,10 +156,9 @@ class Naming(nn.Module):
             {"contrast": contrast, "naming": config.distillation * naming},
             {
                 "accuracy": float(right[: len(batch.rows)].float().mean()),
-                "logit_scale": float(self.contrast.logit_scale),
+                "logit_scale": float(self.contrast.logit_scale.detach()),
             },
         )
-
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
@@ -227,8 +224,7 @@ def train_clip(
     examples, notes = training_examples(manifest, pictures)
     classes = image_classes()
     encoder = untrained_clip(clip_vocabulary(examples, classes), seed)
-    features = [view_features(encoder, examples, view) for view in range(config.batches.views)]
-    naming = Naming(encoder, features, config)
+    naming = Naming(encoder, trunk_features(encoder, examples), config)
     batches = Batches(examples, classes, naming.named, config.batches, seed)
     seconds = train(
         naming, lambda step: naming(batches.batch(step)), config.loop, folder, device, seed

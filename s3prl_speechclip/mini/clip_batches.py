@@ -19,8 +19,6 @@ SPELLED = 7  # letters of the longest word that is spelled in training
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    views: int = 2
-    """Views of each picture whose features are computed; the first is the picture as it is."""
     batch_size: int = 192
     """Pictures of a step."""
     classes: int = 64
@@ -39,8 +37,6 @@ class Batch:
 
     rows: Tensor
     """(B,) pictures."""
-    views: Tensor
-    """(B,) which view of each."""
     classes: Tensor
     """(C,) ImageNet classes."""
     texts: tuple[str, ...]
@@ -97,7 +93,6 @@ class Batches:
         places = [*rows, *(len(self.examples) + c for c in classes)]
         return Batch(
             rows=torch.tensor(rows),
-            views=torch.tensor([draw.randrange(self.config.views) for _ in rows]),
             classes=torch.tensor(classes),
             texts=tuple(texts),
             pair_ids=self.groups[places],

@@ -65,15 +65,15 @@ def clip_card(trained: TrainedClip, recall: TaskResult, hardware: str) -> str:
             "",
             f"{loop.total_steps:,} steps of {batches.batch_size} pictures "
             f"({batches.corpus_share:.0%} of them stamps) and {batches.classes} classes; "
-            f"{batches.views} views of each picture; AdamW, peak rate {loop.optimizer.lr:g}, "
-            f"weight decay {loop.optimizer.weight_decay:g}; dropout {config.feature_dropout:g} on "
-            f"features. Seed {trained.seed}; {trained.seconds / 60:.0f} minutes on {hardware}.",
+            f"AdamW, peak rate {loop.optimizer.lr:g}, weight decay "
+            f"{loop.optimizer.weight_decay:g}; dropout {config.feature_dropout:g} on features. "
+            f"Seed {trained.seed}; {trained.seconds / 60:.0f} minutes on {hardware}.",
             "",
             "## Scores",
             "",
             "Zero-shot recall on stamps that training never saw, in percent, both directions "
-            "averaged, from `benchmarks/results/mini/clip.json`. `dev_image` was looked at while "
-            "the recipe was made, `test_image` was not.",
+            "averaged, from `benchmarks/results/mini/clip.json`. The recipe was made by looking at "
+            "`dev_image`; nothing was chosen by `test_image`.",
             "",
             *_scores(recall.metrics),
             "",

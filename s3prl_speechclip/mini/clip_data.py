@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo
 from torch import Tensor
@@ -32,9 +29,6 @@ logger = logging.getLogger(__name__)
 
 BATCH = 32  # images
 PART = 512  # pictures whose features are kept in one file, so that little is lost when killed
-ROTATION = 15.0  # degrees, either way
-SCALES = (0.55, 1.15)
-SHIFT = 0.12  # of the side, any way
 HELD_OUT = ("dev_image", "test_image")
 FEATURES = "features.safetensors"
 
@@ -143,13 +137,12 @@ def groups(keys: Sequence[Sequence[str]]) -> Tensor:
     return torch.tensor([root(row) for row in range(len(keys))])
 
 
-def view_features(encoder: ClipEncoder, examples: Sequence[Example], view: int) -> Tensor:
-    """Run the frozen trunk over a view of each picture, or take what it gave from the cache.
+def trunk_features(encoder: ClipEncoder, examples: Sequence[Example]) -> Tensor:
+    """Run the frozen trunk over pictures, or take what it gave from the cache.
 
     Args:
         encoder: whose trunk is run, on the CPU.
         examples: N pictures.
-        view: 0: as it is; in others it is turned, moved, scaled and mirrored at random, by name.
 
     Returns:
         (N, F) float32.
@@ -158,65 +151,32 @@ def view_features(encoder: ClipEncoder, examples: Sequence[Example], view: int) 
     parts = []
     for start in range(0, len(examples), PART):
         part = examples[start : start + PART]
-        digest = hashlib.sha256(f"{trunk} {view}\n".encode())
+        digest = hashlib.sha256(f"{trunk}\n".encode())
         for example in part:
             digest.update(f"{example.image} {example.image.stat().st_size}\n".encode())
         folder = cache_home() / "mini_clip" / digest.hexdigest()[:16]
-        made_once(folder, partial(_compute, encoder, part, view, f"{start} to {start + len(part)}"))
+        made_once(folder, partial(_compute, encoder, part, f"{start} to {start + len(part)}"))
         parts.append(load_file(folder / FEATURES)["features"].float())
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def _compute(
-    encoder: ClipEncoder, examples: Sequence[Example], view: int, which: str, folder: Path
+    encoder: ClipEncoder, examples: Sequence[Example], which: str, folder: Path
 ) -> None:
     transform = encoder.preprocess()
-    image_trunk(encoder.clip).to(memory_format=torch.channels_last)
+    image_trunk(encoder.clip).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows = []
     for start in tqdm(
         range(0, len(examples), BATCH),
-        desc=f"view {view} of pictures {which}",
+        desc=f"features of pictures {which}",
         unit="batch",
         leave=False,
     ):
-        pixels = []
-        for example in examples[start : start + BATCH]:
-            image = open_image(example.image)
-            if view:
-                name = f"{example.image.parent.name}/{example.image.name}"
-                image = seen_otherwise(image, random.Random(f"{view} {name}"))
-            pixels.append(transform(image))
+        pixels = [transform(open_image(e.image)) for e in examples[start : start + BATCH]]
         batch = torch.stack(pixels).to(memory_format=torch.channels_last)
         rows.append(encoder.image_features(batch).half())
     save_file({"features": torch.cat(rows)}, folder / FEATURES)
-
-
-def seen_otherwise(image: Image.Image, draw: random.Random) -> Image.Image:
-    """Turn, move, scale and mirror a picture on white paper."""
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), "white")
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    if draw.random() < 0.5:
-        square = ImageOps.mirror(square)
-    angle = math.radians(draw.uniform(-ROTATION, ROTATION))
-    scale = math.exp(draw.uniform(math.log(SCALES[0]), math.log(SCALES[1])))
-    x, y = (side * (0.5 + draw.uniform(-SHIFT, SHIFT)) for _ in range(2))
-    cosine, sine, middle = math.cos(angle) / scale, math.sin(angle) / scale, side / 2
-    return square.transform(
-        (side, side),
-        Image.Transform.AFFINE,
-        (
-            cosine,
-            -sine,
-            middle - cosine * x + sine * y,
-            sine,
-            cosine,
-            middle - sine * x - cosine * y,
-        ),
-        Image.Resampling.BICUBIC,
-        fillcolor="white",
-    )
 
 
 def _fingerprints(paths: Sequence[Path]) -> np.ndarray:

@@ -36,7 +36,7 @@ class Folders:
     runs: Path
     """Experiment folders."""
     results: Path
-    """Result files of the shipped models; those of every run in `runs/` below it."""
+    """Result files of every run."""
     shipped: Path
     """The package's folder of shipped models."""
 
@@ -60,11 +60,9 @@ def train_models(
             folder = folders.runs / f"{name}-seed{seed}"
             pretrain(resolve_config(name, seed=seed), folder, auto_resume=True, device=device)
             located = Located(folder.as_posix(), "trained for the table")
-            _measure(located, manifest, folders.results / "runs", f"-seed{seed}", seed, device)
+            measure(located, manifest, folders.results, seed, device)
     for name in names:
         ship(name, folders, seeds)
-        located = Located((folders.shipped / name).as_posix(), "shipped")
-        _measure(located, manifest, folders.results, "", 0, device)
 
 
 def ship(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Path:
@@ -74,27 +72,41 @@ def ship(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Path:
     best = max(models, key=lambda model: float(model.about["validation_recall@10"]))
     folder = folders.shipped / name
     write_checkpoint(folder, best.stored(), half=True)
-    about = {**best.about, "licence": LICENCE}
+    result = read_result(folders.results / f"retrieval-{name}-seed{best.about['seed']}.json")
+    about = {**best.about, "licence": LICENCE, "recall": _recall(result)}
     card = model_card(best.config, about, best.trainable_parameters())
     (folder / CARD).write_text(card, encoding="utf-8")
     logger.info("%s: seed %s ships", name, best.about["seed"])
     return folder
 
 
-def _measure(
-    located: Located, manifest: Manifest, results: Path, suffix: str, seed: int, device: str
+def measure(
+    located: Located, manifest: Manifest, results: Path, seed: int, device: str = "auto"
 ) -> None:
-    """Write the retrieval and keyword results of a model, unless they are there already."""
+    """Write the retrieval and keyword results of a run, unless they are there already."""
     model = SpeechClip.from_pretrained(located.source).to(find_device(device))
     name = model.config.variant
     measures = {"retrieval": evaluate_retrieval}
     if find_variant(name).keywords is not None:
         measures["keywords"] = evaluate_keywords
     for task, evaluate in measures.items():
-        path = results / f"{task}-{name}{suffix}.json"
+        path = results / f"{task}-{name}-seed{seed}.json"
         if not _is_of(path, located):
             result = evaluate(model, located, manifest)
             write_result(replace(result, seed=seed), path)
+
+
+def _recall(result: TaskResult) -> dict[str, float]:
+    """Give recall@10 in percent as a card shows it."""
+    return {
+        f"{split}, {embedding}, {direction.replace('_', ' ')}, recall@10": metrics[embedding][
+            direction
+        ]["recall@10"]
+        for split, metrics in result.metrics.items()
+        for embedding in ("parallel", "cascaded")
+        if embedding in metrics
+        for direction in ("speech_to_image", "image_to_speech")
+    }
 
 
 def _is_of(path: Path, located: Located) -> bool:

@@ -92,6 +92,7 @@ class AttentionEncoder(nn.Module):
             states = layer(states, src_key_padding_mask=padding)
             outputs.append(states)
         if first is not None:
+            assert isinstance(last, nn.TransformerEncoderLayer)
             return Attended(self.norm(_first_positions(last, states, padding, first)), ())
         states = last(states, src_key_padding_mask=padding)
         return Attended(self.norm(states), (*outputs, states))

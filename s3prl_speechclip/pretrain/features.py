@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,7 +126,7 @@ def _encode(
     dataset: PairDataset,
     batches: Sequence[Sequence[int]],
     workers: int,
-    bar: tqdm[None],
+    bar: tqdm[Any],
 ) -> Iterator[tuple[int, Tensor]]:
     """Give each recording's place in its split and its hidden states, (layers, T, D) float16."""
     device = next(encoder.parameters()).device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,10 @@ from s3prl_speechclip.data.pictures.fingerprint import copies, fingerprint
 from s3prl_speechclip.data.stamps.prepare import Work
 from s3prl_speechclip.errors import CorpusError, ImageError
 
+TITLED = (
+    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/" '
+    'width="9" height="9"><dc:title>{}</dc:title><rect width="5" height="5"/></svg>'
+)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" {}><rect width="50%" height="50%"/></svg>'
 
 
@@ -106,6 +110,40 @@ def test_copies_are_found_in_another_size_and_place():
     ImageDraw.Draw(thin).line((0, 0, 200, 200), fill="black")
     prints = np.stack([fingerprint(image) for image in (*others, thin)])
     assert copies(prints, originals).tolist() == [True, False, False, False]
+
+
+def test_pictures_are_prepared_from_packages_and_what_is_lost_is_counted(
+    tmp_path: Path, empty_cache: Path, font: Path, make_deb: Callable[..., Path]
+):
+    """Guards the way from packages to the list, without a network."""
+    annotations = (
+        '<ldml><annotations><annotation cp="🦓">stripe | zebra</annotation>'
+        '<annotation cp="🦓" type="tts">zebra</annotation>'
+        '<annotation cp="字" type="tts">letter</annotation></annotations></ldml>'
+    )
+    shape(30, "red").save(tmp_path / "card.jpg")
+    card = (tmp_path / "card.jpg").read_bytes()
+    files = {
+        emoji.FONT_PACKAGE: {emoji.FONT: font.read_bytes()},
+        emoji.NAMES_PACKAGE: {name: annotations.encode() for name in emoji.NAMES},
+        word_cards.PACKAGE: {f"{word_cards.CARDS}/animals/cow.jpg": card},
+        clipart.PACKAGE: {
+            f"{clipart.DRAWINGS}/food/pie.svg": b"<svg",
+            f"{clipart.DRAWINGS}/food/cake.svg": TITLED.format("A cake").encode(),
+        },
+    }
+    for name, content in files.items():
+        archive = make_deb(content, name=name, compression="gz")
+    found = pictures.read(tmp_path / "pictures", archive.parent)
+    assert [(p.source, p.captions) for p in found.pictures] == [
+        ("emoji", ("zebra",)),
+        ("word_cards", ("cow",)),
+        ("clipart", ("A cake",)),
+    ]
+    assert all((found.root / p.image).is_file() for p in found.pictures)
+    assert "0 that cannot be drawn and 1 that are blank" in found.notes[0]
+    assert "1 that cannot be drawn" in found.notes[2]
+    assert pictures.read(tmp_path / "pictures") == found
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):

@@ -76,8 +76,8 @@ def load_manifest(args: argparse.Namespace) -> Manifest:
 
 def result_path(result: TaskResult, out: Path | None) -> Path:
     """Say where a result goes: where `--out` says, else by its name."""
-    name = f"{result.task}-{result.corpus}-{result.system}-{result.size}.json"
-    return out or RESULTS / name
+    parts = (result.task, result.corpus, result.system, result.size)  # a baseline has no size
+    return out or RESULTS / f"{'-'.join(filter(None, parts))}.json"
 
 
 def store(result: TaskResult, out: Path | None) -> Path:

@@ -44,7 +44,7 @@ def _run(args: argparse.Namespace) -> Path:
 
 def speed_table(result: TaskResult) -> str:
     """Lay a result out as a Markdown table."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (what, name.replace("_", " "), f"{value:g}")
         for what, found in result.metrics.items()
         for name, value in found.items()

@@ -68,7 +68,7 @@ def _run(args: argparse.Namespace) -> Path:
 
 def semantic_table(result: TaskResult) -> str:
     """Lay a result out as a Markdown table."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (split, kind, name, f"{one['correlation']:.2f}", f"{one['pairs']:,}")
         for split in ("dev", "test")
         for kind, found in result.metrics[split].items()

@@ -27,7 +27,7 @@ def fingerprint(image: Image.Image) -> NDArray[np.float32]:
     square = Image.new("RGB", (side, side), "white")
     square.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
     small = square.resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(small, np.float32).reshape(-1) / 255
+    return np.asarray(small, np.float32).reshape(-1) / np.float32(255)
 
 
 def copies(

@@ -147,15 +147,15 @@ def read_pairs(path: Path) -> list[Pair]:
     """
     pairs = []
     for row in _rows(path, PAIR_COLUMNS):
-        *names, similarity, relatedness = (row[name].strip() for name in PAIR_COLUMNS)
+        kind, dataset, one, other, *scores = (row[name].strip() for name in PAIR_COLUMNS)
         try:
-            scores = [float(text) if text else math.nan for text in (similarity, relatedness)]
+            similarity, relatedness = (float(text) if text else math.nan for text in scores)
         except ValueError as error:
             raise CorpusError(
-                f"'{path}' has '{similarity}', '{relatedness}' for {names[2]} and {names[3]}, "
-                f"expected numbers; {REMEDY}"
+                f"'{path}' has '{scores[0]}', '{scores[1]}' for {one} and {other}, expected "
+                f"numbers; {REMEDY}"
             ) from error
-        pairs.append(Pair(*names, *scores))
+        pairs.append(Pair(kind, dataset, one, other, similarity, relatedness))
     _check_types(path, (pair.type for pair in pairs))
     return pairs
 
@@ -195,7 +195,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
                 raise CorpusError(
                     f"'{path}' has no column {', '.join(lacking)}; expected {','.join(columns)}"
                 )
-            rows = list(table)
+            rows: list[Mapping[str, str]] = list(table)
     except OSError as error:
         raise CorpusError(f"cannot read '{path}': {error.strerror}; {REMEDY}") from error
     except (csv.Error, UnicodeDecodeError) as error:

@@ -1,0 +1,314 @@
+"""The leaderboard: what it gathers, what it never mixes, and its page in a browser."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from browser import open_page
+
+from s3prl_speechclip.benchmarks.leaderboard import (
+    gather,
+    markdown,
+    partial_superb_score,
+    sheet,
+    superb_score,
+    write_leaderboard,
+)
+from s3prl_speechclip.benchmarks.leaderboard_sections import SECTIONS
+from s3prl_speechclip.benchmarks.leaderboard_tables import rows_of
+from s3prl_speechclip.benchmarks.superb_score import PUBLISHED, reference_points
+from s3prl_speechclip.cli.benchmark import main
+from s3prl_speechclip.errors import ResultError
+from s3prl_speechclip.evaluation.results import read_result, write_result
+from s3prl_speechclip.structures import TaskResult
+
+RETRIEVAL = next(section for section in SECTIONS if section.name == "retrieval")
+SUPERB = next(section for section in SECTIONS if section.name == "superb")
+
+
+def published_superb() -> list[dict[str, str]]:
+    with open(PUBLISHED / "superb.csv", encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def scores_of(row: dict[str, str]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for task, metrics in reference_points().items():
+        for metric in metrics:
+            text = row[task if len(metrics) == 1 else f"{task}_{metric}"]
+            if text:
+                found.setdefault(task, {})[metric] = float(text)
+    return found
+
+
+def test_published_scores_are_reproduced() -> None:
+    """Guards superb_s: every published one, to the integer."""
+    rows = [row for row in published_superb() if row["superb_s"]]
+    assert len(rows) == 7
+    for row in rows:
+        assert round(superb_score(scores_of(row))) == int(row["superb_s"]), row["system"]
+
+
+def test_a_partial_score_is_not_superb_s() -> None:
+    """Guards against a score over five tasks beside scores over ten."""
+    whole, part = (scores_of(published_superb()[place]) for place in (2, 7))
+    with pytest.raises(ResultError, match="missing: SID, ER, ASR, ASV, SD"):
+        superb_score(part)
+    assert partial_superb_score(part).tasks == ("PR", "KS", "IC", "QbE", "SF")
+    assert partial_superb_score(whole).value == superb_score(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"KS": {}}, "KS has no accuracy"),
+        ({"KS": {"acurracy": 90.0}}, "did you mean 'accuracy'"),
+        ({"KS": {"accuracy": float("nan")}}, "KS accuracy is nan"),
+        ({"SF": {"F1": 90.0}}, "SF has no CER"),
+        ({"ST": {"BLEU": 20.0}}, "unknown SUPERB task 'ST'"),
+    ],
+)
+def test_a_score_needs_numbers_of_every_metric(change: dict[str, Any], named: str) -> None:
+    """Guards against a missing metric that counts as nothing."""
+    with pytest.raises(ResultError, match=named):
+        superb_score({**scores_of(published_superb()[2]), **change})
+
+
+def recall(value: float) -> dict[str, Any]:
+    return {
+        direction: {f"recall@{k}": value + k for k in (1, 5, 10)}
+        for direction in ("speech_to_image", "image_to_speech", "mean")
+    }
+
+
+def result(task: str, metrics: dict[str, Any], **changes: Any) -> TaskResult:
+    values: dict[str, Any] = {
+        "system": "speechclip_hybrid",
+        "size": "base",
+        "corpus": "flickr8k",
+        "checkpoint": "somewhere",
+        "checkpoint_hash": "0" * 64,
+        "protocol": {},
+        "seed": 0,
+        "versions": {},
+        "wall_time": 1.0,
+        "mini": False,
+    }
+    return TaskResult(task=task, metrics=metrics, **{**values, **changes})
+
+
+RECALLED = result("retrieval", {"test": {"parallel": recall(30.0), "chance": recall(0.0)}})
+
+
+def rows(folder: Path, section: Any = RETRIEVAL) -> list[Any]:
+    board = gather([folder], folder)
+    return [row for row in rows_of(section, board.figures) if not row.identity.published]
+
+
+def test_the_committed_table_is_what_the_results_give(root: Path) -> None:
+    """Guards against a table that was not made again, or by hand."""
+    home = root / "benchmarks" / "results"
+    board = gather([home], home)
+    stale = "run 'python run_benchmark.py leaderboard'"
+    assert (home / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(board, home), stale
+    assert (home / "leaderboard.csv").read_text(encoding="utf-8") == sheet(board), stale
+
+
+def test_miniatures_are_never_ranked_with_published_figures(root: Path) -> None:
+    """Guards the two parts of the leaderboard."""
+    home = root / "benchmarks" / "results"
+    board = gather([home], home)
+    for section in SECTIONS:
+        assert not any(row.identity.published for row in board.rows(section, mini=True))
+        assert not any(row.identity.mini for row in board.rows(section, mini=False))
+    comparable, _, miniatures = markdown(board, home).partition("# Miniatures")
+    assert "demo.json" in miniatures and "demo.json" not in comparable
+    assert "arxiv.org" in comparable and "arxiv.org" not in miniatures
+
+
+def test_every_figure_links_to_where_it_is_from(root: Path) -> None:
+    """Guards against links that lead nowhere."""
+    home = root / "benchmarks" / "results"
+    for one in gather([home], home).figures:
+        if not one.link.startswith("https://"):
+            assert (home / one.link).is_file(), one
+
+
+def test_own_results_stand_beside_published_ones(tmp_path: Path) -> None:
+    """Guards the corpus' spelling: another one would be another table."""
+    write_result(RECALLED, tmp_path / "one.json")
+    corpora = [row.identity.corpus for row in rows(tmp_path)]
+    assert corpora == ["Flickr8k", "Flickr8k"]
+    (own,) = [row for row in rows(tmp_path) if row.identity.system != "chance"]
+    assert own.cells["S2I R@5"].value == 35.0
+    assert own.cells["S2I R@5"].figures[0].link == "one.json"
+
+
+def test_runs_in_a_folder_are_averaged_with_their_spread(tmp_path: Path) -> None:
+    """Guards the mean over seeds, and that one run in two files counts once."""
+    for seed in range(3):
+        metrics = {"test": {"parallel": recall(30.0 + seed), "chance": recall(0.0)}}
+        run = replace(RECALLED, metrics=metrics, checkpoint_hash=str(seed), seed=seed)
+        write_result(run, tmp_path / "seeds" / f"{seed}.json")
+    shutil.copy(tmp_path / "seeds" / "0.json", tmp_path / "seeds" / "again.json")
+    chance, own = sorted(rows(tmp_path), key=lambda row: row.identity.system)
+    cell = own.cells["mean R@1"]
+    assert (cell.value, cell.spread, len(cell.figures)) == (32.0, 1.0, 3)
+    assert chance.cells["mean R@1"].spread is None
+    assert "32.0 ± 1.0" in markdown(gather([tmp_path], tmp_path), tmp_path)
+
+
+def superb(task: str, **metrics: float) -> TaskResult:
+    return result(task, {"dev": {}, "test": metrics}, corpus=task, size="")
+
+
+def test_superb_tasks_of_a_system_are_one_row(tmp_path: Path) -> None:
+    """Guards the percent, and that a partial score names its tasks."""
+    write_result(superb("speech_commands", acc=0.963), tmp_path / "ks.json")
+    write_result(superb("libriphone", per=0.0541), tmp_path / "pr.json")
+    write_result(superb("snips", slot_type_f1=0.9, slot_value_cer=0.25), tmp_path / "sf.json")
+    (row,) = rows(tmp_path, SUPERB)
+    values = {name: round(cell.value, 4) for name, cell in row.cells.items()}
+    score = values.pop("partial")
+    assert values == {"PR": 5.41, "KS": 96.3, "SF_F1": 90.0, "SF_CER": 25.0}
+    assert row.cells["partial"].figures[0].note == "PR, KS, SF"
+    scores = {"PR": {"PER": 5.41}, "KS": {"accuracy": 96.3}, "SF": {"F1": 90.0, "CER": 25.0}}
+    assert score == pytest.approx(partial_superb_score(scores).value, abs=1e-3)
+
+
+def test_mini_sets_have_no_superb_score(tmp_path: Path) -> None:
+    """Guards against reference points of the real corpora on others."""
+    run = replace(superb("speech_commands", acc=0.9), corpus="speech_commands_mini", mini=True)
+    write_result(run, tmp_path / "ks.json")
+    (row,) = rows(tmp_path, SUPERB)
+    assert set(row.cells) == {"KS"} and row.identity.corpus == "mini sets"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "named"),
+    [
+        (lambda v: v.update(format=0), "one.json' is a result of format 0"),
+        (lambda v: v.pop("seed"), "one.json' is not a result file.*seed"),
+        (lambda v: v["metrics"]["test"]["parallel"]["mean"].pop("recall@5"),
+         "one.json' has no metric 'test.parallel.mean.recall@5'"),
+        (lambda v: v["metrics"]["test"]["parallel"]["mean"].update({"recall@5": float("nan")}),
+         "'test.parallel.mean.recall@5' of '.*one.json' is nan"),
+        (lambda v: v["metrics"]["test"].pop("parallel"), "one.json' has no metric of parallel"),
+        (lambda v: v.update(metrics={}), "one.json' has no metrics"),
+        (lambda v: v.update(metrics=[]), "one.json' is not a result file"),
+        (lambda v: v.update(system=3), "one.json' is not a result file"),
+    ],
+)  # fmt: skip
+def test_a_bad_result_is_named(
+    tmp_path: Path, break_it: Callable[[Any], None], named: str
+) -> None:
+    """Guards against figures that vanish from the leaderboard."""
+    path = write_result(RECALLED, tmp_path / "one.json")
+    values = json.loads(path.read_text(encoding="utf-8"))
+    break_it(values)
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(ResultError, match=named):
+        gather([tmp_path], tmp_path)
+
+
+def test_a_result_without_a_table_is_listed(tmp_path: Path) -> None:
+    """Guards against results that are passed over in silence."""
+    write_result(result("emotion", {"test": {"acc": 0.6}}), tmp_path / "er.json")
+    board = gather([tmp_path], tmp_path)
+    assert board.left_out == ("er.json: no table for the task 'emotion'",)
+    assert "er.json" in markdown(board, tmp_path)
+
+
+def test_equal_results_give_equal_files(root: Path, tmp_path: Path) -> None:
+    """Guards against times, orders of folders and the like in the files."""
+    shutil.copytree(root / "benchmarks" / "results", tmp_path / "here")
+    texts = []
+    for _ in range(2):
+        paths = write_leaderboard(gather([tmp_path / "here"], tmp_path / "out"), tmp_path / "out")
+        texts.append([path.read_bytes() for path in paths])
+    assert texts[0] == texts[1]
+
+
+def test_the_command_line_writes_all_three(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the last line on standard output, and the page's own place."""
+    write_result(RECALLED, tmp_path / "results" / "one.json")
+    page = tmp_path / "elsewhere" / "page.html"
+    arguments = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "board")]
+    assert main(["leaderboard", *arguments, "--html", str(page)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "board" / "LEADERBOARD.md")
+    assert page.is_file() and (tmp_path / "board" / "leaderboard.csv").is_file()
+    assert main(["leaderboard", "--results", str(tmp_path / "none")]) == 2
+    assert "there is no folder of results" in capsys.readouterr().err
+
+
+SCRIPT = """
+const column = name => [...document.querySelectorAll("#superb tbody tr")].map(row =>
+  row.cells[[...document.querySelectorAll("#superb thead th")].findIndex(
+    th => th.dataset.column === name)].textContent);
+const click = name => document.querySelector(
+  `#superb th[data-column="${name}"] button`).click();
+const choose = (id, value) => {
+  const field = document.getElementById(id);
+  field.value = value;
+  field.dispatchEvent(new Event("input"));
+};
+const systems = table => [...document.querySelectorAll(`#${table} td.system`)].map(
+  cell => cell.textContent);
+const found = { comparable: document.getElementById("comparable").textContent };
+click("PR"); found.rising = column("PR");
+click("PR"); found.falling = column("PR");
+click("ASR"); found.gaps = column("ASR");
+choose("size", "large"); found.large = systems("retrieval"); choose("size", "");
+choose("corpus", "SpokenCOCO"); found.coco = systems("retrieval"); choose("corpus", "");
+choose("search", "wavlm"); found.searched = systems("superb"); choose("search", "");
+found.miniatures = systems("retrieval-mini");
+found.bars = [...document.querySelectorAll("#comparable figure .bar")].length;
+found.unlinked = [...document.querySelectorAll("td:not(.name)")].filter(
+  cell => cell.textContent && !cell.querySelector("a[href]")).length;
+found.links = [...new Set([...document.querySelectorAll("td a")].map(
+  a => a.getAttribute("href")))];
+found.hostile = document.getElementById("miniatures").textContent.includes("<" + "/script>");
+return found;
+"""
+
+
+def test_the_page_sorts_and_filters(tmp_path: Path) -> None:
+    """Guards the page as a person uses it, with a name in it that would end a script."""
+    mini = replace(RECALLED, mini=True, size="mini", system="x</script><b>y", corpus="stamps")
+    write_result(mini, tmp_path / "a result#1.json")
+    _, _, path = write_leaderboard(gather([tmp_path], tmp_path), tmp_path)
+    page = open_page(path, SCRIPT)
+    assert page.console_errors == ()
+    found = page.value
+    rising = [float(text) for text in found["rising"]]
+    assert len(rising) == 10 and rising == sorted(rising)
+    assert [float(text) for text in found["falling"]] == rising[::-1]
+    asr = [float(text) for text in found["gaps"] if text]
+    assert asr == sorted(asr) and found["gaps"][len(asr) :] == [""] * 3
+    assert found["large"] == ["SpeechCLIP parallel", "SpeechCLIP cascaded"] * 2
+    assert len(found["coco"]) == 5
+    assert found["searched"] == ["WavLM Large (v1)", "WavLM Base+ (v1)"]
+    assert found["miniatures"] == ["x</script><b>y, parallel", "chance"]
+    assert found["hostile"] and "x</script>" not in found["comparable"]
+    assert found["bars"] > 80
+    assert found["unlinked"] == 0
+    files = [link for link in found["links"] if not link.startswith("https://")]
+    assert files and all((tmp_path / unquote(link)).is_file() for link in files)
+
+
+def test_the_committed_results_can_be_read(root: Path) -> None:
+    """Guards against a result of another version among those that are committed."""
+    paths = sorted((root / "benchmarks" / "results").rglob("*.json"))
+    assert paths
+    for path in paths:
+        assert read_result(path).versions
