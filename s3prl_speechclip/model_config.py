@@ -68,7 +68,8 @@ class ClipConfig:
     name: str = "ViT-B-32"
     """open_clip model."""
     pretrained: str = "openai"
-    """open_clip tag or path of weights; empty: random weights of the architecture."""
+    """open_clip tag or path of weights; `mini`: the CLIP that the package ships; empty: random
+    weights of the architecture."""
     architecture: dict[str, Any] = field(default_factory=dict)
     """open_clip model configuration; empty: what open_clip knows under `name`."""
     quick_gelu: bool = True
@@ -80,7 +81,8 @@ class ClipConfig:
     white."""
     vocabulary: str = "corpus"
     """Reduced BPE vocabulary of the quantiser: `flickr8k` or `spokencoco` (the official ones),
-    `corpus` (the tokens of the training captions), `full`, or the path of a (V, 2) .npy."""
+    `corpus` (the tokens of the training captions), `mini` (those of the shipped CLIP), `full`, or
+    the path of a (V, 2) .npy."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,14 +89,13 @@ def make_table(device: str) -> None:
 def table(results: Path) -> str:
     """Give the Markdown of the results of all runs."""
     runs = read_runs(results)
-    seeds = len(next(iter(runs.values())).retrieval)
     return "\n".join(
         [
             "# The five models on the mini encoders",
             "",
-            f"Trained and tested on `stamps`, {seeds} seeds each; mean ± standard deviation over "
-            "seeds, in percent. These are miniatures: their figures say nothing of the published "
-            "models. `make mini` writes this file from the result files beside it.",
+            "Trained and tested on `stamps`; mean ± standard deviation over seeds, in percent. "
+            "These are miniatures: their figures say nothing of the published models. `make mini` "
+            "trains what is missing, and writes this file from the result files beside it.",
             "",
             "## Recall@10",
             "",

@@ -44,7 +44,8 @@ def command(argv: Sequence[str] | None) -> Path:
         raise ResultError(f"neither '{made}' nor '{COMMITTED}' is there: run 'make demo' first")
     text = README.read_text(encoding="utf-8")
     for name, table in blocks().items():
-        text = place(name).sub(lambda _, table=table: table, text)
+        before, after = place(name).split(text, maxsplit=1)
+        text = before + table + after
     README.write_text(text, encoding="utf-8")
     return README
 

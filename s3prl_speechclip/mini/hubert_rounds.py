@@ -130,7 +130,7 @@ def _round(
         _learn_spectrum(model.to(place), crops, recipe.spectral_steps, place)
 
     def losses(step: int) -> StepOutput:
-        return task(*(part.to(place) for part in crops.batch(step)))  # type: ignore[no-any-return]
+        return task(*(part.to(place) for part in crops.batch(step)))
 
     loop = LoopConfig(
         total_steps=config.steps,

@@ -36,7 +36,8 @@ class Spread:
         return stdev(self.values) if len(self.values) > 1 else 0.0
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f} ± {self.deviation:.1f}"
+        spread = f" ± {self.deviation:.1f}" if len(self.values) > 1 else ""
+        return f"{self.mean:.1f}{spread}"
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,13 @@ def read_runs(folder: Path) -> dict[str, Runs]:
 def recall_rows(runs: Mapping[str, Runs]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Give head and rows of the recall table: recall@10 in percent, mean and deviation."""
     head = (
-        "model", "embedding",
+        "model", "seeds", "embedding",
         *(f"{split} {ARROWS[direction]}" for split in SPLITS for direction in DIRECTIONS),
     )  # fmt: skip
     rows = [
         (
             name,
+            str(len(own.retrieval)),
             embedding,
             *(str(own.recall(split, embedding, d)) for split in SPLITS for d in DIRECTIONS),
         )
@@ -122,7 +124,7 @@ def recall_rows(runs: Mapping[str, Runs]) -> tuple[tuple[str, ...], list[tuple[s
     ]
     chance = next(iter(runs.values()))
     cells = [f"{chance.recall(s, 'chance', d).mean:.1f}" for s in SPLITS for d in DIRECTIONS]
-    rows.append(("chance", "", *cells))
+    rows.append(("chance", "", "", *cells))
     return head, rows
 
 
@@ -174,6 +176,8 @@ def _verdict(one: Spread, other: Spread) -> str:
         one.deviation**2 / len(one.values) + other.deviation**2 / len(other.values)
     )
     word = "undecided"
+    if min(len(one.values), len(other.values)) < 2:
+        return f"{one} against {other}, one seed: **{word}**."
     if abs(difference) > CERTAIN * error:
         word = "holds" if difference > 0 else "does not hold"
     return f"{one} against {other}, difference {difference:+.1f} ± {error:.1f}: **{word}**."
