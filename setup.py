@@ -12,7 +12,9 @@ NAME = "s3prl_speechclip"
 MAPPED = ("upstream", "benchmarks", "downstream_configs")
 DATA = [
     f"**/*.{ending}"
-    for ending in ("csv", "html", "json", "md", "npy", "safetensors", "txt", "yaml", "yml")
+    for ending in (
+        "csv", "html", "json", "md", "npy", "png", "safetensors", "txt", "yaml", "yml",
+    )
 ]
 
 packages = find_packages(include=[NAME, f"{NAME}.*"])

@@ -81,7 +81,7 @@ class ResultFile:
 
 
 def result_files(folders: Sequence[Path], home: Path) -> Iterator[ResultFile]:
-    """Read the result files below folders, in a fixed order; the same result once.
+    """Read the result files below folders, in a fixed order; the same result once in a place.
 
     Raises:
         ResultError: there is no such folder, or a file is damaged or of another format.
@@ -93,12 +93,12 @@ def result_files(folders: Sequence[Path], home: Path) -> Iterator[ResultFile]:
         for path in sorted(folder.rglob("*.json")):
             result = read_result(path)
             _check(path, result)
+            inner = path.parent.relative_to(folder).as_posix()
             about = (result.task, result.system, result.size, result.corpus, result.checkpoint_hash)
-            same = (*about, result.seed, repr(result.metrics))
+            same = (inner, *about, result.seed, repr(result.metrics))
             if same in seen:
                 continue
             seen.add(same)
-            inner = path.parent.relative_to(folder).as_posix()
             yield ResultFile(
                 path, result, "" if inner == "." else inner, os.path.relpath(path, home)
             )

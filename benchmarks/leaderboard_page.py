@@ -33,7 +33,12 @@ def _section(section: Section, rows: Iterable[Row]) -> dict[str, Any]:
         "about": section.about,
         "bars": section.name == "superb",
         "columns": [
-            {"name": column.name, "title": column.heading, "lower": column.lower_is_better}
+            {
+                "name": column.name,
+                "title": column.heading,
+                "lower": column.lower_is_better,
+                "merit": column.merit,
+            }
             for column in section.columns
             if any(column.name in row.cells for row in listed)
         ],

@@ -66,7 +66,7 @@ def result_figures(
     """Read all result files below folders.
 
     Args:
-        folders: of results; a result that is in several of them, or twice in one, counts once.
+        folders: of results; a result that is twice in one place counts once.
         home: the leaderboard's folder, which links start from.
 
     Returns:
@@ -147,13 +147,14 @@ def _words(file: ResultFile) -> list[Figure]:
 
 
 def _zerospeech(file: ResultFile) -> list[Figure]:
-    columns = {
+    columns: dict[str, tuple[str, ...]] = {
         f"{split}_{prefix}{kind}": (split, kind, name)
         for split, names in (("dev", ("mean",)), ("test", ("mean", "weighted")))
         for name in names
         for prefix in ("weighted_" if name == "weighted" else "",)
         for kind in ("librispeech", "synthetic")
     }
+    columns["layer"] = ("chosen", "layer")
     return [
         file.figure("zerospeech", file.identity(), column, file.number(*keys))
         for column, keys in columns.items()

@@ -79,7 +79,7 @@ SECTIONS = (
         "caption's, as this project defines it.",
         columns=(
             *_columns(*SLOTS, "average"),
-            Column(name="chance", title="average, by chance"),
+            Column(name="chance", title="average, by chance", merit=False),
             Column(name="words_f1", title="words F1"),
         ),
         rank_by="average",
@@ -102,9 +102,12 @@ SECTIONS = (
         title="ZeroSpeech 2021 semantic",
         about="100 x Spearman's correlation of people's scores with negated distances, mean over "
         "data sets and mean weighted by their pairs.",
-        columns=_columns(
-            "dev_librispeech", "dev_synthetic", "test_librispeech", "test_synthetic",
-            "test_weighted_librispeech", "test_weighted_synthetic", digits=2,
+        columns=(
+            *_columns(
+                "dev_librispeech", "dev_synthetic", "test_librispeech", "test_synthetic",
+                "test_weighted_librispeech", "test_weighted_synthetic", digits=2,
+            ),
+            Column(name="layer", title="layer chosen on dev", digits=0, merit=False),
         ),
         rank_by="test_synthetic",
     ),

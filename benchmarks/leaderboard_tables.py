@@ -17,6 +17,8 @@ class Column:
     """For people, where it says more than the name."""
     lower_is_better: bool = False
     digits: int = 1
+    merit: bool = True
+    """False: says something about the system that is neither good nor bad."""
 
     @property
     def heading(self) -> str:

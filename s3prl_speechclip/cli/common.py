@@ -61,6 +61,8 @@ def _set_up_logging() -> None:
     logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
     for noisy in ("httpx", "huggingface_hub", "lightning", "lightning.fabric", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+        # Lightning brings handlers of its own, bound to what standard error was at its import.
+        logging.getLogger(noisy).handlers.clear()
     # Libraries' deprecation notes to each other are of no use to whoever runs a command.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

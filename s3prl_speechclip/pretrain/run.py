@@ -16,7 +16,8 @@ from ..checkpoint import StoredModel
 from ..config import plain
 from ..data.corpora import load_corpus
 from ..data.manifest import Manifest
-from ..encoders.vocabulary import find_vocabulary, official_vocabulary
+from ..encoders.shipped import SHIPPED
+from ..encoders.vocabulary import find_vocabulary
 from ..errors import CheckpointError, ConfigError
 from ..evaluation.images import load_image_table
 from ..locate import RUN_CONFIG, read_stored
@@ -172,8 +173,12 @@ def describe(config: PretrainConfig) -> str:
     """Say what a run would train: configuration and parameter counts, nothing fetched."""
     import yaml
 
+    clip = config.model.clip
+    name = clip.vocabulary
+    if name == "corpus":  # which is not read here
+        name = SHIPPED if clip.pretrained == SHIPPED else "flickr8k"
+    vocabulary = find_vocabulary(name)
     with torch.device("meta"):  # counted, never filled
-        vocabulary = official_vocabulary("flickr8k")
         model = SpeechClip(config.model, vocabulary, weights=False)
     parts = [("speech encoder", model.speech_encoder), ("CLIP", model.clip)]
     parts += [("layer mix", model.layer_mix), ("branch", model.branch), ("loss", model.contrast)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,12 +37,13 @@ def test_retrieval_writes_a_result_that_can_be_repeated(tmp_path: Path) -> None:
     assert found["parallel"]["speech_to_image"]["recall@10"] == 100.0
 
 
-def test_no_model_is_one_line(tmp_path: Path) -> None:
-    """Guards against a traceback where nothing was trained yet."""
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    """Guards against a traceback where `-k` names nothing."""
     done = subprocess.run(
-        [sys.executable, "-m", "s3prl_speechclip.cli.benchmark", "retrieval"],
-        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        [sys.executable, "-m", "s3prl_speechclip.cli.benchmark", "retrieval", "-k", "nowhere"],
+        capture_output=True, text=True, timeout=300, cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 2
-    assert "run_pretrain.py -u speechclip_hybrid" in done.stderr.splitlines()[-1]
+    assert "no checkpoint 'nowhere'" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -24,7 +24,8 @@ CASES = {
     "a temperature of zero": (
         ["--dry-run", "-o", "model.objective.temperature=0"], "above 0"),
     "an encoder that cannot be": (
-        ["--dry-run", "-o", "model.speech_encoder.architecture.num_attention_heads=3"],
+        ["--dry-run", "-g", "mini_scratch",
+         "-o", "model.speech_encoder.architecture.num_attention_heads=3"],
         "architecture"),
     "betas out of range": (["-o", "optimizer.betas=[2,3]"], "below 1"),
     "a negative seed": (["--seed", "-1"], "seed"),

@@ -19,7 +19,7 @@ from small_corpus import SMALL, write_flickr8k
 from s3prl_speechclip.encoders.speech import build_speech_encoder
 from s3prl_speechclip.model import SpeechClip
 from s3prl_speechclip.model_config import VARIANTS
-from s3prl_speechclip.pretrain.config import resolve_config
+from s3prl_speechclip.pretrain.config import PRESETS, resolve_config
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +208,9 @@ def test_two_processes_train_as_one_does(
     argv = ("-u", "speechclip_hybrid_plus", "--device", "cpu")
     one = start(*arguments(corpus, tmp_path / "one", 3, *argv, overrides=still))
     assert one.returncode == 0, one.stderr
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-                "--master-port", "29531")  # fmt: skip
+    launcher = (
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"
+    )  # fmt: skip
     two = start(*arguments(corpus, tmp_path / "two", 3, *argv, overrides=still), launcher=launcher)
     assert two.returncode == 0, two.stderr
     alone = load_file(tmp_path / "one" / "last" / "model.safetensors")
@@ -265,6 +266,17 @@ def test_an_official_checkpoint_is_trained_on(corpus: Path, goldens: Path, tmp_p
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert any(name.startswith("branch.") for name in changed)
     assert not any(name.startswith(("speech_encoder.", "clip.")) for name in changed)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_dry_run_needs_neither_corpus_nor_hub(
+    preset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the first look at a preset: the shipped encoders' own vocabulary and architecture."""
+    run("-g", preset, "--dry-run")
+    counts = capsys.readouterr().out.splitlines()[-1].split()
+    assert counts[0] == "total"
+    assert 0 < int(counts[2].replace(",", "")) <= int(counts[1].replace(",", ""))
 
 
 def test_offline_the_missing_encoder_is_named(corpus: Path, tmp_path: Path) -> None:
