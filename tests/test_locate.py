@@ -39,8 +39,18 @@ def test_what_the_user_gives_wins(tmp_path: Path) -> None:
     assert located.source == "somebody/model"
 
 
-def test_no_trained_model_says_how_to_get_one(tmp_path: Path) -> None:
-    """Guards against an untrained model that is silently used."""
+def test_without_a_run_the_shipped_model_is_taken(tmp_path: Path) -> None:
+    """Guards a first user, and against a model that is used without a word about it."""
+    located = locate_model("speechclip_parallel", results=tmp_path)
+    assert Path(located.source).name == "speechclip_parallel"
+    assert "ships" in located.reason
+
+
+def test_no_trained_model_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against an untrained model that is silently used, in a package without assets."""
+    monkeypatch.setattr("s3prl_speechclip.locate.ASSETS", tmp_path / "assets")
     with pytest.raises(CheckpointError, match=r"run_pretrain\.py -u speechclip_parallel"):
         locate_model("speechclip_parallel", results=tmp_path)
 
