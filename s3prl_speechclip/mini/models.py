@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..benchmarks.keywords import evaluate_keywords
 from ..benchmarks.retrieval import evaluate_retrieval
-from ..checkpoint import WEIGHTS_FILE, file_hash, find_checkpoint, write_checkpoint
+from ..checkpoint import write_checkpoint
 from ..data.corpora import load_corpus
 from ..data.manifest import Manifest
 from ..evaluation.results import read_result, write_result
@@ -113,6 +113,4 @@ def _is_of(path: Path, located: Located) -> bool:
     if not path.is_file():
         return False
     known: TaskResult = read_result(path)
-    return known.checkpoint_hash == file_hash(
-        find_checkpoint(Path(located.source)) / WEIGHTS_FILE
-    )
+    return known.checkpoint_hash == located.digest()

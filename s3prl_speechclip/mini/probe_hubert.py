@@ -22,7 +22,8 @@ from ..encoders.speech import SpeechEncoder, build_speech_encoder
 from ..errors import CorpusError, EncoderError
 from ..evaluation.results import versions
 from ..model_config import SpeechEncoderConfig
-from ..structures import HOP, SAMPLE_RATE, SpeechBatch, TaskResult
+from ..modules.padding import pad_waveforms
+from ..structures import HOP, SAMPLE_RATE, TaskResult
 from .probe import (
     CLUSTERS,
     FITTED,
@@ -145,12 +146,9 @@ def hidden_frames(encoder: SpeechEncoder) -> Encode:
     """Give all hidden states of an encoder, as `layer_0`, `layer_1` and so on."""
 
     def encode(waveforms: list[NDArray[np.float32]]) -> dict[str, list[NDArray[np.float32]]]:
-        lengths = torch.tensor([len(w) for w in waveforms])
-        padded = torch.zeros(len(waveforms), int(lengths.max()))
-        for row, waveform in zip(padded, waveforms, strict=True):
-            row[: len(waveform)] = torch.from_numpy(waveform)
+        speech = pad_waveforms([torch.from_numpy(waveform) for waveform in waveforms])
         with torch.inference_mode():
-            found = encoder(SpeechBatch(padded, lengths))
+            found = encoder(speech)
         valid = found.lengths.tolist()
         return {
             f"layer_{layer}": [row[:t].numpy() for row, t in zip(states, valid, strict=True)]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..data.cache import made_once
 from ..data.speech import SpeechCorpus
+from ..modules.padding import pad_waveforms
 from ..structures import HOP, SAMPLE_RATE, SpeechBatch
 
 WINDOW = 400  # samples under a frame, as under HuBERT's convolutions
@@ -84,12 +85,9 @@ class HiddenStateFeatures:
         self._layer = layer
 
     def __call__(self, waveforms: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        lengths = torch.tensor([len(w) for w in waveforms])
-        padded = torch.zeros(len(waveforms), int(lengths.max()))
-        for row, waveform in zip(padded, waveforms, strict=True):
-            row[: len(waveform)] = torch.from_numpy(waveform)
+        speech = pad_waveforms([torch.from_numpy(waveform) for waveform in waveforms])
         with torch.no_grad():
-            states, frames = self._encode(SpeechBatch(padded, lengths))
+            states, frames = self._encode(speech)
         layer = states[self._layer].float().cpu()
         return [row[:t].numpy() for row, t in zip(layer, frames.tolist(), strict=True)]
 
