@@ -19,8 +19,8 @@ READERS: Mapping[str, Reader] = {
     "spokencoco": spokencoco.read,
     "places": places.read,
 }
-FETCHED = "stamps"
-CORPORA = (FETCHED, *READERS)
+FETCHED = ("stamps", "named_pictures")
+CORPORA = (*FETCHED, *READERS)
 
 
 def load_corpus(
@@ -44,16 +44,18 @@ def load_corpus(
     """
     if name not in CORPORA:
         raise CorpusError(unknown_name("corpus", name, CORPORA))
-    if name == FETCHED:
-        from . import stamps  # late: what fetching needs is not needed to read the others
+    if name in FETCHED:
+        # Late: what fetching needs is not needed to read the others.
+        from . import named_pictures, stamps
 
-        return stamps.read(
+        fetched = {"stamps": stamps, "named_pictures": named_pictures}[name]
+        return fetched.read(
             root=Path(root).expanduser() if root else None,
             archive=Path(archive).expanduser() if archive else None,
             skip_broken=skip_broken,
         )
     if archive:
-        raise CorpusError(f"--archive is for {FETCHED}; {name} is read from --data-root DIR")
+        raise CorpusError(f"--archive is for {' and '.join(FETCHED)}; {name} is read from --data-root DIR")
     return READERS[name](_root(name, root), skip_broken)
 
 

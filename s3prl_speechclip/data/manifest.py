@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -98,6 +99,27 @@ class Manifest:
             raise CorpusError(f"{self.corpus} has no training recording in {sorted(wanted)}")
         note = f"training on {', '.join(languages)} only: {lost} recordings left out"
         return replace(self, utterances=kept, notes=(*self.notes, note))
+
+    def train_also(self, other: Manifest) -> Manifest:
+        """Add another corpus' training recordings to the training split."""
+        first = 1 + max(u.pair_id for u in self.utterances)
+        added = tuple(
+            replace(
+                u,
+                utterance_id=f"{other.corpus}/{u.utterance_id}",
+                audio=os.path.relpath(other.path(u.audio), self.root),
+                image=os.path.relpath(other.path(u.image), self.root),
+                pair_id=first + u.pair_id,
+                split=self.train_split,
+            )
+            for u in other.split(other.train_split)
+        )
+        note = f"training on {len(added)} recordings of {other.corpus} as well"
+        return replace(
+            self,
+            utterances=(*self.utterances, *added),
+            notes=(*self.notes, note, *other.notes),
+        )
 
     def path(self, relative: str) -> Path:
         """Give the place of a recording or image."""

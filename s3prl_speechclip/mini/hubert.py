@@ -16,6 +16,7 @@ from transformers import HubertConfig, HubertModel
 from ..data.speech import SpeechCorpus
 from ..structures import HOP, SAMPLE_RATE, StepOutput
 from .units import WINDOW, Units, frames_of
+from .voices import VoiceConfig, draw_speeds, frames_heard, played, recoloured
 
 ARCHITECTURE: Mapping[str, Any] = {
     "hidden_size": 256,
@@ -124,6 +125,7 @@ class MaskedCrops:
         batch_seconds: of a batch, about.
         seed: not negative.
         splits: whose recordings are drawn.
+        voices: how far voices are changed.
     """
 
     corpus: SpeechCorpus
@@ -132,13 +134,15 @@ class MaskedCrops:
     batch_seconds: float
     seed: int = 0
     splits: tuple[str, ...] = ("train",)
+    voices: VoiceConfig = VoiceConfig()
     _buckets: list[tuple[int, NDArray[np.int64]]] = field(init=False)
     _shares: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
         indices = [i for split in self.splits for i in self.corpus.split(split)]
         lengths = np.array([self.corpus.recordings[i].length for i in indices])
-        places = np.searchsorted(np.array(CROPS), lengths, side="right") - 1
+        # What is played fastest must fill its crop.
+        places = np.searchsorted(np.array(CROPS), lengths / self.voices.speed, side="right") - 1
         buckets = [
             (crop, np.array(indices)[places == place])
             for place, crop in enumerate(CROPS)
@@ -161,13 +165,17 @@ class MaskedCrops:
         chosen = random.choice(len(members), size, p=lengths / lengths.sum())
         waveforms = np.zeros((size, crop), np.float32)
         units = np.zeros((size, frames), np.int64)
-        for row, place in enumerate(chosen):
-            first = int(random.integers((lengths[place] - crop) // HOP + 1))
+        speeds = draw_speeds(size, self.voices, random)
+        for row, (place, speed) in enumerate(zip(chosen, speeds, strict=True)):
+            read = min(int(np.ceil(crop * speed)), int(lengths[place]))
+            first = int(random.integers((lengths[place] - read) // HOP + 1))
             index = int(members[place])
             start = self.corpus.recordings[index].start + first * HOP
-            waveforms[row] = self.corpus.samples[start : start + crop]
-            units[row] = self.units.of(index, first, frames)
+            waveforms[row] = played(self.corpus.samples[start : start + read], speed, crop)
+            heard = frames_heard(frames, speed, frames_of(read))
+            units[row] = self.units.of(index, first, int(heard[-1]) + 1)[heard]
         waveforms /= 32768  # as recordings are read, so that silence is normalised alike
+        waveforms = recoloured(waveforms, self.voices, random)
         waveforms -= waveforms.mean(1, keepdims=True)
         waveforms /= np.sqrt(waveforms.var(1, keepdims=True) + 1e-5)
         masked = draw_mask(size, frames, self.config, random)

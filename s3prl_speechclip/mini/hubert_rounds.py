@@ -1,4 +1,4 @@
-"""The two rounds that the mini HuBERT is trained in, and the folder that it ships as."""
+"""The rounds that the mini HuBERT is trained in, and the folder that it ships as."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ..structures import SpeechBatch, StepOutput
 from .hubert import ARCHITECTURE, MaskedCrops, MaskedPrediction, MaskingConfig, build_hubert
 from .loop import LoopConfig, train
 from .units import Features, HiddenStateFeatures, MfccFeatures, Units, make_units
+from .voices import VoiceConfig
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +33,29 @@ class RoundConfig:
     """Optimiser steps."""
     units: int
     """Clusters that are predicted."""
+    layer: int | None = None
+    """Hidden state of the round before that is clustered, 0 what enters the first layer; MFCC
+    without one."""
     lr: float = 1e-3
     """Highest learning rate."""
     warmup_steps: int = 200
     batch_seconds: float = 24.0
     """Of speech in a batch."""
+    voices: VoiceConfig = VoiceConfig()
+    """How far voices are changed."""
+
+
+ROUNDS = (
+    RoundConfig(steps=2_800, units=100),
+    RoundConfig(steps=2_400, units=200, layer=3),
+    RoundConfig(
+        steps=8_000,
+        units=200,
+        layer=3,
+        voices=VoiceConfig(speed=1.25, gain=4.0, noise=(15.0, 50.0)),
+    ),
+)
+"""The first learns sounds, the second better ones, the third the same whoever says them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +64,8 @@ class HubertRecipe:
     spectral_steps: int = 200
     """First lesson of the convolutions, see `pretrain.spectral_start`."""
     masking: MaskingConfig = field(default_factory=MaskingConfig)
-    first: RoundConfig = field(default_factory=lambda: RoundConfig(steps=2_800, units=100))
-    """On clusters of MFCC."""
-    second: RoundConfig = field(
-        default_factory=lambda: RoundConfig(steps=2_400, units=200)
-    )
-    """On clusters of the first round's hidden states; it goes on from the first round's weights."""
-    layer: int = 3
-    """Hidden state that is clustered for the second round; 0 enters the first layer."""
+    rounds: tuple[RoundConfig, ...] = ROUNDS
+    """Each goes on from the weights of the one before."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +86,25 @@ def train_hubert(
 
     Args:
         corpus: split `train` is learned from, `dev` measured on.
-        recipe: of both rounds.
+        recipe: of all rounds.
         folder: for units, logs and checkpoints.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
     torch.manual_seed(recipe.seed)
     model = build_hubert()
-    units = make_units(corpus, MfccFeatures(), recipe.first.units, folder / "units-1", recipe.seed)
-    seconds, _ = _round(model, corpus, units, recipe, recipe.first, folder / "round-1", device)
-    units = make_units(
-        corpus,
-        _hidden_states(model, recipe.layer, device),
-        recipe.second.units,
-        folder / "units-2",
-        recipe.seed,
-    )
-    more, accuracy = _round(
-        model, corpus, units, recipe, recipe.second, folder / "round-2", device
-    )
-    return Trained(model.cpu().eval(), seconds + more, accuracy)
+    seconds = 0.0
+    for number, config in enumerate(recipe.rounds, 1):
+        features = (
+            MfccFeatures() if config.layer is None else _hidden_states(model, config.layer, device)
+        )
+        units = make_units(
+            corpus, features, config.units, folder / f"units-{number}", recipe.seed
+        )
+        spent, accuracy = _round(
+            model, corpus, units, recipe, config, folder / f"round-{number}", device
+        )
+        seconds += spent
+    return Trained(model.cpu().eval(), seconds, accuracy)
 
 
 def ship(model: HubertModel, folder: Path) -> Path:
@@ -125,8 +138,10 @@ def _round(
 ) -> tuple[float, dict[str, float]]:
     task = MaskedPrediction(model, units.count, recipe.masking)
     place = find_device(device)
-    crops = MaskedCrops(corpus, units, recipe.masking, config.batch_seconds, recipe.seed)
-    if config is recipe.first and not (folder / "state.pt").is_file():
+    crops = MaskedCrops(
+        corpus, units, recipe.masking, config.batch_seconds, recipe.seed, voices=config.voices
+    )
+    if config.layer is None and not (folder / "state.pt").is_file():
         _learn_spectrum(model.to(place), crops, recipe.spectral_steps, place)
 
     def losses(step: int) -> StepOutput:
@@ -139,7 +154,7 @@ def _round(
     )
     logger.info("masked prediction of %d units: %s", units.count, asdict(config))
     seconds = train(task, losses, loop, folder, device, recipe.seed)
-    heldout = replace(crops, splits=("dev",))
+    heldout = replace(crops, splits=("dev",), voices=VoiceConfig())
     return seconds, _accuracy(task, heldout, place)
 
 

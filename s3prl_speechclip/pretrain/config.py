@@ -61,6 +61,8 @@ class SchedulerConfig:
 class DataConfig:
     corpus: str = "stamps"
     """stamps, flickr8k, spokencoco or places."""
+    also: tuple[str, ...] = ()
+    """Corpora whose training recordings are trained on as well, such as named_pictures."""
     root: str = ""
     """Folder of the corpus; empty: fetched or found as `data.corpora` says."""
     archive: str = ""

@@ -14,7 +14,7 @@ from lightning.fabric.strategies import DDPStrategy
 
 from ..checkpoint import StoredModel
 from ..config import plain
-from ..data.corpora import load_corpus
+from ..data.corpora import FETCHED, load_corpus
 from ..data.manifest import Manifest
 from ..encoders.shipped import SHIPPED
 from ..encoders.vocabulary import find_vocabulary
@@ -215,12 +215,17 @@ def _cpu_computes_bf16() -> bool:
 
 def _load_corpus(config: PretrainConfig, warn: bool) -> Manifest:
     data = config.data
+    archive = Path(data.archive) if data.archive else None
     manifest = load_corpus(
         data.corpus,
         root=Path(data.root) if data.root else None,
-        archive=Path(data.archive) if data.archive else None,
+        archive=archive,
         skip_broken=data.skip_broken,
     ).train_on(data.languages)
+    for name in data.also:
+        fetched = archive if name in FETCHED else None
+        other = load_corpus(name, archive=fetched, skip_broken=data.skip_broken)
+        manifest = manifest.train_also(other.train_on(data.languages))
     model = config.model
     if model.clip.trainable and model.objective.text_weight > 0:
         train = manifest.split(manifest.train_split)

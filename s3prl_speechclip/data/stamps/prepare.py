@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import resvg_py
@@ -24,12 +25,13 @@ from ...structures import SAMPLE_RATE
 from ..audio import read_audio
 from ..images import open_image
 from ..manifest import Word
-from ..synthesis import read_aloud
+from ..synthesis import Reading, read_aloud
 from ..workers import CHUNK, in_workers
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the number done and the number in all."""
 
+T = TypeVar("T")
 DRAWING_SIDE = 400  # pixels, the longer side of a rendered drawing, that of a large photograph
 DPI = 96  # CSS pixels per inch, for drawings whose size is in points or millimetres
 
@@ -73,11 +75,15 @@ def recording(work: Work) -> Made:
 
 def reading(work: Work) -> Made:
     """Synthesise a caption."""
-    read = read_aloud(work.text, work.voice, work.libraries)
+    return write_reading(work.target, read_aloud(work.text, work.voice, work.libraries))
+
+
+def write_reading(target: Path, read: Reading) -> Made:
+    """Write what a voice said, at 16 kHz."""
     samples = read.samples.astype(np.float32) / 32768
     if read.sample_rate != SAMPLE_RATE:
         samples = soxr.resample(samples, read.sample_rate, SAMPLE_RATE, quality="HQ")
-    made = _write(work.target, samples)
+    made = _write(target, samples)
     # Resampling may drop a fraction of a sample at the end.
     words = tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in read.words)
     return replace(made, words=words)
@@ -97,7 +103,7 @@ def picture(work: Work) -> Made:
 
 
 def run(
-    make: Callable[[Work], Made], works: Sequence[Work], what: str, progress: Progress
+    make: Callable[[T], Made], works: Sequence[T], what: str, progress: Progress
 ) -> list[Made]:
     """Do the work on all cores; results come in the order of `works`.
 
