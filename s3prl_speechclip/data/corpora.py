@@ -34,8 +34,8 @@ def load_corpus(
     Args:
         name: one of `CORPORA`.
         root: where it lies; without it, the folder `name` in the folder that the environment
-            variable S3PRL_SPEECHCLIP_DATA names. `stamps` needs neither: it is fetched.
-        archive: the package file that `stamps` is unpacked from where there is no apt.
+            variable S3PRL_SPEECHCLIP_DATA names. `FETCHED` ones need neither.
+        archive: the package file that these are unpacked from where there is no apt.
         skip_broken: leave out, and count, what is missing or broken.
 
     Raises:
@@ -55,7 +55,8 @@ def load_corpus(
             skip_broken=skip_broken,
         )
     if archive:
-        raise CorpusError(f"--archive is for {' and '.join(FETCHED)}; {name} is read from --data-root DIR")
+        fetched = " and ".join(FETCHED)
+        raise CorpusError(f"--archive is for {fetched}; {name} is read from --data-root DIR")
     return READERS[name](_root(name, root), skip_broken)
 
 

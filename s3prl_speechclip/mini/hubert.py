@@ -16,7 +16,7 @@ from transformers import HubertConfig, HubertModel
 from ..data.speech import SpeechCorpus
 from ..structures import HOP, SAMPLE_RATE, StepOutput
 from .units import WINDOW, Units, frames_of
-from .voices import VoiceConfig, draw_speeds, frames_heard, played, recoloured
+from .voices import AS_THEY_ARE, VoiceConfig, draw_speeds, frames_heard, played, recoloured
 
 ARCHITECTURE: Mapping[str, Any] = {
     "hidden_size": 256,
@@ -134,7 +134,7 @@ class MaskedCrops:
     batch_seconds: float
     seed: int = 0
     splits: tuple[str, ...] = ("train",)
-    voices: VoiceConfig = VoiceConfig()
+    voices: VoiceConfig = AS_THEY_ARE
     _buckets: list[tuple[int, NDArray[np.int64]]] = field(init=False)
     _shares: NDArray[np.float64] = field(init=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..data.speech import SpeechCorpus
 from ..structures import TaskResult
 from .hubert import ARCHITECTURE
-from .hubert_rounds import HubertRecipe, Trained
+from .hubert_rounds import HubertRecipe, RoundConfig, Trained
 
 
 def hubert_card(
@@ -20,7 +20,7 @@ def hubert_card(
         probes: what `evaluate_hubert` measured.
         hardware: that it was trained on.
     """
-    first, second, masking = recipe.first, recipe.second, recipe.masking
+    masking, first = recipe.masking, recipe.rounds[0]
     return "\n".join(
         [
             "---",
@@ -57,12 +57,10 @@ def hubert_card(
             "## Training",
             "",
             f"First lesson: {recipe.spectral_steps} steps in which the convolutions learn log-mel "
-            "energies. Then masked prediction in two rounds, the second on from the first one's "
-            "weights:",
+            "energies. Then masked prediction in rounds, each on from the weights of the one "
+            "before:",
             "",
-            f"1. {first.steps:,} steps on {first.units} k-means clusters of MFCC;",
-            f"2. {second.steps:,} steps on {second.units} k-means clusters of hidden state "
-            f"{recipe.layer}.",
+            *(f"{number}. {_round(config)}" for number, config in enumerate(recipe.rounds, 1)),
             "",
             f"Batches of {first.batch_seconds:.0f} s, AdamW, peak rate {first.lr:g}, bfloat16; "
             f"spans of {masking.span} frames begin at {100 * masking.probability:.0f} % of "
@@ -87,6 +85,19 @@ def hubert_card(
             "",
         ]
     )
+
+
+def _round(config: RoundConfig) -> str:
+    what = "MFCC" if config.layer is None else f"hidden state {config.layer}"
+    text = f"{config.steps:,} steps on {config.units} k-means clusters of {what}"
+    voices = config.voices
+    if voices.speed > 1:
+        text += f"; recordings played up to {voices.speed:g} times faster or slower"
+    if voices.gain:
+        text += f", with a random gain over frequency of {voices.gain:g} dB"
+    if voices.noise:
+        text += f", with white noise {voices.noise[0]:g} to {voices.noise[1]:g} dB under them"
+    return text + "."
 
 
 def _scores(probes: TaskResult) -> list[str]:

@@ -22,7 +22,7 @@ from ..structures import SpeechBatch, StepOutput
 from .hubert import ARCHITECTURE, MaskedCrops, MaskedPrediction, MaskingConfig, build_hubert
 from .loop import LoopConfig, train
 from .units import Features, HiddenStateFeatures, MfccFeatures, Units, make_units
-from .voices import VoiceConfig
+from .voices import AS_THEY_ARE, VoiceConfig
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class RoundConfig:
     warmup_steps: int = 200
     batch_seconds: float = 24.0
     """Of speech in a batch."""
-    voices: VoiceConfig = VoiceConfig()
+    voices: VoiceConfig = AS_THEY_ARE
     """How far voices are changed."""
 
 
@@ -154,7 +154,7 @@ def _round(
     )
     logger.info("masked prediction of %d units: %s", units.count, asdict(config))
     seconds = train(task, losses, loop, folder, device, recipe.seed)
-    heldout = replace(crops, splits=("dev",), voices=VoiceConfig())
+    heldout = replace(crops, splits=("dev",), voices=AS_THEY_ARE)
     return seconds, _accuracy(task, heldout, place)
 
 

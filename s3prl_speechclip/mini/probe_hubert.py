@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,11 @@ from .probe import (
     phrase_recordings,
     word_probe,
 )
-from .units import WINDOW, MfccFeatures
+from .units import WINDOW, MfccFeatures, batches_of_like_length, frames_of
 
 WEIGHTS = "model.safetensors"
 MELS = 40
 CONTEXT = 5  # frames on either side in `mfcc_context`
-BATCH_FRAMES = 3_000  # padded frames encoded at once
 
 WORD_VOICES = {
     "train": ("flite-slt", "flite-awb", "flite-kal16", "espeak-en-us", "espeak-en-us+f3"),
@@ -195,23 +194,11 @@ def _encoder(folder: Path, *, weights: bool, seed: int) -> SpeechEncoder:
 def _encoded(encode: Encode, waveforms: Mapping[int, NDArray[np.float32]], what: str) -> Table:
     table: Table = {}
     with tqdm(total=len(waveforms), desc=f"encoding {what}", disable=None) as bar:
-        for batch in _batches({index: len(w) for index, w in waveforms.items()}):
+        for batch in batches_of_like_length({i: frames_of(len(w)) for i, w in waveforms.items()}):
             for name, found in encode([waveforms[index] for index in batch]).items():
                 table.setdefault(name, {}).update(zip(batch, found, strict=True))
             bar.update(len(batch))
     return table
-
-
-def _batches(lengths: Mapping[int, int]) -> Iterator[list[int]]:
-    """Put recordings of like length together."""
-    batch: list[int] = []
-    for index in sorted(lengths, key=lambda i: (lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[index] > BATCH_FRAMES * HOP:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def _in_context(frames: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ..structures import HOP, SAMPLE_RATE, SpeechBatch
 WINDOW = 400  # samples under a frame, as under HuBERT's convolutions
 COEFFICIENTS = 13
 FITTED = 250_000  # frames that clusters are fitted to
+BATCH_FRAMES = 3_000  # padded frames encoded at once
 LONGEST = 30 * SAMPLE_RATE  # samples encoded at once; longer recordings are cut here
 
 Features = Callable[[list[NDArray[np.float32]]], list[NDArray[np.float32]]]
@@ -49,6 +50,22 @@ class Units:
 def frames_of(samples: int) -> int:
     """Count the frames that HuBERT's convolutions make of so many samples."""
     return max(0, (samples - WINDOW) // HOP + 1)
+
+
+def batches_of_like_length(frames: Mapping[int, int]) -> Iterator[list[int]]:
+    """Cut recordings into batches of at most `BATCH_FRAMES` padded frames, the shortest first.
+
+    Args:
+        frames: how many each recording has.
+    """
+    batch: list[int] = []
+    for index in sorted(frames, key=lambda i: (frames[i], i)):
+        if batch and (len(batch) + 1) * frames[index] > BATCH_FRAMES:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 class MfccFeatures:
@@ -139,7 +156,7 @@ def _all_features(
     offsets = np.concatenate([[0], np.cumsum(frames)]).astype(np.int64)
     table: NDArray[np.float16] | None = None
     bar = tqdm(total=len(frames), desc="features", unit="recording", dynamic_ncols=True)
-    for batch in _batches_of_like_length(frames):
+    for batch in batches_of_like_length({i: n for i, n in enumerate(frames) if n}):
         for index, found in zip(batch, _whole(corpus, batch, features), strict=True):
             if table is None:
                 table = np.zeros((int(offsets[-1]), found.shape[1]), np.float16)
@@ -167,18 +184,6 @@ def _whole(
         found = [features([piece])[0] for piece in pieces if len(piece) >= WINDOW]
         whole.append(np.concatenate(found))
     return whole
-
-
-def _batches_of_like_length(frames: list[int], limit: int = 3_000) -> Iterator[list[int]]:
-    """Cut recordings that have frames into batches of at most so many padded frames."""
-    batch: list[int] = []
-    for index in sorted((i for i, count in enumerate(frames) if count), key=frames.__getitem__):
-        if batch and (len(batch) + 1) * frames[index] > limit:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def _normalize_speakers(

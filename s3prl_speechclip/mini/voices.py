@@ -32,6 +32,9 @@ class VoiceConfig:
     """Least and greatest level of white noise in dB under the speech."""
 
 
+AS_THEY_ARE = VoiceConfig()
+
+
 def draw_speeds(
     count: int, config: VoiceConfig, random: np.random.Generator
 ) -> NDArray[np.float64]:
@@ -41,9 +44,7 @@ def draw_speeds(
     return np.exp(random.uniform(-1, 1, count) * np.log(config.speed))
 
 
-def played(
-    samples: NDArray[np.floating], speed: float, length: int
-) -> NDArray[np.float32]:
+def played(samples: NDArray[np.floating], speed: float, length: int) -> NDArray[np.float32]:
     """Give `length` samples of a recording played `speed` times faster, linearly interpolated."""
     if speed == 1:
         return samples[:length].astype(np.float32)

@@ -14,7 +14,7 @@ from ..config import build, merge, parse_overrides, plain, read_yaml
 from ..errors import ConfigError, unknown_name
 from ..model_config import ModelConfig, find_variant
 
-PRESETS = ("mini", "mini_scratch", "base", "large")
+PRESETS = ("mini", "mini_scratch", "base", "large", "slides", "slides_mini")
 DEFAULT_PRESET = "mini"
 
 
@@ -136,7 +136,7 @@ def lay_over(
 
 
 def read_preset(name: str, variant: str) -> dict[str, Any]:
-    """Read a preset's values for a variant.
+    """Read a preset's values for a variant, over those of the preset that it stands on.
 
     Raises:
         ConfigError: there is no such preset.
@@ -146,7 +146,9 @@ def read_preset(name: str, variant: str) -> dict[str, Any]:
     text = (resources.files("s3prl_speechclip") / "presets" / f"{name}.yaml").read_text("utf-8")
     values: dict[str, Any] = yaml.safe_load(text)
     own: Mapping[str, Any] = values.pop("variants", {}).get(variant, {})
-    return merge(values, own)
+    values = merge(values, own)
+    below = values.pop("preset", None)
+    return values if below is None else merge(read_preset(below, variant), values)
 
 
 def read_config(path: Path) -> PretrainConfig:

@@ -12,7 +12,7 @@ LOCAL = ("flickr8k", "spokencoco", "places")
 
 def test_all_corpora_are_known() -> None:
     """Fault: a corpus of the command line's help has no reader."""
-    assert set(CORPORA) == {"stamps", *LOCAL}
+    assert set(CORPORA) == {"stamps", "named_pictures", *LOCAL}
 
 
 def test_unknown_name_gives_the_nearest() -> None:

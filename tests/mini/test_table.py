@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s3prl_speechclip.cli.mini import RESULTS, TABLE, table
+from s3prl_speechclip.cli.mini import NORM_REPORT, RESULTS, TABLE, norm_report, table
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.evaluation.results import read_result, write_result
 from s3prl_speechclip.mini.table import Spread, _verdict, claims, read_runs, recall_rows
@@ -18,6 +18,13 @@ COMMITTED = ROOT / RESULTS
 def test_the_committed_table_is_what_the_results_give():
     """Guards against a table edited by hand, or results that changed under it."""
     assert (COMMITTED / TABLE).read_text(encoding="utf-8") == table(COMMITTED / "runs")
+
+
+def test_the_committed_comparison_of_norms_is_what_the_results_give():
+    """Guards the report of the ablation against an edit by hand, and its lists' presence."""
+    text = (COMMITTED / NORM_REPORT).read_text(encoding="utf-8")
+    assert text == norm_report(COMMITTED / "keyword_norm")
+    assert "- with batch norm: " in text and "- without batch norm: " in text
 
 
 def test_a_mean_is_that_of_its_seeds():

@@ -18,7 +18,8 @@ def test_every_preset_serves_every_model(preset: str, variant: str) -> None:
     """Guards against a preset key that the configuration does not know."""
     config = resolve_config(variant, preset)
     assert config.model.variant == variant
-    assert config.model.size == preset.removesuffix("_scratch")
+    sizes = {"mini_scratch": "mini", "slides": "base", "slides_mini": "mini"}
+    assert config.model.size == sizes.get(preset, preset)
 
 
 def test_base_is_the_papers_set_up() -> None:
@@ -38,6 +39,22 @@ def test_base_is_the_papers_set_up() -> None:
 def test_large_projects_keywords_in_two_layers() -> None:
     """Guards the 1024-1024-768 projection of the large models."""
     assert resolve_config("speechclip_hybrid_plus", "large").model.keywords.projection == (1024,)
+
+
+@pytest.mark.parametrize("preset", ["slides", "slides_mini"])
+def test_the_slides_set_up_stands_on_another(preset: str) -> None:
+    """Guards the early set-up: what it changes, and that the rest is the preset's below."""
+    config = resolve_config("speechclip_cascaded", preset)
+    below = resolve_config("speechclip_cascaded", "base" if preset == "slides" else "mini")
+    assert config.data.batch_size == 240
+    assert (config.model.objective.temperature, config.model.objective.learn_temperature) == (
+        0.1,
+        False,
+    )
+    assert config.model.keywords.norm == "none"
+    assert config.model.keywords.number == below.model.keywords.number
+    assert config.model.speech_encoder == below.model.speech_encoder
+    assert config.runner == below.runner
 
 
 def test_the_mini_preset_trains_the_branch_alone() -> None:

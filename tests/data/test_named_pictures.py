@@ -1,0 +1,98 @@
+"""Pictures whose names are read aloud."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from s3prl_speechclip.data import debian, named_pictures
+from s3prl_speechclip.data.audio import read_audio
+from s3prl_speechclip.data.images import open_image
+from s3prl_speechclip.data.manifest import Manifest, Utterance
+from s3prl_speechclip.data.named_pictures.build import MANIFEST, build
+from s3prl_speechclip.data.named_pictures.readers import ENGLISH_READERS, LANGUAGES, readers
+from s3prl_speechclip.data.pictures import emoji, word_cards
+from s3prl_speechclip.data.stamps.splits import HELD_OUT_VOICES
+from s3prl_speechclip.errors import CorpusError
+
+from .conftest import MakeDeb
+
+NAMES = {"en": "zebra", "fr": "zèbre", "ru": "зебра", "el": "ζέβρα"}
+ROW = '<ldml><annotations><annotation cp="🦓" type="tts">{}</annotation></annotations></ldml>'
+
+
+def star(colour: str) -> Image.Image:
+    image = Image.new("RGB", (60, 60), "white")
+    ImageDraw.Draw(image).pieslice((5, 5, 55, 55), 20, 300, fill=colour)
+    return image
+
+
+@pytest.fixture
+def archive(tmp_path: Path, make_deb: MakeDeb) -> Path:
+    """Packages with a zebra, named in four languages, and two word cards."""
+    font = debian.packages([emoji.FONT_PACKAGE])[0].root / emoji.FONT
+    names = {
+        pattern.format(language): ROW.format(NAMES.get(language, "")).encode()
+        for pattern in emoji.NAMES
+        for language in ("en", *LANGUAGES)
+    }
+    cards = {}
+    for name, colour in (("cow", "red"), ("pig", "blue")):
+        star(colour).save(tmp_path / f"{name}.jpg", quality=95)
+        cards[f"{word_cards.CARDS}/animals/{name}.jpg"] = (tmp_path / f"{name}.jpg").read_bytes()
+    make_deb({emoji.FONT: font.read_bytes()}, name=emoji.FONT_PACKAGE, compression="gz")
+    make_deb(names, name=emoji.NAMES_PACKAGE, compression="gz")
+    return make_deb(cards, name=word_cards.PACKAGE, compression="gz").parent
+
+
+def test_names_are_read_and_held_out_pictures_left_out(
+    tmp_path: Path, empty_cache: Path, archive: Path, libraries: tuple[Path, ...]
+):
+    """Guards the pairs: every recording says the name of its picture, in its language, and no
+    picture is a copy of one that retrieval is tested on."""
+    star("blue").resize((90, 90)).save(tmp_path / "held_out.png")
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    build(folder, [tmp_path / "held_out.png"], libraries, archive, lambda *_: None)
+    manifest = Manifest.load(folder / MANIFEST)
+    assert {u.caption for u in manifest.utterances} == {"zebra", "cow"}
+    assert "1 that look like a stamp" in manifest.notes[0]
+    zebras = [u for u in manifest.utterances if u.caption == "zebra"]
+    assert {u.language: u.text for u in zebras} == NAMES
+    assert len({u.pair_id for u in zebras}) == 1
+    assert not {u.speaker for u in manifest.utterances} & HELD_OUT_VOICES.keys()
+    for utterance in manifest.utterances:
+        seconds = len(read_audio(manifest.path(utterance.audio))) / 16_000
+        assert seconds == pytest.approx(utterance.duration, abs=1e-4)
+        assert open_image(manifest.path(utterance.image)).size[0] > 16
+
+
+def test_the_same_voices_read_at_every_run():
+    found = list(readers("zebra", {"fr": "zèbre"}))
+    assert found == list(readers("zebra", {"fr": "zèbre"}))
+    assert [spoken.language for spoken in found] == ["en"] * ENGLISH_READERS + ["fr"]
+    assert len({spoken.speaker for spoken in found}) == len(found)
+
+
+def test_training_on_another_corpus_as_well(tmp_path: Path):
+    """Guards pairs against running together: ids of one corpus must not be those of another."""
+
+    def corpus(name: str) -> Manifest:
+        utterance = Utterance(
+            utterance_id="a", audio="a.wav", image="a.png", pair_id=0, text="a", split="train"
+        )
+        return Manifest(corpus=name, root=tmp_path / name, utterances=(utterance,))
+
+    both = corpus("one").train_also(corpus("two"))
+    first, second = both.split("train")
+    assert first.pair_id != second.pair_id
+    assert both.path(second.audio).resolve() == (tmp_path / "two" / "a.wav").resolve()
+    assert both.corpus == "one" and "1 recordings of two" in both.notes[0]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CorpusError, match=r"holds no manifest\.jsonl"):
+        named_pictures.read(tmp_path)
