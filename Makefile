@@ -69,7 +69,7 @@ test: venv
 	@rm -rf $(TYPED) && mkdir -p $(TYPED)/s3prl_speechclip && cd $(TYPED)/s3prl_speechclip && \
 	  ln -s ../../../s3prl_speechclip/* ../../../upstream ../../../benchmarks ../../../downstream_configs .
 	MYPYPATH=$(TYPED) $(BIN)/mypy --package s3prl_speechclip
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lock:
 	@test -x $(BIN)/python || { echo "make venv first" >&2; exit 1; }
