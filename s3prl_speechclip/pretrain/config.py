@@ -78,7 +78,7 @@ class DataConfig:
     """Compute a frozen speech encoder's hidden states once and read them from disk; auto: where
     they take 6 GB at most. Recordings are then encoded whole and cropped in frames."""
     languages: tuple[str, ...] = ()
-    """Train on recordings in these languages only (ISO 639-1); empty: on all."""
+    """Train on the corpus' recordings in these languages only (ISO 639-1); empty: on all."""
     skip_broken: bool = False
     """Leave out, and count, what is missing or broken."""
 

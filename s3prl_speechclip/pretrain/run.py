@@ -224,8 +224,9 @@ def _load_corpus(config: PretrainConfig, warn: bool) -> Manifest:
     ).train_on(data.languages)
     for name in data.also:
         fetched = archive if name in FETCHED else None
-        other = load_corpus(name, archive=fetched, skip_broken=data.skip_broken)
-        manifest = manifest.train_also(other.train_on(data.languages))
+        manifest = manifest.train_also(
+            load_corpus(name, archive=fetched, skip_broken=data.skip_broken)
+        )
     model = config.model
     if model.clip.trainable and model.objective.text_weight > 0:
         train = manifest.split(manifest.train_split)

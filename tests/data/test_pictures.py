@@ -125,7 +125,7 @@ def test_pictures_are_prepared_from_packages_and_what_is_lost_is_counted(
     card = (tmp_path / "card.jpg").read_bytes()
     files = {
         emoji.FONT_PACKAGE: {emoji.FONT: font.read_bytes()},
-        emoji.NAMES_PACKAGE: {name.format("en"): annotations.encode() for name in emoji.NAMES},
+        emoji.NAMES_PACKAGE: {name: annotations.encode() for name in emoji.NAMES},
         word_cards.PACKAGE: {f"{word_cards.CARDS}/animals/cow.jpg": card},
         clipart.PACKAGE: {
             f"{clipart.DRAWINGS}/food/pie.svg": b"<svg",

@@ -1,9 +1,8 @@
-"""A corpus to train on beside another: emoji and word cards, their names read aloud.
+"""A corpus to train on beside another: emoji and word cards, their names read aloud in English.
 
-Emoji are named in the languages of the stamps' recordings, as Unicode's CLDR names them; the cards
-in English. Everything is fetched from Debian and prepared once in the cache. Pictures that look
-like one of the stamps that are held out from training are left out, so that training on both never
-shows a held-out picture.
+Everything is fetched from Debian and prepared once in the cache. Pictures that look like one of the
+stamps that are held out from training are left out, so that training on both never shows a held-out
+picture; the voices that the stamps hold out read nothing.
 """
 
 from __future__ import annotations

@@ -11,12 +11,11 @@ from ...errors import CorpusError
 from .. import debian, pictures
 from ..images import open_image
 from ..manifest import Manifest, Utterance
-from ..pictures import emoji
 from ..pictures.draft import Draft, drawn
 from ..pictures.fingerprint import copies, fingerprint
 from ..stamps import prepare
 from ..stamps.splits import TRAIN
-from .readers import LANGUAGES, Spoken, Work, readers, reading
+from .readers import Work, readers, reading
 
 CORPUS = "named_pictures"
 MANIFEST = "manifest.jsonl"
@@ -59,33 +58,30 @@ def build(
     ]
     copied = _copies([folder / _image(*picture) for picture in shown], held_out)
     kept = [picture for picture, copy in zip(shown, copied, strict=True) if not copy]
-    translated = emoji.names(roots[emoji.NAMES_PACKAGE], tuple(LANGUAGES))
-    plan = [
-        (picture, spoken)
-        for picture in kept
-        for spoken in readers(picture[1].captions[0], translated.get(picture[1].name, {}))
+    plan = [(picture, voice) for picture in kept for voice in readers(picture[1].captions[0])]
+    readings = [
+        Work(folder / _audio(draft, voice), draft.captions[0], voice, libraries)
+        for (_, draft), voice in plan
     ]
-    readings = [Work(folder / _audio(spoken), spoken, libraries) for _, spoken in plan]
     unique = list({work.target: work for work in readings}.values())
     results = prepare.run(reading, unique, "reading names aloud", progress)
     durations = {w.target: r.duration for w, r in zip(unique, results, strict=True) if not r.fault}
     pairs = _pairs([draft for _, draft in kept])
     utterances = tuple(
         Utterance(
-            utterance_id=f"{source}/{draft.name}/{spoken.speaker}",
-            audio=_audio(spoken),
+            utterance_id=f"{source}/{draft.name}/{voice}",
+            audio=_audio(draft, voice),
             image=_image(source, draft),
             pair_id=pairs[draft.captions[0]],
-            text=spoken.text,
+            text=draft.captions[0],
             caption=draft.captions[0],
             split=TRAIN,
-            speaker=spoken.speaker,
-            language=spoken.language,
+            speaker=voice,
             synthetic=True,
-            duration=durations[folder / _audio(spoken)],
+            duration=durations[folder / _audio(draft, voice)],
         )
-        for (source, draft), spoken in plan
-        if folder / _audio(spoken) in durations
+        for (source, draft), voice in plan
+        if folder / _audio(draft, voice) in durations
     )
     if not utterances:
         raise CorpusError(f"no name of {' and '.join(SOURCES)} can be read aloud")
@@ -124,5 +120,5 @@ def _image(source: str, draft: Draft) -> str:
     return f"images/{source}/{draft.name}.png"
 
 
-def _audio(spoken: Spoken) -> str:
-    return f"audio/{spoken.speaker}/{prepare.file_name(spoken.text)}.wav"
+def _audio(draft: Draft, voice: str) -> str:
+    return f"audio/{voice}/{prepare.file_name(draft.captions[0])}.wav"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,8 +21,8 @@ NAMES_PACKAGE = "unicode-cldr-core"
 
 FONT = "usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 NAMES = (
-    "usr/share/unicode/cldr/common/annotations/{}.xml",
-    "usr/share/unicode/cldr/common/annotationsDerived/{}.xml",
+    "usr/share/unicode/cldr/common/annotations/en.xml",
+    "usr/share/unicode/cldr/common/annotationsDerived/en.xml",
 )
 
 SKIN_TONES = range(0x1F3FB, 0x1F400)
@@ -43,45 +43,11 @@ def read(roots: Mapping[str, Path]) -> list[Draft]:
     ]
 
 
-def names(root: Path, languages: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Give the emoji's names by language, of each that `read` lists by its name.
-
-    Args:
-        root: the unpacked package `NAMES_PACKAGE`.
-        languages: ISO 639-1.
-
-    Raises:
-        CorpusError: the package has no names in one of them.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for language in languages:
-        for text, kind, content in _annotations(root, language):
-            if kind == "tts":
-                found.setdefault(_file_name(text), {})[language] = content
-    return found
-
-
 def _annotated(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    """Give each emoji with its English name and its keywords."""
+    """Give each emoji with its name and its keywords."""
     names: dict[str, str] = {}
     keywords: dict[str, tuple[str, ...]] = {}
-    for text, kind, content in _annotations(root, "en"):
-        if not _latin(content):
-            continue
-        if kind == "tts":
-            names[text] = content
-        else:
-            keywords[text] = tuple(word.strip() for word in content.split("|"))
-    for text in sorted(names):
-        name = _latin(names[text])
-        words = (_latin(word) for word in keywords.get(text, ()))
-        yield text, (name,), tuple(dict.fromkeys(w for w in words if w not in ("", name)))
-
-
-def _annotations(root: Path, language: str) -> Iterator[tuple[str, str, str]]:
-    """Give emoji with the kind and the content of what is said of them."""
-    for pattern in NAMES:
-        relative = pattern.format(language)
+    for relative in NAMES:
         try:
             tree = ElementTree.parse(root / relative)
         except (OSError, ElementTree.ParseError) as error:
@@ -90,8 +56,16 @@ def _annotations(root: Path, language: str) -> Iterator[tuple[str, str, str]]:
             ) from error
         for node in tree.iter("annotation"):
             text, content = node.get("cp", ""), (node.text or "").strip()
-            if content and _wanted(text):
-                yield text, node.get("type", ""), content
+            if not _wanted(text) or not _latin(content):
+                continue
+            if node.get("type") == "tts":
+                names[text] = content
+            else:
+                keywords[text] = tuple(word.strip() for word in content.split("|"))
+    for text in sorted(names):
+        name = _latin(names[text])
+        words = (_latin(word) for word in keywords.get(text, ()))
+        yield text, (name,), tuple(dict.fromkeys(w for w in words if w not in ("", name)))
 
 
 def _latin(text: str) -> str:

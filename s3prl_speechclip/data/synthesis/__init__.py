@@ -80,13 +80,11 @@ def read_aloud(text: str, voice: str, libraries: tuple[Path, ...]) -> Reading:
 
 
 def read_with(text: str, voice: Voice, libraries: tuple[Path, ...]) -> Reading:
-    """Read a text aloud with any voice; otherwise as `read_aloud`.
+    """Read an English text aloud with any voice; otherwise as `read_aloud`.
 
     Raises:
         CorpusError: the engine has no such voice, or there is nothing to say.
     """
-    if not voice.name.startswith("en") and voice.engine == "espeak":
-        return espeak.read(text, voice.name, voice.rate, voice.pitch)
     plain = spoken(text)
     if not words_of(plain):
         raise CorpusError(f"there is no English word to read in '{text}'")

@@ -69,8 +69,7 @@ def read(text: str, voice: str, rate: int = 170, pitch: int = 50) -> Reading:
     """Read a text aloud.
 
     Args:
-        text: English as `spoken` gives it, or another language as it is written; words and their
-            times are found in Latin letters only.
+        text: ASCII, as `spoken` gives it.
         voice: language and variant, such as `en-us+f3`.
         rate: words per minute.
         pitch: 0 to 99, 50 = the voice's own.
@@ -118,7 +117,7 @@ class _Espeak:
         self._library.espeak_SetParameter(PARAMETER_PITCH, pitch, 0)
         same_noise()
         self._library.espeak_ng_SetRandSeed(c_long(1))  # it starts from the time of day
-        data = text.encode()
+        data = text.encode("ascii")
         flags = CHARS_UTF8 | END_PAUSE
         if self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, flags, None, None) != 0:
             raise CorpusError(f"espeak-ng's voice '{voice}' cannot read '{text}'")
