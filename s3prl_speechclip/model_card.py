@@ -23,9 +23,9 @@ def model_card(config: ModelConfig, about: Mapping[str, Any], trainable_paramete
 
     Args:
         config: what the model is made of.
-        about: where its weights come from: `source`, `corpus`, `recordings`, `hours`, `images`,
-            `step`, `batch_size`, `hardware`, `seed`, `recall` (names and percent), `licence`,
-            `limits` (sentences), as far as they are known.
+        about: where its weights come from: `source`, `corpus`, `also` (corpora), `recordings`,
+            `hours`, `images`, `data_licences`, `step`, `batch_size`, `hardware`, `seed`, `recall`
+            (names and percent), `licence`, `limits` (sentences), as far as they are known.
         trainable_parameters: number of parameters that training changed.
 
     Returns:
@@ -66,7 +66,7 @@ def _header(config: ModelConfig, about: Mapping[str, Any]) -> dict[str, Any]:
         ],
     }
     if about.get("corpus"):
-        header["datasets"] = [str(about["corpus"])]
+        header["datasets"] = _corpora(about)
     return header
 
 
@@ -119,7 +119,8 @@ def _training(
     config: ModelConfig, variant: Variant, about: Mapping[str, Any]
 ) -> dict[str, str]:
     known = {
-        "Corpus": about.get("corpus", "not recorded"),
+        "Corpus": " and ".join(_corpora(about)) or "not recorded",
+        "Licences of the data": about.get("data_licences"),
         "Recordings": about.get("recordings"),
         "Hours of speech": about.get("hours") or None,
         "Images": about.get("images"),
@@ -132,6 +133,10 @@ def _training(
         "SHA-256 of the source": about.get("sha256"),
     }
     return {name: str(value) for name, value in known.items() if value is not None}
+
+
+def _corpora(about: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name in (about.get("corpus"), *about.get("also", ())) if name]
 
 
 def _objective(config: ModelConfig, variant: Variant) -> str:

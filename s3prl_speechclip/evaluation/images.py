@@ -113,6 +113,8 @@ def _compute(
 ) -> Tensor:
     transform = clip.preprocess()
     device = clip.vocabulary.device
+    # Convolutions of few channels take half the time with channels last.
+    image_trunk(clip.clip).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows: dict[int, Tensor] = {}
     with tqdm(
         total=len(paths), desc="images", unit="image", disable=not show, leave=False
@@ -127,7 +129,8 @@ def _compute(
                         raise
                     logger.warning("%s", error)
             if pixels:
-                given = clip.image_features(torch.stack(list(pixels.values())).to(device))
+                batch = torch.stack(list(pixels.values())).to(memory_format=torch.channels_last)
+                given = clip.image_features(batch.to(device))
                 rows |= zip(pixels, given.float().cpu(), strict=True)
             bar.update(min(BATCH, len(paths) - start))
     if not rows:

@@ -27,6 +27,15 @@ SEEDS = (0, 1, 2)
 CARD = "README.md"
 LICENCE = "gpl-2.0"
 """Of weights trained on stamps: the pictures and recordings are under the GPL-2."""
+DATA_LICENCES = (
+    "stamps: GPL-2; emoji: drawings SIL Open Font License 1.1, names Unicode-DFS-2016; word cards: "
+    "public domain"
+)
+LIMITS = (
+    "Trained for minutes, mostly on short captions that synthetic voices read in English: it tells "
+    "few words apart, knows hardly any of other languages, and what it calls keywords is seldom "
+    "said. Use it to try things out; publish nothing that it scores."
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,13 @@ def ship(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Path:
     folder = folders.shipped / name
     write_checkpoint(folder, best.stored(), half=True)
     result = read_result(folders.results / f"retrieval-{name}-seed{best.about['seed']}.json")
-    about = {**best.about, "licence": LICENCE, "recall": _recall(result)}
+    about = {
+        **best.about,
+        "licence": LICENCE,
+        "data_licences": DATA_LICENCES,
+        "limits": LIMITS,
+        "recall": _recall(result),
+    }
     card = model_card(best.config, about, best.trainable_parameters())
     (folder / CARD).write_text(card, encoding="utf-8")
     logger.info("%s: seed %s ships", name, best.about["seed"])

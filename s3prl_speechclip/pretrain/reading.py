@@ -42,6 +42,7 @@ class RunData:
     ) -> None:
         data = config.data
         self.manifest = manifest
+        self._also = data.also
         self._batch_size = data.batch_size
         self._seed = config.seed
         # Features are mapped into memory: to send them between processes costs more than reading.
@@ -95,6 +96,7 @@ class RunData:
         train = self.manifest.split(self.manifest.train_split)
         return {
             "corpus": self.manifest.corpus,
+            "also": list(self._also),
             "recordings": len(train),
             "hours": round(sum(u.duration for u in train) / 3600, 2),
             "images": len(self.images),

@@ -41,8 +41,12 @@ def add_model_options(p: argparse.ArgumentParser) -> None:
                    help="experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
                         "newest pretraining run of that name, else the shipped mini model)")
     p.add_argument("--batch-size", type=int, default=32, metavar="N")
-    p.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that read")
     p.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
+
+
+def add_worker_option(p: argparse.ArgumentParser) -> None:
+    """Add the option that says how many processes read."""
+    p.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that read")
 
 
 def add_corpus_options(p: argparse.ArgumentParser) -> None:

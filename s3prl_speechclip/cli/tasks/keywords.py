@@ -17,6 +17,7 @@ from .common import (
     add_corpus_options,
     add_model_options,
     add_out_option,
+    add_worker_option,
     load_manifest,
     load_model,
     result_path,
@@ -30,6 +31,7 @@ PLOTTED = 500  # recordings of each split
 
 def _add_options(p: argparse.ArgumentParser) -> None:
     add_model_options(p)
+    add_worker_option(p)
     add_corpus_options(p)
     add_out_option(p)
     p.add_argument("--page", type=int, default=RECORDINGS, metavar="N",

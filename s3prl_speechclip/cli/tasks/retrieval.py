@@ -13,6 +13,7 @@ from .common import (
     add_corpus_options,
     add_model_options,
     add_out_option,
+    add_worker_option,
     load_manifest,
     load_model,
     store,
@@ -21,6 +22,7 @@ from .common import (
 
 def _add_options(p: argparse.ArgumentParser) -> None:
     add_model_options(p)
+    add_worker_option(p)
     add_corpus_options(p)
     add_out_option(p)
 
