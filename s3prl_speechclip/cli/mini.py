@@ -1,4 +1,4 @@
-"""`make mini`: train the small encoders and the five models on them from nothing, and ship them."""
+"""`make mini`: train the small encoders and the five models on them, ship and measure them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from ..data import pictures
 from ..data.corpora import load_corpus
 from ..data.speech import load_speech
 from ..evaluation.results import write_result
+from ..locate import Located
 from ..mini.clip import train_clip
 from ..mini.clip_card import clip_card
 from ..mini.clip_release import evaluate_clip, ship_clip
 from ..mini.hubert_card import hubert_card
 from ..mini.hubert_rounds import HubertRecipe, ship, train_hubert
 from ..mini.keyword_norm import figures, frequent, read_both, train_both
-from ..mini.models import CARD, SEEDS, Folders, train_models
+from ..mini.models import CARD, SEEDS, Folders, is_result_of, train_models
 from ..mini.probe_hubert import evaluate_hubert
 from ..mini.table import claims, keyword_rows, read_runs, recall_rows
 from ..model_config import VARIANTS
+from . import benchmark
 from .common import run
 from .tables import markdown_table
 
@@ -32,6 +34,13 @@ ASSETS = Path("s3prl_speechclip") / "assets" / "mini"
 RUNS = Path("result") / "mini"
 RESULTS = Path("benchmarks") / "results" / "mini"
 TABLE = "README.md"
+BENCHMARKS: Mapping[str, str] = {
+    "retrieval": "stamps",
+    "keywords": "stamps",
+    "words": "stamps",
+    "zerospeech": "zerospeech",
+}
+"""Benchmarks of the shipped models, and the folder of their results."""
 NORM_REPORT = "keyword_norm.md"
 
 
@@ -88,6 +97,21 @@ def make_keyword_norm(device: str) -> None:
     results = RESULTS / "keyword_norm"
     train_both(RUNS / "models", results, device)
     (RESULTS / NORM_REPORT).write_text(norm_report(results), encoding="utf-8")
+
+
+def make_results(device: str) -> None:
+    """Measure the shipped models by all benchmarks, and gather the leaderboard."""
+    for name, variant in VARIANTS.items():
+        located = Located((ASSETS / name).as_posix(), "shipped")
+        for task, folder in BENCHMARKS.items():
+            path = RESULTS.parent / folder / f"{task}-{name}.json"
+            of_keywords = task in ("keywords", "words")
+            if is_result_of(path, located) or (of_keywords and variant.keywords is None):
+                continue
+            benchmark.command(
+                [task, "-u", name, "-k", located.source, "--device", device, "--out", str(path)]
+            )
+    benchmark.command(["leaderboard"])
 
 
 def make_table(device: str) -> None:
@@ -170,6 +194,7 @@ PARTS: Mapping[str, Callable[[str], None]] = {
     "models": make_models,
     "keyword_norm": make_keyword_norm,
     "table": make_table,
+    "results": make_results,
 }
 
 main = run(command)

@@ -17,6 +17,7 @@ from ..model import SpeechClip
 from ..pretrain.config import resolve_config
 from ..pretrain.run import find_device, pretrain
 from ..structures import TaskResult
+from .models import is_result_of
 
 NAME = "speechclip_cascaded"
 PRESET = "slides_mini"
@@ -41,7 +42,7 @@ def train_both(runs: Path, results: Path, device: str = "auto") -> None:
         pretrain(config, folder, auto_resume=True, device=device)
         located = Located(folder.as_posix(), "trained for the comparison")
         path = results / f"keywords-{NAME}-{norm}.json"
-        if path.is_file() and read_result(path).checkpoint_hash == located.digest():
+        if is_result_of(path, located):
             continue
         model = SpeechClip.from_pretrained(folder).to(find_device(device))
         report = report_keywords(model, located, manifest, vectors=PLOTTED)

@@ -106,7 +106,7 @@ def measure(
         measures["keywords"] = evaluate_keywords
     for task, evaluate in measures.items():
         path = results / f"{task}-{name}-seed{seed}.json"
-        if not _is_of(path, located):
+        if not is_result_of(path, located):
             result = evaluate(model, located, manifest)
             write_result(replace(result, seed=seed), path)
 
@@ -124,7 +124,8 @@ def _recall(result: TaskResult) -> dict[str, float]:
     }
 
 
-def _is_of(path: Path, located: Located) -> bool:
+def is_result_of(path: Path, located: Located) -> bool:
+    """Say whether a file holds a result of these weights."""
     if not path.is_file():
         return False
     known: TaskResult = read_result(path)
