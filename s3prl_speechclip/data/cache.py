@@ -24,6 +24,22 @@ def cache_home() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "s3prl_speechclip"
 
 
+def is_prepared(root: Path, listing: str) -> bool:
+    """Say whether a folder holds prepared files, by the listing that is written last.
+
+    Raises:
+        CorpusError: it holds something else.
+    """
+    if (root / listing).is_file():
+        return True
+    if root.is_dir() and any(root.iterdir()):
+        raise CorpusError(
+            f"'{root}' holds no {listing}: expected a folder that was prepared here, or an empty "
+            "one to prepare; name another folder"
+        )
+    return False
+
+
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """Give a folder that is made at its first use, whole or not at all.
 

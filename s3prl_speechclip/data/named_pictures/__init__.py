@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import CorpusError
 from .. import stamps
-from ..cache import cache_home, made_once
+from ..cache import cache_home, is_prepared, made_once
 from ..manifest import Manifest
 from ..stamps.prepare import Progress
 from ..stamps.progress import Bars
@@ -41,12 +40,7 @@ def read(
         CorpusError: a package cannot be had or is not as expected, the disk is full.
     """
     root = root or cache_home() / CORPUS / f"v{PREPARED}"
-    if root.is_dir() and any(root.iterdir()) and not (root / MANIFEST).is_file():
-        raise CorpusError(
-            f"'{root}' holds no {MANIFEST}: expected the prepared corpus or an empty folder to "
-            "prepare it in; name another folder"
-        )
-    if not (root / MANIFEST).is_file():
+    if not is_prepared(root, MANIFEST):
         held_out = _held_out(stamps.read(archive=archive, skip_broken=skip_broken))
         libraries = fetch_libraries(archive)
         made_once(

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from ...errors import CorpusError
 from .. import debian
-from ..cache import cache_home, made_once
+from ..cache import cache_home, is_prepared, made_once
 from ..stamps import prepare
 from ..stamps.progress import Bars
 from . import clipart, emoji, word_cards
@@ -97,12 +97,8 @@ def read(
         CorpusError: a package cannot be had or is not as expected, the disk is full.
     """
     root = root or cache_home() / "pictures" / f"v{PREPARED}"
-    if root.is_dir() and any(root.iterdir()) and not (root / LISTING).is_file():
-        raise CorpusError(
-            f"'{root}' holds no {LISTING}: expected prepared pictures or an empty folder to "
-            "prepare them in; name another folder"
-        )
-    made_once(root, lambda folder: _prepare(folder, archive, progress or Bars()))
+    if not is_prepared(root, LISTING):
+        made_once(root, lambda folder: _prepare(folder, archive, progress or Bars()))
     return _load(root)
 
 

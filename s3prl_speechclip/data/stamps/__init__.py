@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...errors import CorpusError
 from .. import debian
-from ..cache import cache_home, made_once
+from ..cache import cache_home, is_prepared, made_once
 from ..manifest import Manifest, Utterance
 from ..synthesis import VOICES, flite
 from . import prepare, splits
@@ -53,12 +53,7 @@ def read(
         CorpusError: the package cannot be had, a file of it is broken, the disk is full.
     """
     root = root or cache_home() / "stamps" / f"v{PREPARED}"
-    if root.is_dir() and any(root.iterdir()) and not (root / MANIFEST).is_file():
-        raise CorpusError(
-            f"'{root}' holds no {MANIFEST}: expected the prepared corpus or an empty folder to "
-            "prepare it in; name another folder"
-        )
-    if not (root / MANIFEST).is_file():
+    if not is_prepared(root, MANIFEST):
         package, *others = debian.packages([PACKAGE, *flite.PACKAGES], archive)
         libraries = tuple(other.root for other in others)
         made_once(
