@@ -74,7 +74,10 @@ def hubert_card(
             "",
             "## Scores",
             "",
-            "Linear probes; accuracy in percent, from `benchmarks/results/mini/hubert.json`.",
+            "Linear probes; accuracy in percent, from `benchmarks/results/mini/hubert.json`. "
+            "Phones are frames of flite's voices: of one that the probe was not trained on, and of "
+            "those that it was, other sentences. Phrases are said by people whom the probe never "
+            "heard, words by voices that neither it nor the HuBERT did.",
             "",
             *_scores(probes),
             "",
@@ -102,7 +105,8 @@ def _round(config: RoundConfig) -> str:
 
 def _scores(probes: TaskResult) -> list[str]:
     figures = {
-        "phones, frames": ("phones", "frame_accuracy"),
+        "phones, other voice": ("phones", "frame_accuracy"),
+        "phones, same voices": ("phones_same_voices", "frame_accuracy"),
         "phrases": ("phrases", "accuracy"),
         "words": ("words", "accuracy"),
     }

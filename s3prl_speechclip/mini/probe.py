@@ -44,12 +44,20 @@ class Labelled:
     """(N,) what belongs together: the frames of one sound, or the recordings of one speaker."""
 
 
-def phone_probe(frames: Frames, corpus: SpeechCorpus, seed: int = 0) -> dict[str, float]:
-    """Tell the phones of speakers and sentences that the probe has not seen.
+def phone_probe(
+    frames: Frames,
+    corpus: SpeechCorpus,
+    train_on: Sequence[int],
+    test_on: Sequence[int],
+    seed: int = 0,
+) -> dict[str, float]:
+    """Tell the phones of sentences that the probe has not seen.
 
     Args:
-        frames: of the recordings of `probe_train` and `probe_test`.
+        frames: of the recordings.
         corpus: with the times of their phones. Frames in pauses are left out.
+        train_on: recordings that the probe is trained on.
+        test_on: those that it is tested on.
         seed: of the choice of frames and of k-means.
 
     Returns:
@@ -58,8 +66,8 @@ def phone_probe(frames: Frames, corpus: SpeechCorpus, seed: int = 0) -> dict[str
         arXiv 2106.07447, section V-A) of 100 k-means clusters on the test frames.
     """
     frames = normalized_by_speaker(frames, corpus)
-    train = _phone_frames(frames, corpus, corpus.split("probe_train"))
-    test = _phone_frames(frames, corpus, corpus.split("probe_test"))
+    train = _phone_frames(frames, corpus, train_on)
+    test = _phone_frames(frames, corpus, test_on)
     random = np.random.default_rng(seed)
     kept = np.sort(random.permutation(len(train.labels))[:FITTED])
     train = Labelled(train.features[kept], train.labels[kept], train.groups[kept])
@@ -78,6 +86,16 @@ def phone_probe(frames: Frames, corpus: SpeechCorpus, seed: int = 0) -> dict[str
         "purity": 100 * purity,
         "pnmi": 100 * pnmi,
     }
+
+
+def same_voices(corpus: SpeechCorpus) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Part `probe_train` in sentences to train a phone probe on and one in `FOLDS` to test it."""
+    indices = corpus.split("probe_train")
+    by_voice: dict[str, list[int]] = {}
+    for index in indices:
+        by_voice.setdefault(corpus.recordings[index].speaker, []).append(index)
+    test = {index for own in by_voice.values() for index in own[::FOLDS]}
+    return tuple(i for i in indices if i not in test), tuple(sorted(test))
 
 
 def phrase_recordings(corpus: SpeechCorpus) -> tuple[int, ...]:

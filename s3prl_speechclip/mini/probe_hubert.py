@@ -35,6 +35,7 @@ from .probe import (
     phone_probe,
     phrase_probe,
     phrase_recordings,
+    same_voices,
     word_probe,
 )
 from .units import WINDOW, MfccFeatures, batches_of_like_length, frames_of
@@ -55,6 +56,8 @@ FEWEST = 2  # training captions that a word is in
 PROTOCOL: Mapping[str, Any] = {
     "phones": "flite's phones and their times; trained on voices slt, awb and kal16, tested on "
     "rms, other sentences of random words; frames in pauses left out",
+    "phones_same_voices": f"the same, tested on one in {FOLDS} of the training voices' sentences, "
+    "which are not trained on",
     "phrases": f"recordings by people, English voice packs; {FOLDS} folds of speakers",
     "words": f"word times in read captions; trained on {', '.join(WORD_VOICES['train'])}, tested "
     f"on {', '.join(WORD_VOICES['test'])}, captions of images that are not trained on; words of "
@@ -106,7 +109,9 @@ def evaluate_hubert(
     if not (folder / WEIGHTS).is_file():
         raise EncoderError(f"'{folder}' holds no {WEIGHTS}; give the folder of a trained HuBERT")
     words = _words(stamps)
-    metrics: dict[str, Any] = {"phones": {}, "phrases": {}, "words": {}}
+    metrics: dict[str, Any] = {
+        task: {} for task in ("phones", "phones_same_voices", "phrases", "words")
+    }
     for prefix, encode in (
         ("", spectral_frames),
         ("untrained/", hidden_frames(_encoder(folder, weights=False, seed=seed))),
@@ -167,7 +172,12 @@ def _probe(
     """Run the three probes on every kind of feature that `encode` gives."""
     phones = [*corpus.split("probe_train"), *corpus.split("probe_test")]
     table = _encoded(encode, {i: corpus.waveform(i) for i in phones}, "phones")
-    results = {"phones": {n: phone_probe(f, corpus, seed) for n, f in table.items()}}
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for task, (train, test) in (
+        ("phones", (corpus.split("probe_train"), corpus.split("probe_test"))),
+        ("phones_same_voices", same_voices(corpus)),
+    ):
+        results[task] = {n: phone_probe(f, corpus, train, test, seed) for n, f in table.items()}
     phrases = phrase_recordings(corpus)
     table = _encoded(encode, {i: corpus.waveform(i) for i in phrases}, "phrases")
     results["phrases"] = {name: phrase_probe(f, corpus) for name, f in table.items()}

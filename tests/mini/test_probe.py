@@ -25,6 +25,7 @@ from s3prl_speechclip.mini.probe import (
     phone_probe,
     phrase_probe,
     phrase_recordings,
+    same_voices,
 )
 from s3prl_speechclip.mini.probe_hubert import evaluate_hubert, spectral_frames
 
@@ -70,6 +71,10 @@ def spectra(corpus: SpeechCorpus) -> dict[str, dict[int, np.ndarray]]:
     return {name: dict(enumerate(frames)) for name, frames in found.items()}
 
 
+def unseen_voice(frames, corpus: SpeechCorpus) -> dict[str, float]:
+    return phone_probe(frames, corpus, corpus.split("probe_train"), corpus.split("probe_test"))
+
+
 def test_spectra_beat_noise(corpus: SpeechCorpus, spectra):
     """Guards labels and features against drifting apart: nothing would then beat anything."""
     random = np.random.default_rng(0)
@@ -77,7 +82,7 @@ def test_spectra_beat_noise(corpus: SpeechCorpus, spectra):
         i: random.standard_normal(frames.shape).astype(np.float32)
         for i, frames in spectra["log_mel"].items()
     }
-    heard, guessed = phone_probe(spectra["log_mel"], corpus), phone_probe(noise, corpus)
+    heard, guessed = unseen_voice(spectra["log_mel"], corpus), unseen_voice(noise, corpus)
     assert heard["frame_accuracy"] > 2 * guessed["frame_accuracy"]
     assert heard["phone_error"] < guessed["phone_error"] - 10
     assert heard["pnmi"] > guessed["pnmi"]
@@ -86,7 +91,7 @@ def test_spectra_beat_noise(corpus: SpeechCorpus, spectra):
 def test_labels_are_at_their_frames(corpus: SpeechCorpus, spectra):
     """Guards the times: features that come 100 ms late tell fewer phones."""
     late = {i: np.roll(frames, 5, axis=0) for i, frames in spectra["log_mel"].items()}
-    at_once, later = phone_probe(spectra["log_mel"], corpus), phone_probe(late, corpus)
+    at_once, later = unseen_voice(spectra["log_mel"], corpus), unseen_voice(late, corpus)
     assert at_once["frame_accuracy"] > later["frame_accuracy"] + 5
 
 
@@ -108,16 +113,25 @@ def test_perfect_features_are_told_perfectly(corpus: SpeechCorpus):
     assert {p.symbol for i in corpus.split("probe_test") for p in corpus.recordings[i].phones} <= (
         known
     )
-    found = phone_probe(spelled, corpus)
+    found = unseen_voice(spelled, corpus)
     assert found["frame_accuracy"] == 100.0
     assert found["phone_error"] == 0.0
     assert found["purity"] > 95
     assert found["pnmi"] > 95
 
 
+def test_the_same_voices_say_other_sentences(corpus: SpeechCorpus):
+    """Guards the second phone probe: every training voice is tested, on nothing trained on."""
+    train, test = same_voices(corpus)
+    assert not set(train) & set(test)
+    assert sorted((*train, *test)) == list(corpus.split("probe_train"))
+    voices = {corpus.recordings[i].speaker for i in corpus.split("probe_train")}
+    assert {corpus.recordings[i].speaker for i in test} == voices
+
+
 def test_probes_are_repeated_exactly(corpus: SpeechCorpus, spectra):
     """Guards published figures against a draw of numbers."""
-    assert phone_probe(spectra["mfcc"], corpus) == phone_probe(spectra["mfcc"], corpus)
+    assert unseen_voice(spectra["mfcc"], corpus) == unseen_voice(spectra["mfcc"], corpus)
     assert phrase_probe(spectra["mfcc"], corpus) == phrase_probe(spectra["mfcc"], corpus)
 
 
