@@ -113,12 +113,12 @@ def resolve_config(
         values = read_preset(source, variant)
     elif Path(source).is_file():
         own = read_yaml(source)
-        values = merge(read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
+        values = _laid_over(read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
     else:
         raise ConfigError(
             f"{unknown_name('preset', source, PRESETS)}; or give the path of a YAML file"
         )
-    values = merge(merge(values, parse_overrides(overrides)), changes)
+    values = _laid_over(values, merge(parse_overrides(overrides), changes))
     config = build(PretrainConfig, merge(values, {"model": {"variant": variant}}))
     return _checked(config)
 
@@ -131,8 +131,17 @@ def lay_over(
     Raises:
         ConfigError: as `resolve_config`.
     """
-    values = merge(merge(plain(config), changes or {}), parse_overrides(overrides))
+    values = _laid_over(plain(config), merge(dict(changes or {}), parse_overrides(overrides)))
     return _checked(build(PretrainConfig, values))
+
+
+def _laid_over(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Change values; another corpus is trained on alone, unless the change says otherwise."""
+    data, new = values.get("data", {}), changes.get("data", {})
+    corpus = new.get("corpus", data.get("corpus"))
+    if corpus != data.get("corpus") and "also" not in new:
+        changes = merge(changes, {"data": {"also": []}})
+    return merge(values, changes)
 
 
 def read_preset(name: str, variant: str) -> dict[str, Any]:
