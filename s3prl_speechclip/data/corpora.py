@@ -48,8 +48,8 @@ def load_corpus(
         # Late: what fetching needs is not needed to read the others.
         from . import named_pictures, stamps
 
-        fetched = {"stamps": stamps, "named_pictures": named_pictures}[name]
-        return fetched.read(
+        read = {"stamps": stamps.read, "named_pictures": named_pictures.read}[name]
+        return read(
             root=Path(root).expanduser() if root else None,
             archive=Path(archive).expanduser() if archive else None,
             skip_broken=skip_broken,

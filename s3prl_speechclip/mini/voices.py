@@ -44,12 +44,12 @@ def draw_speeds(
     return np.exp(random.uniform(-1, 1, count) * np.log(config.speed))
 
 
-def played(samples: NDArray[np.floating], speed: float, length: int) -> NDArray[np.float32]:
+def played(samples: NDArray[np.number], speed: float, length: int) -> NDArray[np.float32]:
     """Give `length` samples of a recording played `speed` times faster, linearly interpolated."""
     if speed == 1:
         return samples[:length].astype(np.float32)
     places = np.arange(length) * speed
-    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+    return np.asarray(np.interp(places, np.arange(len(samples)), samples), np.float32)
 
 
 def frames_heard(frames: int, speed: float, known: int) -> NDArray[np.int64]:
