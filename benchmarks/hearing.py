@@ -17,13 +17,14 @@ from s3prl_speechclip.data.batches import (
     approximate_lengths,
     load_batches,
 )
+from s3prl_speechclip.data.features import FeatureStore
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.data.sampling import evaluation_batches
 from s3prl_speechclip.errors import ConfigError, CorpusError, ResultError
 from s3prl_speechclip.model import SpeechClip
 from s3prl_speechclip.modules.attention import AttentionEncoder, AttentionNorm
 from s3prl_speechclip.modules.quantizer import cosine_scores
-from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechOutput
+from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechFeatures, SpeechOutput
 
 from .keyword_scores import NEIGHBOURS
 from .languages import english_caption
@@ -86,6 +87,7 @@ def hear(
     workers: int = 0,
     attention: bool = False,
     vectors: int = 0,
+    stored: FeatureStore | None = None,
     show_progress: bool = True,
 ) -> list[Heard]:
     """Run a model over a split.
@@ -99,6 +101,7 @@ def hear(
         workers: processes that read.
         attention: keep where CLS tokens attend.
         vectors: keep keyword vectors of this many recordings, spread evenly over the split.
+        stored: the recordings' hidden states, to be read in their place.
         show_progress: a bar on standard error.
 
     Returns:
@@ -111,6 +114,8 @@ def hear(
     utterances = manifest.split(split)
     on_broken: OnBroken = "drop" if skip_broken else "raise"
     dataset = PairDataset(manifest, utterances, on_broken=on_broken)
+    if stored is not None:
+        dataset = dataset.reading(stored)
     batches = evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
     wanted = evenly(len(utterances), vectors)
     device = model.clip.vocabulary.device
@@ -125,7 +130,10 @@ def hear(
             load_batches(dataset, batches, workers), total=len(batches), desc=split, unit="batch",
             disable=not show_progress, leave=False,
         ):  # fmt: skip
-            features = model.speech_encoder(pairs.speech.to(device))
+            speech = pairs.speech.to(device)
+            features = (
+                speech if isinstance(speech, SpeechFeatures) else model.speech_encoder(speech)
+            )
             projected.clear()
             output = model.forward_features(features)
             weights = None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from s3prl_speechclip.data.features import FeatureStore
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, decode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.evaluation.results import versions
+from s3prl_speechclip.evaluation.results import STORED, versions
 from s3prl_speechclip.locate import Located
 from s3prl_speechclip.model import SpeechClip
 from s3prl_speechclip.structures import TaskResult
@@ -85,6 +86,7 @@ def evaluate_keywords(
     skip_broken: bool = False,
     seed: int = 0,
     workers: int = 0,
+    features: Mapping[str, FeatureStore] | None = None,
     show_progress: bool = True,
 ) -> TaskResult:
     """Measure what keywords name.
@@ -98,6 +100,7 @@ def evaluate_keywords(
         skip_broken: leave out what cannot be read.
         seed: noted in the result; nothing here is random.
         workers: processes that read.
+        features: hidden states by split, to be read in place of recordings.
         show_progress: a bar on standard error.
 
     Raises:
@@ -115,6 +118,7 @@ def evaluate_keywords(
         skip_broken=skip_broken,
         seed=seed,
         workers=workers,
+        features=features,
         show_progress=show_progress,
     ).result
 
@@ -130,13 +134,14 @@ def report_keywords(
     seed: int = 0,
     workers: int = 0,
     vectors: int = 0,
+    features: Mapping[str, FeatureStore] | None = None,
     show_progress: bool = True,
 ) -> KeywordReport:
     """Measure as `evaluate_keywords`, and give what was heard beside the result.
 
     Args:
-        model, located, manifest, splits, batch_size, skip_broken, seed, workers, show_progress: as
-            there.
+        model, located, manifest, splits, batch_size, skip_broken, seed, workers, features,
+            show_progress: as there.
         vectors: recordings of each split whose keyword vectors are kept.
     """
     started = time.perf_counter()
@@ -156,6 +161,7 @@ def report_keywords(
             skip_broken=skip_broken,
             workers=workers,
             vectors=vectors,
+            stored=(features or {}).get(split),
             show_progress=show_progress,
         )
         notes += left_out(heard[split], manifest, split)
@@ -170,6 +176,7 @@ def report_keywords(
         metrics=metrics,
         protocol={
             **PROTOCOL,
+            **({"hidden_states": STORED} if features else {}),
             "vocabulary": len(vocabulary),
             "keyword_norm": model.config.keywords.norm,
             "notes": notes,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from s3prl_speechclip.data.features import FeatureStore
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.evaluation.images import load_image_table
@@ -22,7 +23,7 @@ from s3prl_speechclip.evaluation.recall import (
     retrieval_ranks,
     wilson_interval,
 )
-from s3prl_speechclip.evaluation.results import versions
+from s3prl_speechclip.evaluation.results import STORED, versions
 from s3prl_speechclip.evaluation.retrieval import (
     SpeechEmbeddings,
     embed_images,
@@ -79,6 +80,7 @@ def evaluate_retrieval(
     skip_broken: bool = False,
     seed: int = 0,
     workers: int = 0,
+    features: Mapping[str, FeatureStore] | None = None,
     show_progress: bool = True,
 ) -> TaskResult:
     """Measure recall at 1, 5 and 10 in both directions, for each embedding and their sum.
@@ -95,6 +97,7 @@ def evaluate_retrieval(
         skip_broken: leave out what cannot be read, and say so.
         seed: noted in the result; nothing here is random.
         workers: processes that read.
+        features: hidden states by split, to be read in place of recordings.
         show_progress: a bar on standard error.
 
     Raises:
@@ -114,7 +117,12 @@ def evaluate_retrieval(
     notes = list(manifest.notes)
     for split in splits:
         data = retrieval_set(
-            manifest, split, images, batch_size=batch_size, skip_broken=skip_broken
+            manifest,
+            split,
+            images,
+            batch_size=batch_size,
+            skip_broken=skip_broken,
+            features=(features or {}).get(split),
         )
         speech = embed_speech(model, data, workers=workers)
         utterances = [manifest.split(split)[i] for i in speech.indices.tolist()]
@@ -146,6 +154,7 @@ def evaluate_retrieval(
         metrics=metrics,
         protocol={
             **PROTOCOL,
+            **({"hidden_states": STORED} if features else {}),
             "image_resize": model.clip.image_resize,
             "notes": notes,
         },

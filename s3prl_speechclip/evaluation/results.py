@@ -15,6 +15,8 @@ from ..errors import ResultError
 from ..structures import TaskResult
 
 FORMAT = 1
+STORED = "computed in float32, kept as float16"
+"""Said in protocols of hidden states that were read in place of recordings."""
 REPORTED = ("s3prl_speechclip", "torch", "transformers", "open_clip_torch", "s3prl")
 
 

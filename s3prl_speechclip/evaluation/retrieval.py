@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.batches import OnBroken, PairDataset, approximate_lengths, load_batches
+from ..data.features import FeatureStore
 from ..data.manifest import Manifest
 from ..data.sampling import evaluation_batches, in_split_order
 from ..model import SpeechClip
@@ -48,6 +49,7 @@ def retrieval_set(
     *,
     batch_size: int,
     skip_broken: bool = False,
+    features: FeatureStore | None = None,
 ) -> RetrievalSet:
     """Make a retrieval task of a split.
 
@@ -57,6 +59,7 @@ def retrieval_set(
         images: features of its images.
         batch_size: recordings encoded at once.
         skip_broken: leave out recordings that cannot be read.
+        features: the recordings' hidden states, to be read in their place.
 
     Raises:
         CorpusError: there is no such split.
@@ -64,6 +67,8 @@ def retrieval_set(
     utterances = manifest.split(split)
     on_broken: OnBroken = "drop" if skip_broken else "raise"
     dataset = PairDataset(manifest, utterances, on_broken=on_broken)
+    if features is not None:
+        dataset = dataset.reading(features)
     ids = {u.image: u.pair_id for u in utterances}
     return RetrievalSet(
         dataset=dataset,

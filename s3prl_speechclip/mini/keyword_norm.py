@@ -15,6 +15,7 @@ from ..evaluation.results import read_result, write_result
 from ..locate import Located
 from ..model import SpeechClip
 from ..pretrain.config import resolve_config
+from ..pretrain.features import cached_features
 from ..pretrain.run import find_device, pretrain
 from ..structures import TaskResult
 from .models import is_result_of
@@ -45,7 +46,10 @@ def train_both(runs: Path, results: Path, device: str = "auto") -> None:
         if is_result_of(path, located):
             continue
         model = SpeechClip.from_pretrained(folder).to(find_device(device))
-        report = report_keywords(model, located, manifest, vectors=PLOTTED)
+        features = cached_features(
+            model.speech_encoder, manifest, config.data, splits=manifest.test_splits
+        )
+        report = report_keywords(model, located, manifest, vectors=PLOTTED, features=features)
         placed = plot_keywords(model, report.heard, path.with_suffix(".png"))
         metrics = {
             split: {**found, "embeddings": placed[split]}

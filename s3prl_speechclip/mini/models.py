@@ -17,7 +17,8 @@ from ..locate import Located
 from ..model import SpeechClip
 from ..model_card import model_card
 from ..model_config import find_variant
-from ..pretrain.config import resolve_config
+from ..pretrain.config import DataConfig, resolve_config
+from ..pretrain.features import cached_features
 from ..pretrain.run import find_device, pretrain
 from ..structures import TaskResult
 
@@ -101,13 +102,16 @@ def measure(
     """Write the retrieval and keyword results of a run, unless they are there already."""
     model = SpeechClip.from_pretrained(located.source).to(find_device(device))
     name = model.config.variant
+    features = cached_features(
+        model.speech_encoder, manifest, DataConfig(), splits=manifest.test_splits
+    )
     measures = {"retrieval": evaluate_retrieval}
     if find_variant(name).keywords is not None:
         measures["keywords"] = evaluate_keywords
     for task, evaluate in measures.items():
         path = results / f"{task}-{name}-seed{seed}.json"
         if not is_result_of(path, located):
-            result = evaluate(model, located, manifest)
+            result = evaluate(model, located, manifest, features=features)
             write_result(replace(result, seed=seed), path)
 
 

@@ -31,9 +31,14 @@ VALUE = 2  # bytes, float16
 
 
 def cached_features(
-    encoder: SpeechEncoder, manifest: Manifest, config: DataConfig, *, show_progress: bool = True
+    encoder: SpeechEncoder,
+    manifest: Manifest,
+    config: DataConfig,
+    *,
+    splits: Sequence[str] | None = None,
+    show_progress: bool = True,
 ) -> dict[str, FeatureStore]:
-    """Give the hidden states of the training and validation splits from the cache, filling it.
+    """Give the hidden states of splits from the cache, filling it.
 
     The cache knows the encoder by its weights and settings, recordings by path, size and time of
     change. Recordings are encoded whole and in full precision.
@@ -42,6 +47,7 @@ def cached_features(
         encoder: on the device that computes.
         manifest: the corpus.
         config: says whether, by `cache_features`.
+        splits: of the corpus; None: those of training and validation.
         show_progress: a bar on standard error.
 
     Returns:
@@ -53,7 +59,7 @@ def cached_features(
         CorpusError: the cache cannot be written or is damaged.
         EncoderError: the hidden states do not fit float16.
     """
-    splits = (manifest.train_split, *manifest.dev_splits)
+    splits = tuple(splits or (manifest.train_split, *manifest.dev_splits))
     if config.cache_features == "off" or not _is_wanted(encoder, manifest, splits, config):
         return {}
     try:

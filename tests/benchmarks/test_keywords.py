@@ -19,15 +19,23 @@ from s3prl_speechclip.benchmarks.embedding_plots import (
     principal_components,
 )
 from s3prl_speechclip.benchmarks.keyword_page import token_text, write_page
-from s3prl_speechclip.benchmarks.keywords import KeywordReport, report_keywords
+from s3prl_speechclip.benchmarks.keywords import (
+    KeywordReport,
+    evaluate_keywords,
+    report_keywords,
+)
+from s3prl_speechclip.benchmarks.retrieval import evaluate_retrieval
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data import flickr8k
+from s3prl_speechclip.data.cache import CACHE_VARIABLE
 from s3prl_speechclip.data.manifest import Manifest, Word
 from s3prl_speechclip.encoders.vocabulary import encode
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.evaluation.results import read_result, write_result
 from s3prl_speechclip.locate import Located
 from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.pretrain.config import DataConfig
+from s3prl_speechclip.pretrain.features import cached_features
 
 HOSTILE = 'A </script><script>document.title="stolen"</script> & "dog" .'
 
@@ -181,6 +189,27 @@ def test_placement_of_known_cases() -> None:
     assert same["explained_by_plane"] == pytest.approx(same["own_plane"])
     small = placement(tokens / 2, tokens, components)
     assert small["spread"] == pytest.approx(0.5)
+
+
+def test_kept_hidden_states_give_what_recordings_give(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the table of many runs: both benchmarks may read hidden states from the cache."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    model = small_model("speechclip_hybrid_plus", batch_invariant=True)
+    located = Located("nowhere", "a test")
+    features = cached_features(
+        model.speech_encoder, manifest, DataConfig(num_workers=0), splits=["test"],
+        show_progress=False,
+    )  # fmt: skip
+    assert set(features) == {"test"}
+    for evaluate in (evaluate_retrieval, evaluate_keywords):
+        read, kept = (
+            evaluate(model, located, manifest, batch_size=4, show_progress=False, **more)
+            for more in ({}, {"features": features})
+        )
+        assert kept.metrics == read.metrics
+        assert "hidden_states" in kept.protocol and "hidden_states" not in read.protocol
 
 
 def test_the_plot_is_a_picture_and_the_same_every_time(manifest: Manifest, tmp_path: Path) -> None:
