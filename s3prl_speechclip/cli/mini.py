@@ -108,9 +108,9 @@ def make_results(device: str) -> None:
             of_keywords = task in ("keywords", "words")
             if is_result_of(path, located) or (of_keywords and variant.keywords is None):
                 continue
-            benchmark.command(
-                [task, "-u", name, "-k", located.source, "--device", device, "--out", str(path)]
-            )
+            options = ["-u", name, "-k", located.source, "--device", device, "--out", str(path)]
+            keep = ["--keep-states"] if task in ("retrieval", "keywords") else []
+            benchmark.command([task, *options, *keep])
     benchmark.command(["leaderboard"])
 
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...data.corpora import CORPORA, load_corpus
+from ...data.features import FeatureStore
 from ...data.manifest import Manifest
 from ...evaluation.results import write_result
 from ...locate import Located, locate_model
 from ...model import SpeechClip
 from ...model_config import VARIANTS
+from ...pretrain.config import DataConfig
+from ...pretrain.features import cached_features
 from ...pretrain.run import find_device
 from ...structures import TaskResult
 
@@ -47,6 +50,23 @@ def add_model_options(p: argparse.ArgumentParser) -> None:
 def add_worker_option(p: argparse.ArgumentParser) -> None:
     """Add the option that says how many processes read."""
     p.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that read")
+
+
+def add_states_option(p: argparse.ArgumentParser) -> None:
+    """Add the option that keeps hidden states for the next model on the same encoder."""
+    p.add_argument("--keep-states", action="store_true",
+                   help="keep the frozen speech encoder's hidden states of the test splits, in "
+                        "float16, and read what was kept before")
+
+
+def kept_states(
+    args: argparse.Namespace, model: SpeechClip, manifest: Manifest
+) -> dict[str, FeatureStore]:
+    """Give the hidden states of the test splits by name, where `--keep-states` asks for them."""
+    if not args.keep_states:
+        return {}
+    config = DataConfig(cache_features="on", skip_broken=args.skip_broken)
+    return cached_features(model.speech_encoder, manifest, config, splits=manifest.test_splits)
 
 
 def add_corpus_options(p: argparse.ArgumentParser) -> None:

@@ -17,7 +17,9 @@ from .common import (
     add_corpus_options,
     add_model_options,
     add_out_option,
+    add_states_option,
     add_worker_option,
+    kept_states,
     load_manifest,
     load_model,
     result_path,
@@ -32,6 +34,7 @@ PLOTTED = 500  # recordings of each split
 def _add_options(p: argparse.ArgumentParser) -> None:
     add_model_options(p)
     add_worker_option(p)
+    add_states_option(p)
     add_corpus_options(p)
     add_out_option(p)
     p.add_argument("--page", type=int, default=RECORDINGS, metavar="N",
@@ -52,6 +55,7 @@ def _run(args: argparse.Namespace) -> Path:
         batch_size=args.batch_size,
         skip_broken=args.skip_broken,
         workers=args.num_workers,
+        features=kept_states(args, model, manifest),
         vectors=args.plot,
     )
     result = report.result

@@ -13,7 +13,9 @@ from .common import (
     add_corpus_options,
     add_model_options,
     add_out_option,
+    add_states_option,
     add_worker_option,
+    kept_states,
     load_manifest,
     load_model,
     store,
@@ -23,19 +25,22 @@ from .common import (
 def _add_options(p: argparse.ArgumentParser) -> None:
     add_model_options(p)
     add_worker_option(p)
+    add_states_option(p)
     add_corpus_options(p)
     add_out_option(p)
 
 
 def _run(args: argparse.Namespace) -> Path:
     model, located = load_model(args)
+    manifest = load_manifest(args)
     result = evaluate_retrieval(
         model,
         located,
-        load_manifest(args),
+        manifest,
         batch_size=args.batch_size,
         skip_broken=args.skip_broken,
         workers=args.num_workers,
+        features=kept_states(args, model, manifest),
     )
     sys.stdout.write(retrieval_table(result) + "\n")
     return store(result, args.out)
