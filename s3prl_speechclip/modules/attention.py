@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from .dropout import Dropout
+
 
 class Attended(NamedTuple):
     """What attention gives; positions of padding have no meaning."""
@@ -82,6 +84,9 @@ class AttentionEncoder(nn.Module):
             )
             for _ in range(layers)
         )
+        for layer in self.layers:
+            for name in ("dropout", "dropout1", "dropout2"):
+                setattr(layer, name, Dropout(dropout))
         self.norm = nn.LayerNorm(width, eps=1e-5)
 
     def forward(self, states: Tensor, padding: Tensor, first: int | None = None) -> Attended:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..structures import HOP, SAMPLE_RATE
+from .dropout import Dropout
 from .padding import padding_mask
 
 SCALING_EPS = 1e-5  # keeps floor(sum / threshold) at the target after scaling
@@ -196,7 +197,7 @@ class CifWeights(nn.Module):
             nn.Conv1d(width, width, conv_width, padding=conv_width // 2)
             for _ in range(conv_layers)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.unit = nn.Linear(width, 1)
 
     def forward(self, features: Tensor, padding: Tensor) -> Tensor:
