@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..downstream.config import TASKS, find_task
 from ..downstream.request import RESULTS, Request
 from ..downstream.run import run as run_downstream
 from ..downstream.upstreams import load_upstream
+from ..encoders.shipped import ASSETS
 from ..errors import ConfigError
 from ..evaluation.results import read_result, write_result
 from ..pretrain.run import find_device
@@ -23,6 +24,12 @@ logger = logging.getLogger(__name__)
 
 NAMES = ("fluent_commands", "snips", "libriphone", "speech_commands", "quesst14_dtw")
 SYSTEMS = ("speechclip_plus", "speechclip_hybrid", "speechclip_encoder", "fbank_no_cmvn")
+SHIPPED: Mapping[str, str] = {
+    "speechclip_plus": str(ASSETS / "speechclip_plus"),
+    "speechclip_hybrid": str(ASSETS / "speechclip_hybrid"),
+    "speechclip_encoder": str(ASSETS / "speechclip_hybrid"),
+}
+"""Checkpoints, so that a model that was trained here in the meantime is not taken instead."""
 COMMITTED = Path("benchmarks") / "results" / "superb_mini"
 TABLE = "table.md"
 COLUMNS = (
@@ -60,7 +67,8 @@ def command(argv: Sequence[str] | None) -> Path | None:
     if set(names) - set(NAMES):
         raise ConfigError(f"mini sets are for {', '.join(NAMES)}; found {', '.join(names)}")
     for system in args.systems:
-        digest = load_upstream(system, None, None, find_device(args.device)).digest
+        checkpoint = SHIPPED.get(system)
+        digest = load_upstream(system, checkpoint, None, find_device(args.device)).digest
         for name in names:
             out = args.out / f"{name}-{system}.json"
             if out.is_file() and read_result(out).checkpoint_hash == digest:
@@ -70,6 +78,7 @@ def command(argv: Sequence[str] | None) -> Path | None:
                 Request(
                     task=name,
                     upstream=system,
+                    checkpoint=checkpoint,
                     override=args.override,
                     archive=args.archive,
                     folder=RESULTS / "superb_mini" / f"{name}-{system}-{digest[:8] or 'plain'}",
