@@ -1,6 +1,6 @@
 # make venv    .venv with the pinned dependencies and this package, editable
 # make demo    train the hybrid model on the default corpus and show its retrieval
-# make mini    train the mini encoders and the models on them anew, about two hours
+# make mini    train the mini encoders and the models on them anew, some hours, and measure them
 # make superb-mini  SUPERB's five tasks on their mini sets, for two models and two baselines
 # make leaderboard  gather the committed results and the published ones
 # make readme  put the last demo's result and the tables into the README
