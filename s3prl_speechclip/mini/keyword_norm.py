@@ -22,6 +22,7 @@ from .models import is_result_of
 
 NAME = "speechclip_cascaded"
 PRESET = "slides_mini"
+STEPS = 250
 NORMS: Mapping[str, str] = {"none": "without batch norm", "per_keyword": "with batch norm"}
 """`model.keywords.norm`, and what it is called."""
 SPLITS = ("test_speaker", "test_image")
@@ -39,7 +40,9 @@ def train_both(runs: Path, results: Path, device: str = "auto") -> None:
     manifest = load_corpus("stamps")
     for norm in NORMS:
         folder = runs / f"keyword_norm-{norm}"
-        config = resolve_config(NAME, PRESET, model={"keywords": {"norm": norm}})
+        steps = {"total_steps": STEPS, "eval_step": STEPS, "save_step": STEPS}
+        model_part = {"keywords": {"norm": norm}}
+        config = resolve_config(NAME, PRESET, runner=steps, model=model_part)
         pretrain(config, folder, auto_resume=True, device=device)
         located = Located(folder.as_posix(), "trained for the comparison")
         path = results / f"keywords-{NAME}-{norm}.json"
