@@ -19,7 +19,7 @@ from ..mini.clip_card import clip_card
 from ..mini.clip_release import evaluate_clip, ship_clip
 from ..mini.hubert_card import hubert_card
 from ..mini.hubert_rounds import HubertRecipe, ship, train_hubert
-from ..mini.keyword_norm import STEPS, figures, frequent, read_both, train_both
+from ..mini.keyword_norm import figures, frequent, read_both, train_both
 from ..mini.models import CARD, SEEDS, Folders, is_result_of, train_models
 from ..mini.probe_hubert import evaluate_hubert
 from ..mini.table import claims, keyword_rows, read_runs, recall_rows
@@ -127,7 +127,7 @@ def norm_report(results: Path) -> str:
             "# Keywords with and without batch norm",
             "",
             "`speechclip_cascaded` in the slides' early set-up (preset `slides_mini`: batch 240, "
-            f"InfoNCE at a fixed temperature of 0.1), {STEPS} steps on `stamps` and "
+            "InfoNCE at a fixed temperature of 0.1), 500 steps on `stamps` and "
             "`named_pictures`, seed 0, without keyword batch norm and with it. `make mini` makes "
             "both, and writes this file from the results in `keyword_norm/`, where the plots of "
             "keywords among CLIP's tokens are.",

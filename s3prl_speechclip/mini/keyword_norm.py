@@ -22,7 +22,6 @@ from .models import is_result_of
 
 NAME = "speechclip_cascaded"
 PRESET = "slides_mini"
-STEPS = 250
 NORMS: Mapping[str, str] = {"none": "without batch norm", "per_keyword": "with batch norm"}
 """`model.keywords.norm`, and what it is called."""
 SPLITS = ("test_speaker", "test_image")
@@ -40,9 +39,7 @@ def train_both(runs: Path, results: Path, device: str = "auto") -> None:
     manifest = load_corpus("stamps")
     for norm in NORMS:
         folder = runs / f"keyword_norm-{norm}"
-        steps = {"total_steps": STEPS, "eval_step": STEPS, "save_step": STEPS}
-        model_part = {"keywords": {"norm": norm}}
-        config = resolve_config(NAME, PRESET, runner=steps, model=model_part)
+        config = resolve_config(NAME, PRESET, model={"keywords": {"norm": norm}})
         pretrain(config, folder, auto_resume=True, device=device)
         located = Located(folder.as_posix(), "trained for the comparison")
         path = results / f"keywords-{NAME}-{norm}.json"
