@@ -19,11 +19,12 @@ from ..mini.clip_card import clip_card
 from ..mini.clip_release import evaluate_clip, ship_clip
 from ..mini.hubert_card import hubert_card
 from ..mini.hubert_rounds import HubertRecipe, ship, train_hubert
-from ..mini.keyword_norm import figures, frequent, read_both, train_both
+from ..mini.keyword_norm import NAME, PRESET, figures, frequent, read_both, train_both
 from ..mini.models import CARD, SEEDS, Folders, is_result_of, train_models
 from ..mini.probe_hubert import evaluate_hubert
 from ..mini.table import claims, keyword_rows, read_runs, recall_rows
 from ..model_config import VARIANTS
+from ..pretrain.config import resolve_config
 from . import benchmark
 from .common import run
 from .tables import markdown_table
@@ -122,12 +123,13 @@ def make_table(device: str) -> None:
 def norm_report(results: Path) -> str:
     """Give the Markdown of the comparison with and without keyword batch norm."""
     both = read_both(results)
+    steps = resolve_config(NAME, PRESET).runner.total_steps
     return "\n".join(
         [
             "# Keywords with and without batch norm",
             "",
             "`speechclip_cascaded` in the slides' early set-up (preset `slides_mini`: batch 240, "
-            "InfoNCE at a fixed temperature of 0.1), 500 steps on `stamps` and "
+            f"InfoNCE at a fixed temperature of 0.1), {steps} steps on `stamps` and "
             "`named_pictures`, seed 0, without keyword batch norm and with it. `make mini` makes "
             "both, and writes this file from the results in `keyword_norm/`, where the plots of "
             "keywords among CLIP's tokens are.",
