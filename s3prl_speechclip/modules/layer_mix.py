@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -34,7 +36,28 @@ class LayerMix(nn.Module):
         weights = self.weights.softmax(0)
         if self.normalize:
             hidden_states = [F.layer_norm(state, state.shape[-1:]) for state in hidden_states]
+        if not any(state.requires_grad for state in hidden_states):
+            return _FrozenMix.apply(weights, *hidden_states)
         mixed = hidden_states[0] * weights[0]
         for weight, state in zip(weights[1:], hidden_states[1:], strict=True):
             mixed = mixed + state * weight
         return mixed
+
+
+class _FrozenMix(torch.autograd.Function):
+    """The sum over states that need no gradient, without a product in memory for each of them."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, *states: Tensor) -> Tensor:
+        ctx.save_for_backward(*states)
+        mixed = states[0] * weights[0]
+        for weight, state in zip(weights[1:], states[1:], strict=True):
+            mixed.addcmul_(state, weight)
+        return mixed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        product = torch.empty_like(gradient)
+        shares = [torch.mul(gradient, state, out=product).sum() for state in ctx.saved_tensors]
+        return torch.stack(shares), *[None] * len(shares)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -60,6 +61,9 @@ class CosineQuantizer(nn.Module):
         Returns:
             Embeddings and rows; see `Quantized`.
         """
+        if self._is_plain and not (codebook.requires_grad or self.temperature.requires_grad):
+            embeddings, rows = straight_through(keywords, codebook, banned, self.temperature)
+            return Quantized(embeddings, rows)
         scores = cosine_scores(keywords, codebook)
         if self.training:
             scores = scores / self.temperature
@@ -78,6 +82,63 @@ class CosineQuantizer(nn.Module):
         if not self.straight_through:
             return Quantized(soft, rows)
         return Quantized(F.embedding(rows, codebook) + (soft - soft.detach()), rows)
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.training and self.straight_through and not self.gumbel
+
+
+def straight_through(
+    keywords: Tensor, codebook: Tensor, banned: Tensor, temperature: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Choose hard forward and softly backward, from a codebook that is frozen.
+
+    The soft mixture is never made: only its gradient is, which with thousands of tokens is most of
+    a step of a small model.
+
+    Args:
+        keywords: (B, K, D).
+        codebook: (V, D), without gradient.
+        banned: rows never chosen, (N,), int64.
+        temperature: (1,), without gradient.
+
+    Returns:
+        Embeddings (B, K, D) of the codebook's type, and rows (B, K), int64.
+    """
+    device = keywords.device.type
+    low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    with torch.autocast(device, enabled=False):
+        queries = F.normalize(keywords.float(), dim=-1)
+        return _StraightThrough.apply(queries, codebook, banned, temperature, low)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """With p = softmax(q C' / t), unit rows C' and tokens C: value C[argmax p], gradient p C's."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, codebook: Tensor, banned: Tensor, temperature: Tensor,
+        low: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        unit = F.normalize(codebook.float(), dim=-1)
+        scores = (queries @ unit.T).div_(temperature)
+        scores.index_fill_(-1, banned, float("-inf"))
+        rows = scores.argmax(-1)
+        probabilities = scores.softmax(-1)
+        ctx.save_for_backward(probabilities, unit, codebook, temperature)
+        ctx.low = low
+        ctx.mark_non_differentiable(rows)
+        return F.embedding(rows, codebook), rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        probabilities, unit, codebook, temperature = ctx.saved_tensors
+        low = ctx.low
+        change = (gradient.to(low) @ codebook.to(low).T).float()
+        change = torch._softmax_backward_data(change, probabilities, -1, torch.float32)
+        change = (change.to(low) @ unit.to(low)).float() / temperature
+        return change, None, None, None, None
 
 
 def cosine_scores(keywords: Tensor, codebook: Tensor) -> Tensor:

@@ -72,6 +72,23 @@ def test_a_learned_temperature_gets_its_gradient():
     assert quantizer.temperature.grad is not None and quantizer.temperature.grad.abs() > 0
 
 
+@pytest.mark.parametrize("low", [torch.float32, torch.bfloat16])
+def test_a_frozen_codebook_teaches_as_a_trained_one_does(low: torch.dtype):
+    """Guards the gradient that is made without the soft mixture."""
+    weights = torch.randn(B, K, D)
+    gradients = []
+    for trained in (False, True):
+        keywords, codebook = inputs()
+        with torch.autocast("cpu", low, enabled=low != torch.float32):
+            found = CosineQuantizer(temperature=0.3).train()(
+                keywords, codebook.requires_grad_(trained), BANNED
+            )
+        (found.embeddings * weights).sum().backward()
+        gradients.append(keywords.grad)
+    tolerance = {} if low == torch.float32 else {"atol": 0.02, "rtol": 0.02}
+    torch.testing.assert_close(*gradients, **tolerance)
+
+
 def test_without_straight_through_the_soft_mixture_comes_out():
     keywords, codebook = inputs()
     found = CosineQuantizer(temperature=0.5, straight_through=False).train()(
