@@ -22,7 +22,6 @@ from ..errors import CheckpointError, ConfigError
 from ..evaluation.images import load_image_table
 from ..locate import RUN_CONFIG, read_stored
 from ..model import SpeechClip
-from .allocation import keep_freed_memory
 from .config import PretrainConfig, read_config, write_config
 from .features import cached_features
 from .reading import RunData
@@ -120,8 +119,6 @@ def pretrain(
     fabric.barrier()
     # Each process draws its own dropout; the model above is the same in all.
     fabric.seed_everything(config.seed + fabric.global_rank, verbose=False)
-    if fabric.device.type == "cpu":
-        keep_freed_memory()
     trainer = Trainer(fabric, config, model, data, folder, start.state)
     if start.model is None:
         trainer.learn_spectrum()

@@ -23,6 +23,7 @@ from ..evaluation.recall import recall_at_k
 from ..evaluation.retrieval import embed_images, embed_speech
 from ..model import SpeechClip
 from ..structures import SpeechBatch, StepOutput
+from .allocation import KeptMemory
 from .config import PretrainConfig
 from .gathering import from_first_process, gather_embeddings, gather_random_states
 from .log import RunLog, progress_figures
@@ -79,6 +80,7 @@ class Trainer:
         self.best_step = state.best_step if state else 0
         self.best_recall = state.best_recall if state else -1.0
         self._stop = False
+        self._memory = KeptMemory() if fabric.device.type == "cpu" else None
 
         optimizer = build_optimizer(config.optimizer, model.parameters())
         self.task, self.optimizer = fabric.setup(PretrainTask(model), optimizer)
@@ -134,6 +136,8 @@ class Trainer:
                     shown |= values
                     started, examples = time.perf_counter(), 0
                     self._log(values)
+                    if self._memory is not None:
+                        self._memory.return_surplus()
                 if self.step % runner.eval_step == 0 or self.step == runner.total_steps:
                     before = time.perf_counter()
                     recalls = self.evaluate()

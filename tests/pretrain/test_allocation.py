@@ -10,9 +10,9 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from s3prl_speechclip.pretrain.allocation import keep_freed_memory
+from s3prl_speechclip.pretrain.allocation import KeptMemory
 if sys.argv[1] == "kept":
-    assert keep_freed_memory()
+    assert KeptMemory().kept
 torch.zeros(20_000_000).sum()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
@@ -21,7 +21,21 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+SURPLUS = """
+import torch
+from s3prl_speechclip.pretrain import allocation
+memory = allocation.KeptMemory()
+torch.ones(50_000_000).sum()
+pages = allocation._resident_pages()
+assert not memory.return_surplus()
+memory._limit = 1
+assert memory.return_surplus()
+print(pages - allocation._resident_pages())
+"""
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+
+
 def test_memory_that_was_freed_is_not_cleared_anew():
     """Guards a quarter of a step: 40 MB that are asked for again come without page faults."""
     faults = {
@@ -29,3 +43,9 @@ def test_memory_that_was_freed_is_not_cleared_anew():
         for how in ("kept", "default")
     }
     assert faults["kept"] < faults["default"] / 4
+
+
+def test_a_process_keeps_no_more_than_its_share():
+    """Guards machines of little memory: 200 MB that are free go back once they are too many."""
+    returned = int(subprocess.check_output([sys.executable, "-c", SURPLUS], text=True))
+    assert returned * 4096 > 150e6
