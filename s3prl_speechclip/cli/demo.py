@@ -15,8 +15,16 @@ from .common import run
 logger = logging.getLogger(__name__)
 
 NAME = "speechclip_hybrid"
-LONGER = "runner.total_steps=2000,,runner.eval_step=1000,,runner.save_step=500"
-"""Four times the preset's steps: what a quarter of an hour has room for."""
+LONGER = ",,".join(
+    (
+        "runner.total_steps=2000",
+        "runner.eval_step=1000",
+        "runner.save_step=500",
+        "data.max_samples=48000",
+    )
+)
+"""Four times the preset's steps, which a quarter of an hour has room for once the longest fiftieth of
+the recordings is cropped to 3 s."""
 
 
 def parser() -> argparse.ArgumentParser:
