@@ -23,8 +23,8 @@ LONGER = ",,".join(
         "data.max_samples=48000",
     )
 )
-"""Four times the preset's steps, which a quarter of an hour has room for once the longest fiftieth of
-the recordings is cropped to 3 s."""
+"""Four times the preset's steps, which a quarter of an hour has room for once the longest
+recordings, one in fifty, are cropped to 3 s."""
 
 
 def parser() -> argparse.ArgumentParser:
