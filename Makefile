@@ -3,7 +3,7 @@
 # make mini    train the mini encoders and the models on them anew, some hours, and measure them
 # make superb-mini  SUPERB's five tasks on their mini sets, for two models and two baselines
 # make leaderboard  gather the committed results and the published ones
-# make readme  put the last demo's result and the tables into the README
+# make readme  put the last demo's result and the tables into the README and the leaderboard
 # make test    ruff, mypy and the whole test suite
 # make lock    resolve requirements.lock anew
 # make wheel   dist/*.whl and dist/*.tar.gz
@@ -61,6 +61,7 @@ leaderboard: venv
 
 readme: venv
 	$(BIN)/python -m s3prl_speechclip.cli.readme
+	$(BIN)/python run_benchmark.py leaderboard
 
 # mypy follows folders, not setup.py's mapping: it reads the package through links that lay the
 # folders out as a wheel does.
