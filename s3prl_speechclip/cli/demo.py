@@ -24,7 +24,7 @@ LONGER = ",,".join(
     )
 )
 """Four times the preset's steps, which a quarter of an hour has room for once the longest
-recordings, one in fifty, are cropped to 3 s."""
+recordings are cropped to 3 s."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -36,7 +36,8 @@ class LayerMix(nn.Module):
         weights = self.weights.softmax(0)
         if self.normalize:
             hidden_states = [F.layer_norm(state, state.shape[-1:]) for state in hidden_states]
-        if not any(state.requires_grad for state in hidden_states):
+        # Mixed precision is left to the rules of promotion below.
+        if all(s.dtype == torch.float32 and not s.requires_grad for s in hidden_states):
             return _FrozenMix.apply(weights, *hidden_states)
         mixed = hidden_states[0] * weights[0]
         for weight, state in zip(weights[1:], hidden_states[1:], strict=True):
@@ -45,7 +46,7 @@ class LayerMix(nn.Module):
 
 
 class _FrozenMix(torch.autograd.Function):
-    """The sum over states that need no gradient, without a product in memory for each of them."""
+    """The sum over frozen states, float32, without a product in memory for each of them."""
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, *states: Tensor) -> Tensor:

@@ -61,9 +61,9 @@ class CosineQuantizer(nn.Module):
         Returns:
             Embeddings and rows; see `Quantized`.
         """
-        if self._is_plain and not (codebook.requires_grad or self.temperature.requires_grad):
-            embeddings, rows = straight_through(keywords, codebook, banned, self.temperature)
-            return Quantized(embeddings, rows)
+        estimated = self.training and self.straight_through and not self.gumbel
+        if estimated and not (codebook.requires_grad or self.temperature.requires_grad):
+            return Quantized(*straight_through(keywords, codebook, banned, self.temperature))
         scores = cosine_scores(keywords, codebook)
         if self.training:
             scores = scores / self.temperature
@@ -83,18 +83,15 @@ class CosineQuantizer(nn.Module):
             return Quantized(soft, rows)
         return Quantized(F.embedding(rows, codebook) + (soft - soft.detach()), rows)
 
-    @property
-    def _is_plain(self) -> bool:
-        return self.training and self.straight_through and not self.gumbel
-
 
 def straight_through(
     keywords: Tensor, codebook: Tensor, banned: Tensor, temperature: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Choose hard forward and softly backward, from a codebook that is frozen.
 
-    The soft mixture is never made: only its gradient is, which with thousands of tokens is most of
-    a step of a small model.
+    The value and the gradient of `CosineQuantizer`'s straight-through estimator, for half of its
+    work: the soft mixture cancels out of the value and is never made, and under autocast the
+    gradient is computed in autocast's type.
 
     Args:
         keywords: (B, K, D).
@@ -113,7 +110,7 @@ def straight_through(
 
 
 class _StraightThrough(torch.autograd.Function):
-    """With p = softmax(q C' / t), unit rows C' and tokens C: value C[argmax p], gradient p C's."""
+    """Tokens C, unit rows U, p = softmax(q U^T / t): value C[argmax p], gradient that of pC."""
 
     @staticmethod
     def forward(

@@ -36,6 +36,17 @@ def test_weights_learn_alike_from_frozen_and_trained_states(normalize: bool):
     assert states[0].grad is not None
 
 
+def test_states_of_several_types_mix_as_they_promote():
+    """Guards mixed precision, where an encoder's first state may be bfloat16 and others not."""
+    states = [torch.randn(2, 4, 5).bfloat16(), torch.randn(2, 4, 5)]
+    mix = LayerMix(layers=2)
+    mixed = mix(states)
+    mixed.sum().backward()
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, (states[0].float() + states[1]) / 2, atol=1e-2, rtol=1e-2)
+    assert mix.weights.grad is not None
+
+
 def test_it_starts_from_the_mean():
     states = [torch.full((1, 1, 1), float(i)) for i in range(4)]
     assert LayerMix(layers=4)(states).item() == pytest.approx(1.5)

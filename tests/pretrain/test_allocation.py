@@ -20,7 +20,6 @@ for _ in range(20):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
-
 SURPLUS = """
 import torch
 from s3prl_speechclip.pretrain import allocation
@@ -37,7 +36,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of gl
 
 
 def test_memory_that_was_freed_is_not_cleared_anew():
-    """Guards a quarter of a step: 40 MB that are asked for again come without page faults."""
+    """Guards the speed of a step: 40 MB that are asked for again come without page faults."""
     faults = {
         how: int(subprocess.check_output([sys.executable, "-c", FAULTS, how], text=True))
         for how in ("kept", "default")
