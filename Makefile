@@ -67,6 +67,7 @@ readme: venv
 # folders out as a wheel does.
 test: venv
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	@rm -rf $(TYPED) && mkdir -p $(TYPED)/s3prl_speechclip && cd $(TYPED)/s3prl_speechclip && \
 	  ln -s ../../../s3prl_speechclip/* ../../../upstream ../../../benchmarks ../../../downstream_configs .
 	MYPYPATH=$(TYPED) $(BIN)/mypy --package s3prl_speechclip

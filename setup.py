@@ -13,7 +13,16 @@ MAPPED = ("upstream", "benchmarks", "downstream_configs")
 DATA = [
     f"**/*.{ending}"
     for ending in (
-        "csv", "html", "json", "md", "npy", "png", "safetensors", "txt", "yaml", "yml",
+        "csv",
+        "html",
+        "json",
+        "md",
+        "npy",
+        "png",
+        "safetensors",
+        "txt",
+        "yaml",
+        "yml",
     )
 ]
 

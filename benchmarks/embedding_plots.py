@@ -101,9 +101,7 @@ def plot_keywords(
     Raises:
         ResultError: the picture cannot be written.
     """
-    rows = np.setdiff1d(
-        np.arange(len(model.clip.vocabulary)), model.clip.banned_rows.cpu().numpy()
-    )
+    rows = np.setdiff1d(np.arange(len(model.clip.vocabulary)), model.clip.banned_rows.cpu().numpy())
     tokens = model.clip.codebook().detach().float().cpu().numpy()[rows]
     components = principal_components(tokens)
     about = {
@@ -121,9 +119,7 @@ def plot_keywords(
             vectors = _vectors(ones, kind)
             _draw(axis, components, tokens, vectors, slots)
             axis.set_title(f"{split}: {TITLES[kind]}")
-            found[split][kind] = {
-                "number": len(vectors), **placement(vectors, tokens, components)
-            }  # fmt: skip
+            found[split][kind] = {"number": len(vectors), **placement(vectors, tokens, components)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The library's version in the file would make the same picture another file.

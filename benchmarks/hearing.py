@@ -127,9 +127,13 @@ def hear(
         hook = head.projection.register_forward_hook(lambda *call: projected.append(call[2]))
     try:
         for pairs in tqdm(
-            load_batches(dataset, batches, workers), total=len(batches), desc=split, unit="batch",
-            disable=not show_progress, leave=False,
-        ):  # fmt: skip
+            load_batches(dataset, batches, workers),
+            total=len(batches),
+            desc=split,
+            unit="batch",
+            disable=not show_progress,
+            leave=False,
+        ):
             speech = pairs.speech.to(device)
             features = (
                 speech if isinstance(speech, SpeechFeatures) else model.speech_encoder(speech)

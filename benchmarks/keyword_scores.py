@@ -184,9 +184,7 @@ def token_scores(
     Returns:
         `precision`, `recall`, `f1` in percent, counted over all recordings together.
     """
-    return _overlap(
-        (set(n.token_ids), read_caption(n.caption, without).tokens) for n in namings
-    )
+    return _overlap((set(n.token_ids), read_caption(n.caption, without).tokens) for n in namings)
 
 
 def word_scores(

@@ -37,9 +37,19 @@ MINIATURES = """\
 Results of mini models or on mini corpora, by themselves: not comparable with published figures.
 """
 SHEET_HEAD = (
-    "section", "kind", "corpus", "system", "detail", "size", "runs", "figure", "value", "note",
-    "source", "link",
-)  # fmt: skip
+    "section",
+    "kind",
+    "corpus",
+    "system",
+    "detail",
+    "size",
+    "runs",
+    "figure",
+    "value",
+    "note",
+    "source",
+    "link",
+)
 
 
 @dataclass(frozen=True)
@@ -118,9 +128,19 @@ def sheet(board: Leaderboard) -> str:
 def _line(section: Section, who: Identity, column: str, one: Figure) -> tuple[str, ...]:
     kind = "published" if who.published else "mini" if who.mini else "own"
     return (
-        section.name, kind, who.corpus, who.system, who.detail, who.size, who.runs, column,
-        f"{one.value:.6g}", one.note, one.source, one.link,
-    )  # fmt: skip
+        section.name,
+        kind,
+        who.corpus,
+        who.system,
+        who.detail,
+        who.size,
+        who.runs,
+        column,
+        f"{one.value:.6g}",
+        one.note,
+        one.source,
+        one.link,
+    )
 
 
 def _tables(board: Leaderboard, *, mini: bool) -> list[str]:

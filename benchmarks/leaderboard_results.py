@@ -60,9 +60,7 @@ SUPERB_METRICS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
 whose error rate another program computes."""
 
 
-def result_figures(
-    folders: Sequence[Path], home: Path
-) -> tuple[list[Figure], tuple[str, ...]]:
+def result_figures(folders: Sequence[Path], home: Path) -> tuple[list[Figure], tuple[str, ...]]:
     """Read all result files below folders.
 
     Args:
@@ -170,9 +168,7 @@ def _superb(file: ResultFile) -> list[Figure]:
         mini=file.result.mini,
     )
     return [
-        file.figure(
-            "superb", identity, one.column, one.factor * file.number(one.split, one.name)
-        )
+        file.figure("superb", identity, one.column, one.factor * file.number(one.split, one.name))
         for one in SUPERB_METRICS[file.result.task]
     ]
 

@@ -6,15 +6,24 @@ from .leaderboard_tables import Column, Section
 
 
 def _columns(*names: str, lower: tuple[str, ...] = (), digits: int = 1) -> tuple[Column, ...]:
-    return tuple(
-        Column(name=name, lower_is_better=name in lower, digits=digits) for name in names
-    )
+    return tuple(Column(name=name, lower_is_better=name in lower, digits=digits) for name in names)
 
 
 SUPERB_COLUMNS = _columns(
-    "PR", "KS", "IC", "QbE", "SF_F1", "SF_CER", "ASR", "SID", "ASV", "SD", "ER",
-    lower=("PR", "SF_CER", "ASR", "ASV", "SD"), digits=2,
-)  # fmt: skip
+    "PR",
+    "KS",
+    "IC",
+    "QbE",
+    "SF_F1",
+    "SF_CER",
+    "ASR",
+    "SID",
+    "ASV",
+    "SD",
+    "ER",
+    lower=("PR", "SF_CER", "ASR", "ASV", "SD"),
+    digits=2,
+)
 RECALL_COLUMNS = tuple(
     f"{direction} R@{k}" for direction in ("S2I", "I2S", "mean") for k in (1, 5, 10)
 )
@@ -24,8 +33,12 @@ IMAGE_TEXT_COLUMNS = tuple(
 SLOTS = tuple(f"kw{number}" for number in range(1, 9))
 
 PATTERNS = (
-    "perfect match", "semantically related", "bucketing", "default token", "unexpected",
-)  # fmt: skip
+    "perfect match",
+    "semantically related",
+    "bucketing",
+    "default token",
+    "unexpected",
+)
 
 SECTIONS = (
     Section(
@@ -50,8 +63,18 @@ SECTIONS = (
         about="Other recordings than the public set: not comparable with it. ST: BLEU; SS: "
         "SI-SDRi.",
         columns=_columns(
-            "PR", "SID", "ER", "ASR", "QbE_MAP", "QbE_EER", "ASV", "SD", "ST", "SS",
-            lower=("PR", "ASR", "QbE_EER", "ASV", "SD"), digits=2,
+            "PR",
+            "SID",
+            "ER",
+            "ASR",
+            "QbE_MAP",
+            "QbE_EER",
+            "ASV",
+            "SD",
+            "ST",
+            "SS",
+            lower=("PR", "ASR", "QbE_EER", "ASV", "SD"),
+            digits=2,
         ),
         rank_by="PR",
     ),
@@ -104,8 +127,13 @@ SECTIONS = (
         "data sets and mean weighted by their pairs.",
         columns=(
             *_columns(
-                "dev_librispeech", "dev_synthetic", "test_librispeech", "test_synthetic",
-                "test_weighted_librispeech", "test_weighted_synthetic", digits=2,
+                "dev_librispeech",
+                "dev_synthetic",
+                "test_librispeech",
+                "test_synthetic",
+                "test_weighted_librispeech",
+                "test_weighted_synthetic",
+                digits=2,
             ),
             Column(name="layer", title="layer chosen on dev", digits=0, merit=False),
         ),

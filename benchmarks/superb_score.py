@@ -93,9 +93,7 @@ def reference_points() -> Mapping[str, Mapping[str, Reference]]:
     return MappingProxyType(dict(points))
 
 
-def _scaled(
-    task: str, metric: str, metrics: Mapping[str, float], reference: Reference
-) -> float:
+def _scaled(task: str, metric: str, metrics: Mapping[str, float], reference: Reference) -> float:
     if metric not in metrics:
         raise ResultError(f"SUPERB's {task} has no {metric}, which its score needs; measure it")
     value = metrics[metric]

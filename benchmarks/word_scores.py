@@ -138,8 +138,9 @@ def patterns(words: Sequence[Recognised], related: Mapping[str, frozenset[int]])
 
 def _same(word: str, label: int) -> bool:
     text = word_of(label)
-    if text is not None and any(f"{a}{end}" == b for a, b in ((word, text), (text, word))
-                                for end in ("", "s", "es")):  # fmt: skip
+    if text is not None and any(
+        f"{a}{end}" == b for a, b in ((word, text), (text, word)) for end in ("", "s", "es")
+    ):
         return True
     tokens = encode(word)
     return len(tokens) > 1 and label in tokens

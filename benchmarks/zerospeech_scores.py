@@ -249,9 +249,7 @@ def plain_mean(correlations: Mapping[Key, float], kind: str) -> float:
     return float(np.mean(_of_type(correlations, kind)))
 
 
-def weighted_mean(
-    correlations: Mapping[Key, float], counts: Mapping[Key, int], kind: str
-) -> float:
+def weighted_mean(correlations: Mapping[Key, float], counts: Mapping[Key, int], kind: str) -> float:
     """Average over the datasets of a type, each counting as often as it has pairs."""
     weights = [counts[key] for key in correlations if key[0] == kind]
     return float(np.average(_of_type(correlations, kind), weights=weights))

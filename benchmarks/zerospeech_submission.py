@@ -1,8 +1,8 @@
 """Features of the semantic set in the files that the toolkit `zerospeech-benchmarks` reads.
 
-    meta.yaml      who submits what; the parts in <> are left to the submitter
-    params.yaml    how the features are pooled and compared
-    semantic/{dev,test}/{librispeech,synthetic}/<filename>.npy    (T, D) float64, or .txt
+meta.yaml      who submits what; the parts in <> are left to the submitter
+params.yaml    how the features are pooled and compared
+semantic/{dev,test}/{librispeech,synthetic}/<filename>.npy    (T, D) float64, or .txt
 """
 
 from __future__ import annotations

@@ -92,9 +92,7 @@ def read_stored(source: str | Path, **hub: Any) -> StoredModel:
             f"'{path}' is neither a checkpoint folder nor an official SpeechCLIP .ckpt"
         )
     try:
-        folder = snapshot_download(
-            str(source), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE], **hub
-        )
+        folder = snapshot_download(str(source), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE], **hub)
     except Exception as error:
         # The Hub client raises many kinds for one cause: there is no such checkpoint to be had.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

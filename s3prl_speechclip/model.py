@@ -106,9 +106,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
     ) -> SpeechOutput:
         """Do what `forward` does after the speech encoder."""
         mixed = self.layer_mix(features.hidden_states)
-        output = self.branch(
-            mixed, features.lengths, self.clip, scaling=scaling, frames=frames
-        )
+        output = self.branch(mixed, features.lengths, self.clip, scaling=scaling, frames=frames)
         return replace(output, hidden_states=features.hidden_states + output.hidden_states)
 
     def objective(

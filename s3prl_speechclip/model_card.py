@@ -115,9 +115,7 @@ def _architecture(config: ModelConfig, variant: Variant, trainable: int) -> dict
     return rows
 
 
-def _training(
-    config: ModelConfig, variant: Variant, about: Mapping[str, Any]
-) -> dict[str, str]:
+def _training(config: ModelConfig, variant: Variant, about: Mapping[str, Any]) -> dict[str, str]:
     known = {
         "Corpus": " and ".join(_corpora(about)) or "not recorded",
         "Licences of the data": about.get("data_licences"),

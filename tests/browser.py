@@ -166,9 +166,13 @@ def _from_debian() -> Browser:
 def _missing(executable: Path, roots: list[Path]) -> set[str]:
     """Give the shared libraries that neither the machine nor the fetched packages have."""
     listing = subprocess.run(
-        ["ldd", str(executable)], env=_environment(roots), capture_output=True, text=True,
-        timeout=TIMEOUT, check=False,
-    )  # fmt: skip
+        ["ldd", str(executable)],
+        env=_environment(roots),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
     return set(re.findall(r"(\S+) => not found", listing.stdout))
 
 
@@ -192,8 +196,21 @@ def _package_of(library: str) -> str:
 
 def _run(browser: Browser, folder: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [browser.executable, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-         "--disable-dev-shm-usage", "--virtual-time-budget=20000", "--enable-logging=stderr",
-         f"--user-data-dir={folder}/profile", *arguments],
-        env=browser.environment, capture_output=True, text=True, timeout=TIMEOUT, check=False,
-    )  # fmt: skip
+        [
+            browser.executable,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--disable-dev-shm-usage",
+            "--virtual-time-budget=20000",
+            "--enable-logging=stderr",
+            f"--user-data-dir={folder}/profile",
+            *arguments,
+        ],
+        env=browser.environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )

@@ -75,10 +75,21 @@ def write_librispeech(root: Path) -> SimpleNamespace:
     """Write LibriSpeech's folder, as `corpus`, and two lexicons, as `lexicons`."""
     texts = ("HE WAS NOT A YOUNG MAN", "SHE HAD TEN RED HATS", "A SHIP WENT BY")
     phones = {
-        "A": "AH0", "BY": "B AY1", "HAD": "HH AE1 D", "HATS": "HH AE1 T S", "HE": "HH IY1",
-        "MAN": "M AE1 N", "NOT": "N AA1 T", "RED": "R EH1 D", "SHE": "SH IY1", "SHIP": "SH IH1 P",
-        "TEN": "T EH1 N", "WAS": "W AA1 Z", "WENT": "W EH1 N T", "YOUNG": "Y AH1 NG",
-    }  # fmt: skip
+        "A": "AH0",
+        "BY": "B AY1",
+        "HAD": "HH AE1 D",
+        "HATS": "HH AE1 T S",
+        "HE": "HH IY1",
+        "MAN": "M AE1 N",
+        "NOT": "N AA1 T",
+        "RED": "R EH1 D",
+        "SHE": "SH IY1",
+        "SHIP": "SH IH1 P",
+        "TEN": "T EH1 N",
+        "WAS": "W AA1 Z",
+        "WENT": "W EH1 N T",
+        "YOUNG": "Y AH1 NG",
+    }
     corpus = root / "LibriSpeech"
     chapters = {
         "train-clean-100": ("103-1240", "1034-121119"),

@@ -27,8 +27,11 @@ ORDER = 1e-5
 PUBLISHED = {"base": (2.75, 7.55), "large": (6.05, 13.45)}
 
 
-@pytest.fixture(scope="module", params=[(v, f) for v in VARIANTS for f in ("base", "large")],
-                ids=lambda pair: "-".join(pair))
+@pytest.fixture(
+    scope="module",
+    params=[(v, f) for v in VARIANTS for f in ("base", "large")],
+    ids=lambda pair: "-".join(pair),
+)
 def model(request: pytest.FixtureRequest) -> SpeechClip:
     variant, form = request.param
     return small_model(variant, f"hubert-{form}")
@@ -38,9 +41,7 @@ def assert_same(batched: SpeechOutput, row: int, alone: SpeechOutput) -> None:
     frames = int(alone.lengths[0])
     assert int(batched.lengths[row]) == frames
     for name, embedding in alone.embeddings.items():
-        torch.testing.assert_close(
-            batched.embeddings[name][row], embedding[0], atol=ORDER, rtol=0
-        )
+        torch.testing.assert_close(batched.embeddings[name][row], embedding[0], atol=ORDER, rtol=0)
     for states, own in zip(batched.hidden_states, alone.hidden_states, strict=True):
         torch.testing.assert_close(states[row, :frames], own[0, :frames], atol=ORDER, rtol=0)
     if alone.keywords is not None:
@@ -260,7 +261,9 @@ def test_the_card_says_what_the_model_is(tmp_path):
     """Guards the generated card: header, architecture, corpus, recall, licence, use."""
     model = small_model("speechclip_hybrid_plus")
     model.about = {
-        "corpus": "flickr8k", "recall": {"speech to image R@10": 41.25}, "licence": "cc-by-4.0"
+        "corpus": "flickr8k",
+        "recall": {"speech to image R@10": 41.25},
+        "licence": "cc-by-4.0",
     }
     model.save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text()

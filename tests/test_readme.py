@@ -33,8 +33,9 @@ def test_the_released_checkpoints_are_used_as_written(
     """Guards the section on released checkpoints, line by line."""
     shutil.copyfile(goldens / case / "official.ckpt", tmp_path / "official.ckpt")
     text = section(root, "Using the released checkpoints")
-    python, shell = (re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in
-                     ("python", "sh"))  # fmt: skip
+    python, shell = (
+        re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "sh")
+    )
     assert python is not None and shell is not None
     done = subprocess.run(
         [sys.executable, "-c", python[1]], cwd=tmp_path, capture_output=True, text=True, timeout=300
@@ -65,7 +66,10 @@ def test_every_command_of_the_readme_has_an_option_that_exists(root: Path) -> No
             if command not in shown:
                 shown[command] = subprocess.run(
                     [sys.executable, *command, "--help"],
-                    cwd=root, capture_output=True, text=True, timeout=120,
-                ).stdout  # fmt: skip
+                    cwd=root,
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                ).stdout
             for option in re.findall(r" (--?[a-z][a-z-]*)", arguments):
                 assert f"{option}" in shown[command], (command, option)

@@ -21,9 +21,7 @@ class CascadedBranch(nn.Module):
         number: K, keywords per utterance.
     """
 
-    def __init__(
-        self, attention: nn.Module, head: KeywordHead, *, width: int, number: int
-    ) -> None:
+    def __init__(self, attention: nn.Module, head: KeywordHead, *, width: int, number: int) -> None:
         super().__init__()
         self.cls = nn.Parameter(torch.randn(1, number, width))
         self.attention = attention

@@ -22,9 +22,7 @@ class CifCascadedBranch(nn.Module):
         segmenter: what fires them.
     """
 
-    def __init__(
-        self, attention: nn.Module, head: KeywordHead, segmenter: CifSegmenter
-    ) -> None:
+    def __init__(self, attention: nn.Module, head: KeywordHead, segmenter: CifSegmenter) -> None:
         super().__init__()
         self.attention = attention
         self.segmenter = segmenter

@@ -34,52 +34,127 @@ def parser() -> argparse.ArgumentParser:
         "checkpoint on dev, and test it once.",
         epilog="Several GPUs or nodes: torchrun --nproc-per-node N run_downstream.py ..., or srun.",
     )
-    p.add_argument("-m", "--mode", choices=("train", "evaluate"), default="train",
-                   help="train and test, or only test what was trained (default: %(default)s)")
-    p.add_argument("-u", "--upstream", metavar="NAME",
-                   help=f"any of s3prl's upstreams (default: {DEFAULTS['upstream']})")
-    p.add_argument("-k", "--upstream_ckpt", metavar="CKPT",
-                   help="its weights: experiment or checkpoint folder, official .ckpt, Hub id "
-                        "(default: the newest pretraining run of that name, else the mini model)")
+    p.add_argument(
+        "-m",
+        "--mode",
+        choices=("train", "evaluate"),
+        default="train",
+        help="train and test, or only test what was trained (default: %(default)s)",
+    )
+    p.add_argument(
+        "-u",
+        "--upstream",
+        metavar="NAME",
+        help=f"any of s3prl's upstreams (default: {DEFAULTS['upstream']})",
+    )
+    p.add_argument(
+        "-k",
+        "--upstream_ckpt",
+        metavar="CKPT",
+        help="its weights: experiment or checkpoint folder, official .ckpt, Hub id "
+        "(default: the newest pretraining run of that name, else the mini model)",
+    )
     p.add_argument("-g", "--upstream_model_config", metavar="FILE", help="its own configuration")
-    p.add_argument("-d", "--downstream", metavar="TASK",
-                   help=f"{names}, or another of s3prl's with -c (default: "
-                        f"{DEFAULTS['downstream']})")
+    p.add_argument(
+        "-d",
+        "--downstream",
+        metavar="TASK",
+        help=f"{names}, or another of s3prl's with -c (default: {DEFAULTS['downstream']})",
+    )
     p.add_argument("-v", "--downstream_variant", metavar="NAME", help="such as fold2 of emotion")
-    p.add_argument("-c", "--config", metavar="FILE", type=Path,
-                   help="configuration of the task (default: SUPERB's)")
-    p.add_argument("-o", "--override", metavar="K=V", default="",
-                   help="changes, such as runner.total_steps=50,,optimizer.lr=1e-3")
-    p.add_argument("-n", "--expname", metavar="NAME",
-                   help="experiment name (default: <upstream>-<task>)")
-    p.add_argument("-p", "--expdir", metavar="DIR", type=Path,
-                   help="experiment folder (default: result/downstream/<name>)")
-    p.add_argument("-e", "--past_exp", metavar="PATH", type=Path,
-                   help="go on from, or evaluate, an experiment folder or a checkpoint")
-    p.add_argument("-a", "--auto_resume", action="store_true",
-                   help="go on where the experiment folder stands; start if it is empty")
-    p.add_argument("-t", "--evaluate_split", metavar="SPLIT", action="append",
-                   help="of -m evaluate; may be given again (default: the task's test splits)")
-    p.add_argument("-f", "--upstream_trainable", action="store_true", default=None,
-                   help="fine-tune the upstream too")
-    p.add_argument("-s", "--upstream_feature_selection", metavar="NAME",
-                   help="entry of the upstream's output (default: hidden_states, weighted)")
-    p.add_argument("-l", "--upstream_layer_selection", metavar="N", type=int,
-                   help="one state of those, from 0")
-    p.add_argument("--upstream_feature_normalize", action="store_true", default=None,
-                   help="layer-normalise states before they are weighted")
-    p.add_argument("--data-root", metavar="DIR",
-                   help="folder of the corpus (default: the mini set)")
+    p.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="configuration of the task (default: SUPERB's)",
+    )
+    p.add_argument(
+        "-o",
+        "--override",
+        metavar="K=V",
+        default="",
+        help="changes, such as runner.total_steps=50,,optimizer.lr=1e-3",
+    )
+    p.add_argument(
+        "-n", "--expname", metavar="NAME", help="experiment name (default: <upstream>-<task>)"
+    )
+    p.add_argument(
+        "-p",
+        "--expdir",
+        metavar="DIR",
+        type=Path,
+        help="experiment folder (default: result/downstream/<name>)",
+    )
+    p.add_argument(
+        "-e",
+        "--past_exp",
+        metavar="PATH",
+        type=Path,
+        help="go on from, or evaluate, an experiment folder or a checkpoint",
+    )
+    p.add_argument(
+        "-a",
+        "--auto_resume",
+        action="store_true",
+        help="go on where the experiment folder stands; start if it is empty",
+    )
+    p.add_argument(
+        "-t",
+        "--evaluate_split",
+        metavar="SPLIT",
+        action="append",
+        help="of -m evaluate; may be given again (default: the task's test splits)",
+    )
+    p.add_argument(
+        "-f",
+        "--upstream_trainable",
+        action="store_true",
+        default=None,
+        help="fine-tune the upstream too",
+    )
+    p.add_argument(
+        "-s",
+        "--upstream_feature_selection",
+        metavar="NAME",
+        help="entry of the upstream's output (default: hidden_states, weighted)",
+    )
+    p.add_argument(
+        "-l", "--upstream_layer_selection", metavar="N", type=int, help="one state of those, from 0"
+    )
+    p.add_argument(
+        "--upstream_feature_normalize",
+        action="store_true",
+        default=None,
+        help="layer-normalise states before they are weighted",
+    )
+    p.add_argument(
+        "--data-root", metavar="DIR", help="folder of the corpus (default: the mini set)"
+    )
     p.add_argument("--archive", metavar="FILE", help="packages of the mini set, without apt")
-    p.add_argument("--lr-sweep", metavar="LR", type=float, nargs="*",
-                   help="choose the learning rate on dev (without a list: "
-                        f"{' '.join(f'{rate:g}' for rate in SWEEP)})")
-    p.add_argument("--seed", type=int, metavar="N",
-                   help=f"of everything random (default: {DEFAULTS['seed']})")
-    p.add_argument("--device", default="auto", metavar="DEVICE",
-                   help="auto, cpu, cuda or cuda:N (default: auto)")
-    p.add_argument("--out", type=Path, metavar="FILE",
-                   help="result file (default: result.json in the experiment folder)")
+    p.add_argument(
+        "--lr-sweep",
+        metavar="LR",
+        type=float,
+        nargs="*",
+        help="choose the learning rate on dev (without a list: "
+        f"{' '.join(f'{rate:g}' for rate in SWEEP)})",
+    )
+    p.add_argument(
+        "--seed", type=int, metavar="N", help=f"of everything random (default: {DEFAULTS['seed']})"
+    )
+    p.add_argument(
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:N (default: auto)",
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="result file (default: result.json in the experiment folder)",
+    )
     return p
 
 

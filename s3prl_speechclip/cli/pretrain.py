@@ -37,31 +37,68 @@ def parser() -> argparse.ArgumentParser:
         description="Pretrain a model of the SpeechCLIP family on recordings and images.",
         epilog="Several GPUs or nodes: torchrun --nproc-per-node N run_pretrain.py ..., or srun.",
     )
-    p.add_argument("-u", "--upstream", metavar="NAME",
-                   help=f"the model: {', '.join(VARIANTS)} (default: {DEFAULT_MODEL})")
+    p.add_argument(
+        "-u",
+        "--upstream",
+        metavar="NAME",
+        help=f"the model: {', '.join(VARIANTS)} (default: {DEFAULT_MODEL})",
+    )
     p.add_argument("-n", "--expname", metavar="NAME", help="experiment name (default: the model's)")
-    p.add_argument("-p", "--expdir", metavar="DIR", type=Path,
-                   help="experiment folder (default: result/pretrain/<name>)")
-    p.add_argument("-g", "--upstream_config", metavar="CONFIG",
-                   help=f"{', '.join(PRESETS)} or a YAML file (default: {DEFAULT_PRESET})")
-    p.add_argument("-o", "--override", metavar="K=V", default="",
-                   help="changes, such as runner.total_steps=50,,data.batch_size=16")
-    p.add_argument("-e", "--past_exp", metavar="PATH", type=Path,
-                   help="go on from an experiment or checkpoint folder, or an official .ckpt")
-    p.add_argument("-a", "--auto_resume", action="store_true",
-                   help="go on where the experiment folder stands; start if it is empty")
+    p.add_argument(
+        "-p",
+        "--expdir",
+        metavar="DIR",
+        type=Path,
+        help="experiment folder (default: result/pretrain/<name>)",
+    )
+    p.add_argument(
+        "-g",
+        "--upstream_config",
+        metavar="CONFIG",
+        help=f"{', '.join(PRESETS)} or a YAML file (default: {DEFAULT_PRESET})",
+    )
+    p.add_argument(
+        "-o",
+        "--override",
+        metavar="K=V",
+        default="",
+        help="changes, such as runner.total_steps=50,,data.batch_size=16",
+    )
+    p.add_argument(
+        "-e",
+        "--past_exp",
+        metavar="PATH",
+        type=Path,
+        help="go on from an experiment or checkpoint folder, or an official .ckpt",
+    )
+    p.add_argument(
+        "-a",
+        "--auto_resume",
+        action="store_true",
+        help="go on where the experiment folder stands; start if it is empty",
+    )
     p.add_argument("--data", metavar="CORPUS", help=f"{', '.join(CORPORA)} (default: stamps)")
     p.add_argument("--data-root", metavar="DIR", help="folder of the corpus")
     p.add_argument("--archive", metavar="FILE", help="package of stamps, on machines without apt")
-    p.add_argument("--skip-broken", action="store_true",
-                   help="leave out, and count, recordings and images that are missing or broken")
+    p.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out, and count, recordings and images that are missing or broken",
+    )
     p.add_argument("--hubert", metavar="PATH", help="folder or Hub id of the speech encoder")
     p.add_argument("--clip", metavar="PATH", help="file of CLIP's weights")
     p.add_argument("--seed", type=int, metavar="N", help="of everything random (default: 0)")
-    p.add_argument("--device", default="auto", metavar="DEVICE",
-                   help="auto, cpu, cuda or cuda:N (default: auto)")
-    p.add_argument("--dry-run", action="store_true",
-                   help="build the model, print its configuration and parameter counts, and stop")
+    p.add_argument(
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:N (default: auto)",
+    )
+    p.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="build the model, print its configuration and parameter counts, and stop",
+    )
     return p
 
 
@@ -80,7 +117,10 @@ def command(argv: Sequence[str] | None) -> Path | None:
     if outcome.interrupted:
         logger.info(
             "stopped at step %d of %d; go on with: python run_pretrain.py -u %s -p %s -a",
-            outcome.step, config.runner.total_steps, config.model.variant, folder,
+            outcome.step,
+            config.runner.total_steps,
+            config.model.variant,
+            folder,
         )
     return folder if is_main_process() else None
 
@@ -102,9 +142,11 @@ def _config(args: argparse.Namespace, start: Start) -> PretrainConfig:
         config = replace(resolve_config(model.variant, preset), model=model)
         return lay_over(config, args.override, changes)
     return resolve_config(
-        args.upstream or DEFAULT_MODEL, args.upstream_config or DEFAULT_PRESET, args.override,
+        args.upstream or DEFAULT_MODEL,
+        args.upstream_config or DEFAULT_PRESET,
+        args.override,
         **changes,
-    )  # fmt: skip
+    )
 
 
 def _refuse_other_model(wanted: str | None, found: str) -> None:

@@ -47,16 +47,33 @@ def parser() -> argparse.ArgumentParser:
     """Describe the options."""
     known = ", ".join(task.short for task in TASKS if task.name in NAMES)
     p = argparse.ArgumentParser(prog="superb-mini", description=__doc__)
-    p.add_argument("-d", "--tasks", nargs="+", default=NAMES, metavar="TASK",
-                   help=f"some of {known} (default: all)")
-    p.add_argument("-u", "--systems", nargs="+", default=SYSTEMS, metavar="NAME",
-                   help="upstreams (default: %(default)s)")
+    p.add_argument(
+        "-d",
+        "--tasks",
+        nargs="+",
+        default=NAMES,
+        metavar="TASK",
+        help=f"some of {known} (default: all)",
+    )
+    p.add_argument(
+        "-u",
+        "--systems",
+        nargs="+",
+        default=SYSTEMS,
+        metavar="NAME",
+        help="upstreams (default: %(default)s)",
+    )
     p.add_argument("-o", "--override", default="", metavar="K=V", help="as of run_downstream.py")
     p.add_argument("--archive", metavar="FILE", help="packages of the mini sets, without apt")
     p.add_argument("--seed", type=int, metavar="N", help="of everything random")
     p.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
-    p.add_argument("--out", type=Path, default=COMMITTED, metavar="DIR",
-                   help="folder of the results (default: %(default)s)")
+    p.add_argument(
+        "--out",
+        type=Path,
+        default=COMMITTED,
+        metavar="DIR",
+        help="folder of the results (default: %(default)s)",
+    )
     return p
 
 

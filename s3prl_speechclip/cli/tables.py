@@ -26,9 +26,19 @@ def retrieval_table(result: TaskResult) -> str:
 
 
 KEYWORD_HEAD = (
-    "split", "caption", "hit rate", "chance", "shuffled", "words P", "words R", "words F1",
-    "tokens F1", "keywords", "words", "duplicates",
-)  # fmt: skip
+    "split",
+    "caption",
+    "hit rate",
+    "chance",
+    "shuffled",
+    "words P",
+    "words R",
+    "words F1",
+    "tokens F1",
+    "keywords",
+    "words",
+    "duplicates",
+)
 
 
 def keyword_table(result: TaskResult) -> str:
@@ -39,10 +49,17 @@ def keyword_table(result: TaskResult) -> str:
         for key, name in (("with_stop_words", "whole"), ("without_stop_words", "no stop words")):
             hits, words = metrics[key]["hit_rate"], metrics[key]["words"]
             figures = (
-                hits["mean"], hits["chance"], hits["shuffled"],
-                words["precision"], words["recall"], words["f1"], metrics[key]["tokens"]["f1"],
-                counts["keywords"], counts["words"], counts["duplicates"],
-            )  # fmt: skip
+                hits["mean"],
+                hits["chance"],
+                hits["shuffled"],
+                words["precision"],
+                words["recall"],
+                words["f1"],
+                metrics[key]["tokens"]["f1"],
+                counts["keywords"],
+                counts["words"],
+                counts["duplicates"],
+            )
             rows.append((split, name, *(f"{figure:.1f}" for figure in figures)))
     recordings = ", ".join(
         f"{split}: {m['recordings']:,} English recordings" for split, m in result.metrics.items()
@@ -52,9 +69,21 @@ def keyword_table(result: TaskResult) -> str:
 
 
 WORD_HEAD = (
-    "split", "words", "recognition", ">= 75 %", "perfect", "related", "bucketing", "default",
-    "unexpected", "boundaries", "P 50 ms", "R 50 ms", "F1 50 ms", "R-value",
-)  # fmt: skip
+    "split",
+    "words",
+    "recognition",
+    ">= 75 %",
+    "perfect",
+    "related",
+    "bucketing",
+    "default",
+    "unexpected",
+    "boundaries",
+    "P 50 ms",
+    "R 50 ms",
+    "F1 50 ms",
+    "R-value",
+)
 
 
 def word_table(result: TaskResult) -> str:
@@ -63,10 +92,14 @@ def word_table(result: TaskResult) -> str:
     for split, metrics in result.metrics.items():
         shares = metrics["patterns"]
         figures = (
-            metrics["recognition"], metrics["recognised_well"], shares["perfect match"],
-            shares["semantically related"], shares["bucketing"], shares["default token"],
+            metrics["recognition"],
+            metrics["recognised_well"],
+            shares["perfect match"],
+            shares["semantically related"],
+            shares["bucketing"],
+            shares["default token"],
             shares["unexpected"],
-        )  # fmt: skip
+        )
         first = (split, f"{metrics['words']:,}", *(f"{figure:.1f}" for figure in figures))
         for way, scores in metrics["segmentation"].items():
             found = [scores["50ms"][name] for name in ("precision", "recall", "f1", "r_value")]

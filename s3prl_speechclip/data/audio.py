@@ -71,9 +71,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     return np.ascontiguousarray(waveform, dtype=np.float32)
 
 
-def read_channels(
-    path: str | Path, start: int = 0, samples: int = -1
-) -> tuple[np.ndarray, int]:
+def read_channels(path: str | Path, start: int = 0, samples: int = -1) -> tuple[np.ndarray, int]:
     """Read a recording as its file has it.
 
     Args:

@@ -25,9 +25,7 @@ def frame_count(samples: int) -> int:
     return max(0, samples - FRAME) // HOP + 1
 
 
-def write_features(
-    folder: Path, recordings: int, states: Iterable[tuple[int, Tensor]]
-) -> None:
+def write_features(folder: Path, recordings: int, states: Iterable[tuple[int, Tensor]]) -> None:
     """Write the hidden states of a split's recordings, in whatever order they come.
 
     Args:

@@ -42,7 +42,11 @@ TASKS = (
     Task(name="fluent_commands", short="ic", title="intent classification", metric="acc"),
     Task(name="snips", short="sf", expert="ctc", title="slot filling", metric="slot_type_f1"),
     Task(
-        name="libriphone", short="pr", expert="ctc", title="phone recognition", metric="per",
+        name="libriphone",
+        short="pr",
+        expert="ctc",
+        title="phone recognition",
+        metric="per",
         higher_is_better=False,
     ),
     Task(name="speech_commands", short="ks", title="keyword spotting", metric="acc"),
@@ -50,15 +54,22 @@ TASKS = (
     Task(name="voxceleb1", short="sid", title="speaker identification", metric="acc"),
     Task(name="emotion", short="er", title="emotion recognition", metric="acc"),
     Task(
-        name="asr", short="asr", title="speech recognition", metric="wer",
-        higher_is_better=False, dev="dev-clean",
+        name="asr",
+        short="asr",
+        title="speech recognition",
+        metric="wer",
+        higher_is_better=False,
+        dev="dev-clean",
     ),
     Task(
-        name="sv_voxceleb1", short="asv", title="speaker verification", metric="EER",
+        name="sv_voxceleb1",
+        short="asv",
+        title="speaker verification",
+        metric="EER",
         higher_is_better=False,
     ),
     Task(name="diarization", short="sd", title="speaker diarization", metric="acc"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +201,13 @@ def override(config: Mapping[str, Any], text: str) -> tuple[dict[str, Any], set[
                 break
             if not isinstance(where, dict) or (name not in where and name not in FREE):
                 known = where if isinstance(where, dict) else {}
-                raise ConfigError(unknown_name("configuration key", ".".join(names[: depth + 1]), [
-                    ".".join([*names[:depth], str(key)]) for key in known
-                ]))  # fmt: skip
+                raise ConfigError(
+                    unknown_name(
+                        "configuration key",
+                        ".".join(names[: depth + 1]),
+                        [".".join([*names[:depth], str(key)]) for key in known],
+                    )
+                )
             where = where.get(name, {})
     return merge(config, changes), given
 

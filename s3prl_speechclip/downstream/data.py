@@ -72,9 +72,12 @@ def place_data(
             )
     config = with_own_files(merge(config, {EXPERT: corpus.place(root)}))
     return PlacedData(
-        config=config, corpus=f"{task.name}_mini" if mini else task.name, root=str(root), mini=mini,
+        config=config,
+        corpus=f"{task.name}_mini" if mini else task.name,
+        root=str(root),
+        mini=mini,
         notes=notes,
-    )  # fmt: skip
+    )
 
 
 def with_own_files(config: Mapping[str, Any]) -> Values:

@@ -211,9 +211,11 @@ def _score(
     scores = np.zeros((queries, len(documents)))
     dtw = settings["dtwrc"]
     costs = match_costs(
-        [asked[place] for place in long_enough], documents, find_distance(dtw["dist_method"]),
+        [asked[place] for place in long_enough],
+        documents,
+        find_distance(dtw["dist_method"]),
         bool(dtw["minmax_norm"]),
-    )  # fmt: skip
+    )
     scores[long_enough] = -costs.double().numpy()
     mean_score = scores.mean(1, keepdims=True)
     scores = (scores - mean_score) / scores.std(1, keepdims=True).clip(1e-9)
@@ -233,18 +235,28 @@ def _write(
 ) -> None:
     """Write detections as NIST's spoken term detection lists them."""
     root = ElementTree.Element(
-        "stdlist", termlist_filename=path.name, indexing_time="1.00", language="english",
-        index_size="1", system_id="benchmark",
-    )  # fmt: skip
+        "stdlist",
+        termlist_filename=path.name,
+        indexing_time="1.00",
+        language="english",
+        index_size="1",
+        system_id="benchmark",
+    )
     for query, row in zip(queries, scores, strict=True):
         listed = ElementTree.SubElement(
             root, "detected_termlist", termid=query, term_search_time="1.0", oov_term_count="1"
         )
         for document, score in zip(documents, row, strict=True):
             ElementTree.SubElement(
-                listed, "term", file=document, channel="1", tbeg="0.000", dur="0.00",
-                score=f"{score:.4f}", decision="YES" if score > DETECTED else "NO",
-            )  # fmt: skip
+                listed,
+                "term",
+                file=document,
+                channel="1",
+                tbeg="0.000",
+                dur="0.00",
+                score=f"{score:.4f}",
+                decision="YES" if score > DETECTED else "NO",
+            )
     ElementTree.indent(root)
     ElementTree.ElementTree(root).write(path, encoding="UTF-8", xml_declaration=True)
 

@@ -103,9 +103,10 @@ def resolve(request: Request) -> Plan:
     arguments = _arguments(request, past)
     task = find_task(arguments["downstream"])
     folder = request.folder or (
-        past_file.parent if past_file is not None and request.name is None
+        past_file.parent
+        if past_file is not None and request.name is None
         else RESULTS / (request.name or f"{arguments['upstream']}-{task.name}")
-    )  # fmt: skip
+    )
     own = RunFolder(folder)
     if request.evaluate and past_file is None and task.folder != "quesst14_dtw":
         past_file = own.best()
@@ -122,10 +123,12 @@ def resolve(request: Request) -> Plan:
         if root is None:
             about = past.arguments.get("about") or {}
             data = PlacedData(
-                config=with_own_files(config), corpus=about.get("corpus", task.name),
-                root=about.get("root", "as configured"), mini=bool(about.get("mini")),
+                config=with_own_files(config),
+                corpus=about.get("corpus", task.name),
+                root=about.get("root", "as configured"),
+                mini=bool(about.get("mini")),
                 notes=tuple(about.get("notes", ())),
-            )  # fmt: skip
+            )
         else:
             data = place_data(task, config, given, root)
     else:
@@ -137,8 +140,11 @@ def resolve(request: Request) -> Plan:
     data = replace(data, config=_with_rate(data.config))
     arguments["expdir"] = str(folder)
     arguments["about"] = {
-        "corpus": data.corpus, "root": data.root, "mini": data.mini, "notes": list(data.notes)
-    }  # fmt: skip
+        "corpus": data.corpus,
+        "root": data.root,
+        "mini": data.mini,
+        "notes": list(data.notes),
+    }
     return Plan(task, arguments, data, runner_config(data.config), folder, past_file)
 
 

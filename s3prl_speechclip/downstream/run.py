@@ -62,9 +62,11 @@ def run(request: Request) -> Outcome:
     fabric = build_fabric(plan.runner, request.device)
     fabric.launch()
     upstream = load_upstream(
-        plan.arguments["upstream"], plan.arguments["upstream_ckpt"],
-        plan.arguments["upstream_model_config"], fabric.device,
-    )  # fmt: skip
+        plan.arguments["upstream"],
+        plan.arguments["upstream_ckpt"],
+        plan.arguments["upstream_model_config"],
+        fabric.device,
+    )
     if fabric.is_global_zero:
         _prepare(plan)
         _say(plan, upstream)
@@ -73,11 +75,14 @@ def run(request: Request) -> Outcome:
         from .qbe import evaluate_qbe  # late: nothing else needs it
 
         scores, notes = evaluate_qbe(
-            plan.data.config, upstream.module, fabric.device, plan.folder,
+            plan.data.config,
+            upstream.module,
+            fabric.device,
+            plan.folder,
             selection=plan.arguments["upstream_feature_selection"],
             layer=plan.arguments["upstream_layer_selection"],
             workers=plan.runner.num_workers,
-        )  # fmt: skip
+        )
     else:
         swept = request.sweep if not request.evaluate else ()
         found = (_sweep if swept else _one)(plan, fabric, upstream, request)
@@ -124,24 +129,33 @@ def build_runner(plan: Plan, fabric: Fabric, upstream: Upstream, state: RunState
 
     arguments = plan.arguments
     selection, layer = (
-        arguments["upstream_feature_selection"], arguments["upstream_layer_selection"]
-    )  # fmt: skip
+        arguments["upstream_feature_selection"],
+        arguments["upstream_layer_selection"],
+    )
     check_selection(upstream.module, selection, layer, fabric.device)
     with own_randomness(int(arguments["seed"])):
         with quiet():
             featurizer = Featurizer(
-                upstream.module, selection, upstream_device=fabric.device, layer_selection=layer,
+                upstream.module,
+                selection,
+                upstream_device=fabric.device,
+                layer_selection=layer,
                 normalize=bool(arguments["upstream_feature_normalize"]),
-            )  # fmt: skip
+            )
         width, rate = featurizer.output_dim, featurizer.downsample_rate
         expert = build_expert(plan.task, plan.data.config, arguments, width, rate)
     trained = upstream.module if arguments["upstream_trainable"] else None
     probe = Probe(featurizer, expert, trained, build_specaug(plan.data.config)).to(fabric.device)
     setting = Setting(
-        task=plan.task, config=plan.data.config, arguments=arguments, selection=selection,
-        layer=layer, rate=rate, seed=int(arguments["seed"]),
+        task=plan.task,
+        config=plan.data.config,
+        arguments=arguments,
+        selection=selection,
+        layer=layer,
+        rate=rate,
+        seed=int(arguments["seed"]),
         folder=plan.folder,
-    )  # fmt: skip
+    )
     return Runner(fabric, setting, upstream.module, probe, plan.runner, state)
 
 
@@ -203,9 +217,12 @@ def _sweep(
         config = merge(plan.data.config, {"optimizer": {"lr": rate}})
         arguments = {**plan.arguments, "expdir": str(folder)}
         inner = replace(
-            plan, data=replace(plan.data, config=config), arguments=arguments, folder=folder,
+            plan,
+            data=replace(plan.data, config=config),
+            arguments=arguments,
+            folder=folder,
             past=own.last(),
-        )  # fmt: skip
+        )
         folder.mkdir(parents=True, exist_ok=True)
         runner = _train(inner, fabric, upstream)
         path = own.best()

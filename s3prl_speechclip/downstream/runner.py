@@ -65,9 +65,13 @@ class Runner:
         self._cache: FeatureCache | None = None
         if runner.feature_cache != "off" and probe.upstream is None:
             self._cache = FeatureCache(
-                upstream, setting.selection, setting.layer, setting.rate,
-                DTYPES[runner.feature_cache], int(runner.feature_cache_gb * 1e9),
-            )  # fmt: skip
+                upstream,
+                setting.selection,
+                setting.layer,
+                setting.rate,
+                DTYPES[runner.feature_cache],
+                int(runner.feature_cache_gb * 1e9),
+            )
 
     def train(self) -> bool:
         """Train to the last step, or until SIGTERM or SIGINT asks to stop.
@@ -84,9 +88,13 @@ class Runner:
         self._set_up_training()
         previous = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
         bar = tqdm(
-            total=self.runner.total_steps, initial=self.step, unit="step", dynamic_ncols=True,
-            desc=self.setting.task.name, disable=not self.fabric.is_global_zero,
-        )  # fmt: skip
+            total=self.runner.total_steps,
+            initial=self.step,
+            unit="step",
+            dynamic_ncols=True,
+            desc=self.setting.task.name,
+            disable=not self.fabric.is_global_zero,
+        )
         try:
             # What is drawn in training is put back too: the caller's numbers are its own.
             with own_randomness(self.setting.seed):
@@ -129,9 +137,13 @@ class Runner:
                         self._forward(self.probe, split, batch, number)
             with quiet(), corpus_errors(self.setting.task):
                 names = self.probe.expert.log_records(  # type: ignore[operator]
-                    split, records=self.probe.records, logger=log, global_step=self.step,
-                    batch_ids=list(range(count)), total_batch_num=len(loader),
-                )  # fmt: skip
+                    split,
+                    records=self.probe.records,
+                    logger=log,
+                    global_step=self.step,
+                    batch_ids=list(range(count)),
+                    total_batch_num=len(loader),
+                )
         self.probe.records = records
         scores = log.of(split)
         shown_scores = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
@@ -218,9 +230,11 @@ class Runner:
                 self.fabric.backward(loss / parts)
             total += float(loss.detach()) / parts
         norm = self.fabric.clip_gradients(
-            self._module, self._optimizer, max_norm=self.runner.gradient_clipping,
+            self._module,
+            self._optimizer,
+            max_norm=self.runner.gradient_clipping,
             error_if_nonfinite=False,
-        )  # fmt: skip
+        )
         if math.isfinite(float(norm)) or self.runner.precision == "fp16":
             self._optimizer.step()
         else:
@@ -276,9 +290,13 @@ class Runner:
             log = self._open_log()
             with quiet():
                 self.probe.expert.log_records(  # type: ignore[operator]
-                    split, records=self.probe.records, logger=log, global_step=self.step,
-                    batch_ids=list(range(count)), total_batch_num=count,
-                )  # fmt: skip
+                    split,
+                    records=self.probe.records,
+                    logger=log,
+                    global_step=self.step,
+                    batch_ids=list(range(count)),
+                    total_batch_num=count,
+                )
             log.add_scalar("lr", self._optimizer.param_groups[0]["lr"], self.step)
         self.probe.records = new_records()
 

@@ -227,9 +227,7 @@ def _architecture(config: SpeechEncoderConfig) -> Any:
     if not values:
         try:
             name = config.name
-            return AutoConfig.from_pretrained(
-                shipped_folder("hubert") if name == SHIPPED else name
-            )
+            return AutoConfig.from_pretrained(shipped_folder("hubert") if name == SHIPPED else name)
         except (OSError, ValueError) as error:
             raise EncoderError(
                 f"the architecture of '{config.name}' is not known offline: set "

@@ -85,9 +85,7 @@ def load_image_table(
     return ImageTable(features, {image: row for row, image in enumerate(images)}), manifest
 
 
-def _cached(
-    clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool
-) -> Tensor:
+def _cached(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool) -> Tensor:
     """Give (N, F); a broken image's row is NaN."""
     cache = cache_home() / "image_features" / f"{_key(clip, paths)}.safetensors"
     if cache.is_file():
@@ -108,17 +106,13 @@ def _cached(
 
 
 @torch.no_grad()
-def _compute(
-    clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool
-) -> Tensor:
+def _compute(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool) -> Tensor:
     transform = clip.preprocess()
     device = clip.vocabulary.device
     # Convolutions of few channels take half the time with channels last.
     image_trunk(clip.clip).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows: dict[int, Tensor] = {}
-    with tqdm(
-        total=len(paths), desc="images", unit="image", disable=not show, leave=False
-    ) as bar:
+    with tqdm(total=len(paths), desc="images", unit="image", disable=not show, leave=False) as bar:
         for start in range(0, len(paths), BATCH):
             pixels = {}
             for row in range(start, min(start + BATCH, len(paths))):

@@ -120,9 +120,7 @@ class Naming(nn.Module):
         config: of the objective.
     """
 
-    def __init__(
-        self, encoder: ClipEncoder, features: Tensor, config: ClipTrainingConfig
-    ) -> None:
+    def __init__(self, encoder: ClipEncoder, features: Tensor, config: ClipTrainingConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.config = config

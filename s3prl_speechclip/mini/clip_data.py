@@ -161,9 +161,7 @@ def trunk_features(encoder: ClipEncoder, examples: Sequence[Example]) -> Tensor:
 
 
 @torch.no_grad()
-def _compute(
-    encoder: ClipEncoder, examples: Sequence[Example], which: str, folder: Path
-) -> None:
+def _compute(encoder: ClipEncoder, examples: Sequence[Example], which: str, folder: Path) -> None:
     transform = encoder.preprocess()
     image_trunk(encoder.clip).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows = []

@@ -138,9 +138,7 @@ def _half(value: Tensor) -> Tensor:
 
 
 def _figures(recall: Recall) -> dict[str, dict[str, float]]:
-    named = {name: recall[theirs] for name, theirs in DIRECTIONS.items()} | {
-        "mean": recall["mean"]
-    }
+    named = {name: recall[theirs] for name, theirs in DIRECTIONS.items()} | {"mean": recall["mean"]}
     return {
         direction: {f"recall@{k}": round(value, 4) for k, value in by_k.items()}
         for direction, by_k in named.items()

@@ -149,9 +149,7 @@ class MaskedCrops:
             if (places == place).any()
         ]
         # A long recording is drawn once for every crop that it holds.
-        weights = [
-            sum(self.corpus.recordings[i].length for i in members) for _, members in buckets
-        ]
+        weights = [sum(self.corpus.recordings[i].length for i in members) for _, members in buckets]
         object.__setattr__(self, "_buckets", buckets)
         object.__setattr__(self, "_shares", np.array(weights) / sum(weights))
 

@@ -97,9 +97,7 @@ def train_hubert(
         features = (
             MfccFeatures() if config.layer is None else _hidden_states(model, config.layer, device)
         )
-        units = make_units(
-            corpus, features, config.units, folder / f"units-{number}", recipe.seed
-        )
+        units = make_units(corpus, features, config.units, folder / f"units-{number}", recipe.seed)
         spent, accuracy = _round(
             model, corpus, units, recipe, config, folder / f"round-{number}", device
         )

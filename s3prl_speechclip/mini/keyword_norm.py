@@ -87,9 +87,13 @@ def figures(
             metrics: Mapping[str, Any] = result.metrics[split]
             hits, placed = metrics["with_stop_words"]["hit_rate"], metrics["embeddings"]["keywords"]
             cells = (
-                hits["mean"], hits["chance"], metrics["counts"]["distinct"], placed["spread"],
-                placed["shift"], placed["explained_by_plane"],
-            )  # fmt: skip
+                hits["mean"],
+                hits["chance"],
+                metrics["counts"]["distinct"],
+                placed["spread"],
+                placed["shift"],
+                placed["explained_by_plane"],
+            )
             rows.append((NORMS[norm], split, *(f"{value:.1f}" for value in cells)))
     return head, rows
 

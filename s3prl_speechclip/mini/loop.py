@@ -86,9 +86,7 @@ def train(
     started = time.perf_counter()
     with tqdm(total=config.total_steps, initial=step, unit="step", dynamic_ncols=True) as bar:
         while step < config.total_steps:
-            rate = learning_rate(
-                config.scheduler, config.optimizer.lr, step, config.total_steps
-            )
+            rate = learning_rate(config.scheduler, config.optimizer.lr, step, config.total_steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with fabric.autocast():

@@ -56,9 +56,7 @@ class Runs:
 
     def recall(self, split: str, embedding: str, direction: str, k: int = 10) -> Spread:
         """Recall at k in percent."""
-        return self._spread(
-            self.retrieval, lambda m: m[split][embedding][direction][f"recall@{k}"]
-        )
+        return self._spread(self.retrieval, lambda m: m[split][embedding][direction][f"recall@{k}"])
 
     def mean_recall(self, split: str, embedding: str, k: int = 10) -> Spread:
         """Recall at k in percent, mean of both directions."""
@@ -109,9 +107,11 @@ def read_runs(folder: Path) -> dict[str, Runs]:
 def recall_rows(runs: Mapping[str, Runs]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Give head and rows of the recall table: recall@10 in percent, mean and deviation."""
     head = (
-        "model", "seeds", "embedding",
+        "model",
+        "seeds",
+        "embedding",
         *(f"{split} {ARROWS[direction]}" for split in SPLITS for direction in DIRECTIONS),
-    )  # fmt: skip
+    )
     rows = [
         (
             name,
@@ -172,9 +172,7 @@ def claims(runs: Mapping[str, Runs]) -> list[str]:
 
 def _verdict(one: Spread, other: Spread) -> str:
     difference = one.mean - other.mean
-    error = math.sqrt(
-        one.deviation**2 / len(one.values) + other.deviation**2 / len(other.values)
-    )
+    error = math.sqrt(one.deviation**2 / len(one.values) + other.deviation**2 / len(other.values))
     word = "undecided"
     if min(len(one.values), len(other.values)) < 2:
         return f"{one} against {other}, one seed: **{word}**."

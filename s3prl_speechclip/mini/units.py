@@ -124,6 +124,7 @@ def make_units(
         folder: where the units are kept.
         seed: of k-means and of the frames that it is fitted to.
     """
+
     def make(to: Path) -> None:
         table, offsets = _all_features(corpus, features)
         _normalize_speakers(table, offsets, [r.speaker for r in corpus.recordings])
@@ -168,9 +169,7 @@ def _all_features(
     return table, offsets
 
 
-def _whole(
-    corpus: SpeechCorpus, batch: list[int], features: Features
-) -> list[NDArray[np.float32]]:
+def _whole(corpus: SpeechCorpus, batch: list[int], features: Features) -> list[NDArray[np.float32]]:
     waveforms = [corpus.waveform(index) for index in batch]
     if max(map(len, waveforms)) <= LONGEST:
         return features(waveforms)

@@ -194,8 +194,7 @@ class CifWeights(nn.Module):
         super().__init__()
         self.read_padding = read_padding
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(width, width, conv_width, padding=conv_width // 2)
-            for _ in range(conv_layers)
+            nn.Conv1d(width, width, conv_width, padding=conv_width // 2) for _ in range(conv_layers)
         )
         self.dropout = Dropout(dropout)
         self.unit = nn.Linear(width, 1)

@@ -114,9 +114,13 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, codebook: Tensor, banned: Tensor, temperature: Tensor,
+        ctx: Any,
+        queries: Tensor,
+        codebook: Tensor,
+        banned: Tensor,
+        temperature: Tensor,
         low: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         unit = F.normalize(codebook.float(), dim=-1)
         scores = (queries @ unit.T).div_(temperature)
         scores.index_fill_(-1, banned, float("-inf"))

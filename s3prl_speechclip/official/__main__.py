@@ -52,8 +52,9 @@ def report(conversion: Conversion, *, listed: bool = True) -> str:
     lines += [
         f"{config.variant}, size {config.size}, trained on {conversion.stored.about['corpus']}",
         f"{len(ledger.mapped)} weights carried over ({counted}), {len(ledger.dropped)} left out "
-        "for the reasons above" if listed else
-        f"{len(ledger.mapped)} weights carried over ({counted}), {len(ledger.dropped)} left out",
+        "for the reasons above"
+        if listed
+        else f"{len(ledger.mapped)} weights carried over ({counted}), {len(ledger.dropped)} left out",
     ]
     return "\n".join(lines)
 

@@ -99,8 +99,7 @@ def open_official(path: Path) -> OfficialFile:
     settings = plain(content.get("hyper_parameters", {})) if isinstance(content, dict) else {}
     if not isinstance(settings, dict) or not isinstance(settings.get("config"), dict):
         raise CheckpointError(
-            f"'{path}' is not an official SpeechCLIP checkpoint: it lacks "
-            "hyper_parameters.config"
+            f"'{path}' is not an official SpeechCLIP checkpoint: it lacks hyper_parameters.config"
         )
     state = content.get("state_dict")
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -34,9 +34,7 @@ class KeptMemory:
         # Backward has a thread of its own; from an arena of its own nobody else would be served.
         wanted = ((ARENA_MAX, 1), (MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
         self.kept = all([mallopt(name, value) == 1 for name, value in wanted])
-        self._limit = min(
-            SHARE * os.sysconf("SC_PHYS_PAGES"), MOST / os.sysconf("SC_PAGE_SIZE")
-        )
+        self._limit = min(SHARE * os.sysconf("SC_PHYS_PAGES"), MOST / os.sysconf("SC_PAGE_SIZE"))
 
     def return_surplus(self) -> bool:
         """Return what is free, if the process holds more than its share; says whether it did."""

@@ -176,7 +176,12 @@ def _checked(config: PretrainConfig) -> PretrainConfig:
     """Refuse numbers that no run can have."""
     runner = config.runner
     for name in (
-        "total_steps", "log_step", "eval_step", "save_step", "max_keep", "gradient_accumulate_steps"
+        "total_steps",
+        "log_step",
+        "eval_step",
+        "save_step",
+        "max_keep",
+        "gradient_accumulate_steps",
     ):
         if getattr(runner, name) < 1:
             raise ConfigError(f"runner.{name} must be at least 1, found {getattr(runner, name)}")

@@ -99,8 +99,10 @@ def _is_wanted(
         logger.info(
             "recordings are encoded at every step: their hidden states would take %.1f GB, with "
             "%.0f GB free in '%s'; data.cache_features=on keeps them all the same",
-            size / 1e9, free / 1e9, cache_home(),
-        )  # fmt: skip
+            size / 1e9,
+            free / 1e9,
+            cache_home(),
+        )
         return False
     return True
 
@@ -110,16 +112,17 @@ def _made(
 ) -> Path:
     utterances = manifest.split(split)
     folder = cache_home() / "speech_features" / _key(encoder, manifest, utterances)
-    dataset = PairDataset(
-        manifest, utterances, on_broken="drop" if config.skip_broken else "raise"
-    )
+    dataset = PairDataset(manifest, utterances, on_broken="drop" if config.skip_broken else "raise")
     batches = evaluation_batches(approximate_lengths(manifest, utterances), config.eval_batch_size)
 
     def make(partial: Path) -> None:
         with tqdm(
-            total=len(utterances), desc=f"features of {split}", unit="recording", leave=False,
+            total=len(utterances),
+            desc=f"features of {split}",
+            unit="recording",
+            leave=False,
             disable=not show,
-        ) as bar:  # fmt: skip
+        ) as bar:
             states = _encode(encoder, dataset, batches, config.num_workers, bar)
             write_features(partial, len(utterances), states)
 

@@ -56,9 +56,7 @@ class RunData:
             seed=config.seed,
             on_broken="replace" if data.skip_broken else "raise",
         )
-        self._train = (
-            self._recordings.reading(features[train]) if features else self._recordings
-        )
+        self._train = self._recordings.reading(features[train]) if features else self._recordings
         self._lengths = approximate_lengths(manifest, utterances, data.max_samples)
         self._sampler = self._sampler_of(rank, world_size)
         self.images = images.of(self._train.image_paths)

@@ -277,8 +277,12 @@ def _say(
         logger.info("  %s", note)
     logger.info(
         "%s parameters trained, %s x %d, batch %d, %d steps, in %s",
-        f"{model.trainable_parameters():,}", fabric.device.type, fabric.world_size,
-        config.data.batch_size, config.runner.total_steps, folder,
+        f"{model.trainable_parameters():,}",
+        fabric.device.type,
+        fabric.world_size,
+        config.data.batch_size,
+        config.runner.total_steps,
+        folder,
     )
     if start.state is not None:
         logger.info("going on from step %d", start.state.step)

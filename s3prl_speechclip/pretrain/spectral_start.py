@@ -47,9 +47,9 @@ def learn_spectrum(
     extractor = encoder.model.feature_extractor
     width = extractor.conv_layers[-1].conv.out_channels
     readout = nn.Linear(width, MELS).to(device)
-    mel = MelSpectrogram(
-        SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS, center=False
-    ).to(device)
+    mel = MelSpectrogram(SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS, center=False).to(
+        device
+    )
     parameters = [*extractor.parameters(), *readout.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps)

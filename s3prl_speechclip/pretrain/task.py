@@ -89,6 +89,4 @@ def _gather_embeddings(output: SpeechOutput) -> SpeechOutput:
 
 def pair_batch(pairs: IndexedPairs, image_features: Tensor) -> PairBatch:
     """Put the images' cached features beside the recordings."""
-    return PairBatch(
-        pairs.speech, image_features[pairs.image_indices], pairs.pair_ids, pairs.texts
-    )
+    return PairBatch(pairs.speech, image_features[pairs.image_indices], pairs.pair_ids, pairs.texts)

@@ -235,7 +235,9 @@ class Trainer:
             seen += len(pairs.indices) * self.fabric.world_size
         if runner.gradient_clipping > 0:
             self.fabric.clip_gradients(
-                self.task, self.optimizer, max_norm=runner.gradient_clipping,
+                self.task,
+                self.optimizer,
+                max_norm=runner.gradient_clipping,
                 error_if_nonfinite=False,
             )
         self.optimizer.step()

@@ -80,8 +80,9 @@ def test_segments_are_runs_of_attended_frames() -> None:
     both = attention_segments(np.stack([one, other]))
     assert both == ((0.0, 0.04),)
     assert attention_segments(other[None]) == (
-        (pytest.approx(0.18), pytest.approx(0.2)), (pytest.approx(0.38), pytest.approx(0.4))
-    )  # fmt: skip
+        (pytest.approx(0.18), pytest.approx(0.2)),
+        (pytest.approx(0.38), pytest.approx(0.4)),
+    )
 
 
 def test_recordings_come_in_order_with_what_was_asked_for(tmp_path: Path) -> None:
@@ -121,9 +122,7 @@ def test_broken_recordings_are_named_or_counted(tmp_path: Path) -> None:
         hear(model, manifest, "test", batch_size=4, show_progress=False)
     heard = hear(model, manifest, "test", batch_size=4, skip_broken=True, show_progress=False)
     assert len(heard) == 4
-    assert left_out(heard, manifest, "test") == [
-        "test: left out 1 recordings that cannot be read"
-    ]
+    assert left_out(heard, manifest, "test") == ["test: left out 1 recordings that cannot be read"]
     alone = replace(manifest, utterances=(first,))
     with pytest.raises(CorpusError, match="no recording of split 'test' can be read"):
         hear(model, alone, "test", batch_size=4, skip_broken=True, show_progress=False)

@@ -199,9 +199,12 @@ def test_kept_hidden_states_give_what_recordings_give(
     model = small_model("speechclip_hybrid_plus", batch_invariant=True)
     located = Located("nowhere", "a test")
     features = cached_features(
-        model.speech_encoder, manifest, DataConfig(num_workers=0), splits=["test"],
+        model.speech_encoder,
+        manifest,
+        DataConfig(num_workers=0),
+        splits=["test"],
         show_progress=False,
-    )  # fmt: skip
+    )
     assert set(features) == {"test"}
     for evaluate in (evaluate_retrieval, evaluate_keywords):
         read, kept = (
@@ -233,8 +236,24 @@ def test_the_command_writes_result_page_and_plot(
     corpus = write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=2)
     small_model("speechclip_plus").save_pretrained(tmp_path / "model")
     out = tmp_path / "result.json"
-    assert main(["keywords", "-u", "speechclip_plus", "-k", str(tmp_path / "model"), "--data",
-                 "flickr8k", "--data-root", str(corpus), "--out", str(out)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "keywords",
+                "-u",
+                "speechclip_plus",
+                "-k",
+                str(tmp_path / "model"),
+                "--data",
+                "flickr8k",
+                "--data-root",
+                str(corpus),
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     said = capfd.readouterr().out.splitlines()
     assert said[-1] == str(out)
     assert any("no stop words" in line for line in said)

@@ -41,10 +41,17 @@ def recordings() -> list[tuple[int, str]]:
 
 def utterances() -> list[Utterance]:
     return [
-        Utterance(utterance_id=str(n), audio="", image=str(picture), pair_id=picture, text="",
-                  split="test", language=language)
+        Utterance(
+            utterance_id=str(n),
+            audio="",
+            image=str(picture),
+            pair_id=picture,
+            text="",
+            split="test",
+            language=language,
+        )
         for n, (picture, language) in enumerate(recordings())
-    ]  # fmt: skip
+    ]
 
 
 def test_crossing_agrees_with_the_oracle() -> None:
@@ -59,9 +66,12 @@ def test_crossing_agrees_with_the_oracle() -> None:
     german = [i for i, u in enumerate(said) if u.language == "de"]
     for pair, asking, answering in (("de>en", german, english), ("en>de", english, german)):
         expected = oracle.recall(
-            vectors[answering].tolist(), vectors[asking].tolist(),
-            ids[answering].tolist(), ids[asking].tolist(), (1, 5, 10),
-        )["image_to_speech"]  # fmt: skip
+            vectors[answering].tolist(),
+            vectors[asking].tolist(),
+            ids[answering].tolist(),
+            ids[asking].tolist(),
+            (1, 5, 10),
+        )["image_to_speech"]
         assert found["parallel"]["recall@10"][pair] == pytest.approx(expected[10], abs=1e-4)
     assert found["chance"]["recall@10"]["en>de"] == pytest.approx(100 * 10 / 12, abs=1e-4)
 
@@ -80,8 +90,10 @@ def test_languages_split_the_whole() -> None:
     ranks = retrieval_ranks(vectors, images, ids, range(PICTURES))
     found = recall_by_language(ranks, said)
     assert {name: one["recordings"] for name, one in found.items()} == {
-        "de": PICTURES, "en": 3 * PICTURES, "nl": 9
-    }  # fmt: skip
+        "de": PICTURES,
+        "en": 3 * PICTURES,
+        "nl": 9,
+    }
     total = sum(one["recordings"] * one["recall@5"] for one in found.values()) / len(said)
     within = (ranks.speech_to_image <= 5).float().mean()
     assert total == pytest.approx(100 * float(within), abs=1e-3)
@@ -114,9 +126,12 @@ def test_an_image_whose_recordings_are_all_broken_is_left_out_and_noted(tmp_path
     for utterance in manifest.split("test")[:CAPTIONS]:
         manifest.path(utterance.audio).write_bytes(b"not a recording")
     result = evaluate_retrieval(
-        small_model("speechclip_parallel"), Located("x", "a test"), manifest, skip_broken=True,
+        small_model("speechclip_parallel"),
+        Located("x", "a test"),
+        manifest,
+        skip_broken=True,
         show_progress=False,
-    )  # fmt: skip
+    )
     found = result.metrics["test"]
     assert (found["recordings"], found["images"]) == (2 * CAPTIONS, 2)
     assert found["text"]["recordings"] == 2 * CAPTIONS

@@ -199,19 +199,21 @@ def test_mini_sets_have_no_superb_score(tmp_path: Path) -> None:
     [
         (lambda v: v.update(format=0), "one.json' is a result of format 0"),
         (lambda v: v.pop("seed"), "one.json' is not a result file.*seed"),
-        (lambda v: v["metrics"]["test"]["parallel"]["mean"].pop("recall@5"),
-         "one.json' has no metric 'test.parallel.mean.recall@5'"),
-        (lambda v: v["metrics"]["test"]["parallel"]["mean"].update({"recall@5": float("nan")}),
-         "'test.parallel.mean.recall@5' of '.*one.json' is nan"),
+        (
+            lambda v: v["metrics"]["test"]["parallel"]["mean"].pop("recall@5"),
+            "one.json' has no metric 'test.parallel.mean.recall@5'",
+        ),
+        (
+            lambda v: v["metrics"]["test"]["parallel"]["mean"].update({"recall@5": float("nan")}),
+            "'test.parallel.mean.recall@5' of '.*one.json' is nan",
+        ),
         (lambda v: v["metrics"]["test"].pop("parallel"), "one.json' has no metric of parallel"),
         (lambda v: v.update(metrics={}), "one.json' has no metrics"),
         (lambda v: v.update(metrics=[]), "one.json' is not a result file"),
         (lambda v: v.update(system=3), "one.json' is not a result file"),
     ],
-)  # fmt: skip
-def test_a_bad_result_is_named(
-    tmp_path: Path, break_it: Callable[[Any], None], named: str
-) -> None:
+)
+def test_a_bad_result_is_named(tmp_path: Path, break_it: Callable[[Any], None], named: str) -> None:
     """Guards against figures that vanish from the leaderboard."""
     path = write_result(RECALLED, tmp_path / "one.json")
     values = json.loads(path.read_text(encoding="utf-8"))

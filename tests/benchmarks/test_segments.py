@@ -95,6 +95,4 @@ def test_only_words_under_the_span_are_named() -> None:
         duration=1.0,
         token_ids=(dog, barks, dog, barks),
     )
-    assert naming_scores([case], near) == {
-        "token": 50.0, "neighbours": 75.0, "anywhere": 100.0
-    }  # fmt: skip
+    assert naming_scores([case], near) == {"token": 50.0, "neighbours": 75.0, "anywhere": 100.0}

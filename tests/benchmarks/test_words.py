@@ -52,8 +52,9 @@ def test_recognition_is_the_share_of_the_most_frequent_label() -> None:
     labels: dict = {"dog": [1] * 9 + [2] * 3, "cat": [1] * 9, "owl": [None] * 6 + [3] * 4}
     found = recognise(labels)
     assert [(one.word, one.label, one.score) for one in found] == [
-        ("dog", 1, 75.0), ("owl", None, 60.0)
-    ]  # fmt: skip
+        ("dog", 1, 75.0),
+        ("owl", None, 60.0),
+    ]
 
 
 def test_each_pattern_has_its_rule() -> None:
@@ -135,11 +136,13 @@ def test_published_alignments_are_read(corpus: Path, tmp_path: Path) -> None:
     manifest = flickr8k.read(corpus)
     first = manifest.split("test")[0]
     rows = [
-        {"caption": {"wav": f"wavs/x/{Path(first.audio).name}"},
-         "text_alignment": "0.0____0.1 0.1__a__0.2 0.2__Dog__0.65"},
+        {
+            "caption": {"wav": f"wavs/x/{Path(first.audio).name}"},
+            "text_alignment": "0.0____0.1 0.1__a__0.2 0.2__Dog__0.65",
+        },
         {"caption": {"wav": "wavs/other.wav"}, "text_alignment": "0.0__a__0.2"},
         {"caption": {"wav": "wavs/unaligned.wav"}},
-    ]  # fmt: skip
+    ]
     path = tmp_path / "alignments.json"
     path.write_text(json.dumps({"data": rows}), encoding="utf-8")
     found = with_alignments(manifest, path)
@@ -197,9 +200,26 @@ def test_the_command_takes_alignments(
     path.write_text(json.dumps({"data": rows}), encoding="utf-8")
     small_model("speechclip_hybrid_plus").save_pretrained(tmp_path / "model")
     out = tmp_path / "result.json"
-    assert main(["words", "-u", "speechclip_hybrid_plus", "-k", str(tmp_path / "model"), "--data",
-                 "flickr8k", "--data-root", str(corpus), "--alignments", str(path),
-                 "--out", str(out)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "words",
+                "-u",
+                "speechclip_hybrid_plus",
+                "-k",
+                str(tmp_path / "model"),
+                "--data",
+                "flickr8k",
+                "--data-root",
+                str(corpus),
+                "--alignments",
+                str(path),
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     said = capfd.readouterr().out.splitlines()
     assert said[-1] == str(out)
     assert sum(way in line for line in said for way in ("cif", "attention", "uniform")) == 3

@@ -55,8 +55,9 @@ def test_training_reaches_every_parameter(variant: str):
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     assert trained
     assert [n for n, p in trained if p.grad is None or not p.grad.isfinite().all()] == []
-    assert [n for n, p in model.named_parameters() if not p.requires_grad and p.grad is not None] \
-        == []
+    assert [
+        n for n, p in model.named_parameters() if not p.requires_grad and p.grad is not None
+    ] == []
 
 
 @pytest.mark.parametrize("variant", ["speechclip_plus", "speechclip_hybrid_plus"])

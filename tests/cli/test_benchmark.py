@@ -19,11 +19,26 @@ def test_retrieval_writes_a_result_that_can_be_repeated(tmp_path: Path) -> None:
     corpus = write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=6)
     small_model("speechclip_hybrid").save_pretrained(tmp_path / "model")
     done = subprocess.run(
-        [sys.executable, "-m", "s3prl_speechclip.cli.benchmark", "retrieval",
-         "-u", "speechclip_hybrid", "-k", str(tmp_path / "model"), "--data", "flickr8k",
-         "--data-root", str(corpus), "--out", str(tmp_path / "result.json")],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "s3prl_speechclip.cli.benchmark",
+            "retrieval",
+            "-u",
+            "speechclip_hybrid",
+            "-k",
+            str(tmp_path / "model"),
+            "--data",
+            "flickr8k",
+            "--data-root",
+            str(corpus),
+            "--out",
+            str(tmp_path / "result.json"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "result.json")
     result = read_result(tmp_path / "result.json")
@@ -41,9 +56,12 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     """Guards against a traceback where `-k` names nothing."""
     done = subprocess.run(
         [sys.executable, "-m", "s3prl_speechclip.cli.benchmark", "retrieval", "-k", "nowhere"],
-        capture_output=True, text=True, timeout=300, cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 2
     assert "no checkpoint 'nowhere'" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

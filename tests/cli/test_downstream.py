@@ -36,9 +36,19 @@ def corpus(tmp_path: Path) -> Path:
 
 def options(corpus: Path, folder: Path, steps: int) -> list[str]:
     return [
-        "-u", "fbank_no_cmvn", "-d", "ic", "--data-root", str(corpus), "-p", str(folder),
-        "-o", f"{SETTINGS},,runner.total_steps={steps}", "--device", "cpu",
-    ]  # fmt: skip
+        "-u",
+        "fbank_no_cmvn",
+        "-d",
+        "ic",
+        "--data-root",
+        str(corpus),
+        "-p",
+        str(folder),
+        "-o",
+        f"{SETTINGS},,runner.total_steps={steps}",
+        "--device",
+        "cpu",
+    ]
 
 
 def test_two_processes_train_what_one_does(corpus: Path, tmp_path: Path):
@@ -46,10 +56,21 @@ def test_two_processes_train_what_one_does(corpus: Path, tmp_path: Path):
     alone = command([*options(corpus, tmp_path / "one", 5)])
     assert alone == tmp_path / "one" / "result.json"
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         str(ROOT / "run_downstream.py"), *options(corpus, tmp_path / "two", 5)],
-        capture_output=True, text=True, timeout=900, cwd=tmp_path,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            str(ROOT / "run_downstream.py"),
+            *options(corpus, tmp_path / "two", 5),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == str(tmp_path / "two" / "result.json")
     assert "fluent_commands" in done.stdout
@@ -72,11 +93,19 @@ def test_a_mistake_is_one_line(corpus: Path, tmp_path: Path, capsys: pytest.Capt
 
 def result(task: str, system: str, **test: float) -> TaskResult:
     return TaskResult(
-        task=task, system=system, size="mini", corpus=f"{task}_mini", checkpoint="",
-        checkpoint_hash="", metrics={"dev": test, "test": test},
+        task=task,
+        system=system,
+        size="mini",
+        corpus=f"{task}_mini",
+        checkpoint="",
+        checkpoint_hash="",
+        metrics={"dev": test, "test": test},
         protocol={"metric": next(iter(test))},
-        seed=0, versions={}, wall_time=120.0, mini=True,
-    )  # fmt: skip
+        seed=0,
+        versions={},
+        wall_time=120.0,
+        mini=True,
+    )
 
 
 def test_a_mini_result_says_so_in_tables():
@@ -86,11 +115,13 @@ def test_a_mini_result_says_so_in_tables():
 
 def test_the_table_of_all_has_a_row_an_upstream():
     """Guards against scores in another column, and says what is missing."""
-    text = superb_table([
-        result("snips", "speechclip_plus", slot_type_f1=0.25, slot_value_cer=0.75),
-        result("quesst14_dtw", "speechclip_plus", maxTWV=0.0321),
-        result("libriphone", "fbank_no_cmvn", per=0.5),
-    ])  # fmt: skip
+    text = superb_table(
+        [
+            result("snips", "speechclip_plus", slot_type_f1=0.25, slot_value_cer=0.75),
+            result("quesst14_dtw", "speechclip_plus", maxTWV=0.0321),
+            result("libriphone", "fbank_no_cmvn", per=0.5),
+        ]
+    )
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     assert ["speechclip_plus", "-", "25.0", "75.0", "-", "-", "0.032", "4"] in rows
     assert ["fbank_no_cmvn", "-", "-", "-", "50.0", "-", "-", "2"] in rows

@@ -20,13 +20,20 @@ CASES = {
     "a device that is not there": (["--device", "cuda:99"], "CUDA devices"),
     "no device at all": (["--device", "gpu"], "auto, cpu, cuda"),
     "heads that do not divide the width": (
-        ["--dry-run", "-o", "model.attention.heads=3"], "must divide"),
-    "a temperature of zero": (
-        ["--dry-run", "-o", "model.objective.temperature=0"], "above 0"),
+        ["--dry-run", "-o", "model.attention.heads=3"],
+        "must divide",
+    ),
+    "a temperature of zero": (["--dry-run", "-o", "model.objective.temperature=0"], "above 0"),
     "an encoder that cannot be": (
-        ["--dry-run", "-g", "mini_scratch",
-         "-o", "model.speech_encoder.architecture.num_attention_heads=3"],
-        "architecture"),
+        [
+            "--dry-run",
+            "-g",
+            "mini_scratch",
+            "-o",
+            "model.speech_encoder.architecture.num_attention_heads=3",
+        ],
+        "architecture",
+    ),
     "betas out of range": (["-o", "optimizer.betas=[2,3]"], "below 1"),
     "a negative seed": (["--seed", "-1"], "seed"),
 }
@@ -34,9 +41,12 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_mistake_is_one_line_and_status_2(
-    case: str, root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    case: str,
+    root: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """Guards against tracebacks, and messages without a remedy."""
     from s3prl_speechclip.cli.pretrain import main
 
@@ -68,12 +78,18 @@ def test_a_dry_run_counts_the_published_parameters(capfd: pytest.CaptureFixture[
     from s3prl_speechclip.cli.pretrain import main
 
     found = {}
-    for size, name in (("base", "cascaded"), ("base", "parallel"),
-                       ("large", "cascaded"), ("large", "parallel")):  # fmt: skip
+    for size, name in (
+        ("base", "cascaded"),
+        ("base", "parallel"),
+        ("large", "cascaded"),
+        ("large", "parallel"),
+    ):
         assert main(["--dry-run", "-g", size, "-u", f"speechclip_{name}"]) == 0
         total = capfd.readouterr().out.splitlines()[-1].split()
         found[size, name] = round(int(total[-1].replace(",", "")) / 1e6, 1)
     assert found == {
-        ("base", "cascaded"): 2.8, ("base", "parallel"): 7.5,
-        ("large", "cascaded"): 6.1, ("large", "parallel"): 13.4,
-    }  # fmt: skip
+        ("base", "cascaded"): 2.8,
+        ("base", "parallel"): 7.5,
+        ("large", "cascaded"): 6.1,
+        ("large", "parallel"): 13.4,
+    }

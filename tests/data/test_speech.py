@@ -44,9 +44,13 @@ def plan(corpus: Manifest) -> tuple[Item, ...]:
 
 def file_item(path: Path, name: str = "") -> Item:
     return Item(
-        recording_id=name or path.name, source="words read aloud", speaker="someone",
-        language="en", split="train", path=path,
-    )  # fmt: skip
+        recording_id=name or path.name,
+        source="words read aloud",
+        speaker="someone",
+        language="en",
+        split="train",
+        path=path,
+    )
 
 
 def test_held_out_stamps_stay_out(corpus: Manifest, plan: tuple[Item, ...]):
@@ -124,9 +128,15 @@ def test_recordings_become_samples(tmp_path: Path, libraries: tuple[Path, ...]):
     soundfile.write(tmp_path / "tone.wav", np.stack([quiet, quiet], 1), 44_100)
     flite = Voice(engine="flite", name="slt")
     spoken = Item(
-        recording_id="spoken", source="words read aloud", speaker="flite-slt", language="en",
-        split="probe_train", voice=flite, text="red apple", synthetic=True,
-    )  # fmt: skip
+        recording_id="spoken",
+        source="words read aloud",
+        speaker="flite-slt",
+        language="en",
+        split="probe_train",
+        voice=flite,
+        text="red apple",
+        synthetic=True,
+    )
     (tmp_path / "corpus").mkdir()
     prepare([file_item(tmp_path / "tone.wav"), spoken], libraries, tmp_path / "corpus")
     corpus = load(tmp_path / "corpus")
@@ -203,9 +213,15 @@ def test_an_unknown_split_names_those_there_are(tmp_path: Path):
 def test_times_survive_the_disk(tmp_path: Path, libraries: tuple[Path, ...]):
     """Guards the probe's labels: only its own splits carry them, in their order."""
     item = Item(
-        recording_id="a", source="words read aloud", speaker="flite-rms", language="en",
-        split="probe_test", voice=Voice(engine="flite", name="rms"), text="owl", synthetic=True,
-    )  # fmt: skip
+        recording_id="a",
+        source="words read aloud",
+        speaker="flite-rms",
+        language="en",
+        split="probe_test",
+        voice=Voice(engine="flite", name="rms"),
+        text="owl",
+        synthetic=True,
+    )
     prepare(
         [item, replace(item, recording_id="b", split="train", text="kite")], libraries, tmp_path
     )

@@ -172,8 +172,15 @@ def test_readings_share_no_text_between_splits():
 
 def test_digits_and_hyphens_are_words():
     assert sources.words("Press 1, then re-enter; it's 42.") == [
-        "press", "one", "then", "re", "enter", "it's", "four", "two",
-    ]  # fmt: skip
+        "press",
+        "one",
+        "then",
+        "re",
+        "enter",
+        "it's",
+        "four",
+        "two",
+    ]
 
 
 def test_prompts_hold_no_tones_or_signs():
@@ -294,10 +301,12 @@ def test_queries_are_read_by_s3prl(tmp_path: Path):
     database = tmp_path / "mini" / quesst14_dtw.DATABASE
     official = superb_folders.write_quesst14(tmp_path)
     for root, split, queries, docs in (
-        *((database, split, built.counts[split], built.counts["utterances"])
-          for split in quesst14_dtw.SPLITS),
+        *(
+            (database, split, built.counts[split], built.counts["utterances"])
+            for split in quesst14_dtw.SPLITS
+        ),
         (official, "dev", 2, 4),
-    ):  # fmt: skip
+    ):
         data = QUESST14Dataset(split, dataset_root=root)
         assert (data.n_queries, data.n_docs) == (queries, docs)
         names = {path.stem for path in data.data}
@@ -384,7 +393,13 @@ def test_tables_have_the_official_columns(small: Path):
     with open(made.root / "data" / "test_data.csv", encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert list(rows[0]) == [
-        "", "path", "speakerId", "transcription", "action", "object", "location",
-    ]  # fmt: skip
+        "",
+        "path",
+        "speakerId",
+        "transcription",
+        "action",
+        "object",
+        "location",
+    ]
     assert [row[""] for row in rows] == ["0", "1", "2"]
     assert {row["path"].split("/")[2] for row in rows} == {row["speakerId"] for row in rows}

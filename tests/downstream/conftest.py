@@ -103,9 +103,12 @@ def snips(root: Path) -> None:
 
 def quesst14_dtw(root: Path) -> None:
     root = root / "quesst14Database"
-    documents = {f"quesst14_{n:05d}": classes for n, classes in enumerate(
-        [(0, 5), (5, 1), (2, 5), (5, 3), (0, 6), (6, 1), (2, 6), (6, 3)]
-    )}  # fmt: skip
+    documents = {
+        f"quesst14_{n:05d}": classes
+        for n, classes in enumerate(
+            [(0, 5), (5, 1), (2, 5), (5, 3), (0, 6), (6, 1), (2, 6), (6, 3)]
+        )
+    }
     for number, (name, classes) in enumerate(documents.items()):
         sound(root / "Audio" / f"{name}.wav", classes, seed=number)
     scoring = root / "scoring"

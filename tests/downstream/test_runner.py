@@ -33,9 +33,14 @@ SMALL = {
     "downstream_expert.modelrc.RNNs.dim=[8, 8]",
 }
 METRIC = {
-    "fluent_commands": "acc", "speech_commands": "acc", "libriphone": "per",
-    "snips": "slot_type_f1", "voxceleb1": "acc", "emotion": "acc", "asr": "wer",
-}  # fmt: skip
+    "fluent_commands": "acc",
+    "speech_commands": "acc",
+    "libriphone": "per",
+    "snips": "slot_type_f1",
+    "voxceleb1": "acc",
+    "emotion": "acc",
+    "asr": "wer",
+}
 
 
 def ask(task: str, root: Path, folder: Path, steps: int = 4, changes: str = "") -> Request:
@@ -44,9 +49,13 @@ def ask(task: str, root: Path, folder: Path, steps: int = 4, changes: str = "") 
         filter(None, [brief, "runner.num_workers=0", "runner.log_step=2", SMALL[task], changes])
     )
     return Request(
-        task=task, upstream=BASELINE, data_root=str(root), folder=folder, override=override,
+        task=task,
+        upstream=BASELINE,
+        data_root=str(root),
+        folder=folder,
+        override=override,
         device="cpu",
-    )  # fmt: skip
+    )
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -155,8 +164,10 @@ def test_fine_tuning_changes_the_upstream_and_resumes(write_corpus: Write, tmp_p
     small_model("speechclip_parallel").save_pretrained(tmp_path / "model")
     request = replace(
         ask("fluent_commands", write_corpus("fluent_commands"), tmp_path / "run", steps=2),
-        upstream="speechclip_encoder", checkpoint=str(tmp_path / "model"), trainable=True,
-    )  # fmt: skip
+        upstream="speechclip_encoder",
+        checkpoint=str(tmp_path / "model"),
+        trainable=True,
+    )
     run(request)
     path = RunFolder(tmp_path / "run").last()
     assert path is not None
@@ -181,9 +192,13 @@ def test_a_sweep_tests_the_rate_that_is_best_on_dev(write_corpus: Write, tmp_pat
 
 def qbe(root: Path, folder: Path, **changes: Any) -> Outcome:
     request = Request(
-        task="qbe", upstream="speechclip_encoder", data_root=str(root), folder=folder,
-        override="runner.num_workers=0", device="cpu",
-    )  # fmt: skip
+        task="qbe",
+        upstream="speechclip_encoder",
+        data_root=str(root),
+        folder=folder,
+        override="runner.num_workers=0",
+        device="cpu",
+    )
     return run(replace(request, **changes))
 
 

@@ -125,8 +125,9 @@ def test_trained_means_the_text_tower_and_never_the_image_trunk():
 
 
 def test_a_table_that_fits_no_vocabulary_is_an_error():
-    config = replace(SMALL, architecture={**CLIP, "text_cfg": {**CLIP["text_cfg"],
-                                                               "vocab_size": 99}})
+    config = replace(
+        SMALL, architecture={**CLIP, "text_cfg": {**CLIP["text_cfg"], "vocab_size": 99}}
+    )
     with pytest.raises(EncoderError, match=f"99 rows, the vocabulary {len(VOCABULARY)}"):
         build_clip(config, VOCABULARY)
 

@@ -13,11 +13,19 @@ from s3prl_speechclip.evaluation.results import read_result, versions, write_res
 from s3prl_speechclip.structures import TaskResult
 
 RESULT = TaskResult(
-    task="retrieval", system="speechclip_hybrid", size="mini", corpus="stamps",
-    checkpoint="result/pretrain/speechclip_hybrid", checkpoint_hash="0" * 64,
-    metrics={"test": {"parallel": {"recall@1": 1.5}}}, protocol={"ties": "pessimistic"},
-    seed=0, versions=versions(), wall_time=1.0, mini=True,
-)  # fmt: skip
+    task="retrieval",
+    system="speechclip_hybrid",
+    size="mini",
+    corpus="stamps",
+    checkpoint="result/pretrain/speechclip_hybrid",
+    checkpoint_hash="0" * 64,
+    metrics={"test": {"parallel": {"recall@1": 1.5}}},
+    protocol={"ties": "pessimistic"},
+    seed=0,
+    versions=versions(),
+    wall_time=1.0,
+    mini=True,
+)
 
 
 def test_a_result_reads_back_the_same(tmp_path: Path) -> None:

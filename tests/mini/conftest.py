@@ -30,10 +30,15 @@ def small_speech() -> SpeechCorpus:
         samples.append(part)
         recordings.append(
             Recording(
-                recording_id=str(number), start=start, length=len(part), source="readings",
-                speaker=voice, language="en", split="dev" if number == 8 else "train",
+                recording_id=str(number),
+                start=start,
+                length=len(part),
+                source="readings",
+                speaker=voice,
+                language="en",
+                split="dev" if number == 8 else "train",
                 synthetic=True,
             )
-        )  # fmt: skip
+        )
         start += len(part)
     return SpeechCorpus(tuple(recordings), np.concatenate(samples))

@@ -34,8 +34,16 @@ from s3prl_speechclip.mini.loop import LoopConfig
 from s3prl_speechclip.model_config import ClipConfig
 from s3prl_speechclip.pretrain.config import OptimizerConfig, SchedulerConfig
 
-SHOWN = {"frog": "🐸", "bicycle": "🚲", "banana": "🍌", "umbrella": "☂️", "rooster": "🐓",
-         "guitar": "🎸", "penguin": "🐧", "house": "🏠"}  # fmt: skip
+SHOWN = {
+    "frog": "🐸",
+    "bicycle": "🚲",
+    "banana": "🍌",
+    "umbrella": "☂️",
+    "rooster": "🐓",
+    "guitar": "🎸",
+    "penguin": "🐧",
+    "house": "🏠",
+}
 SHIPPED = ClipConfig(name="mini", pretrained="mini", vocabulary="mini")
 
 
@@ -53,14 +61,18 @@ def corpus(folder: Path) -> tuple[Manifest, PictureSet]:
     """Two of the emoji as a corpus, its second one held out, and all of them as other pictures."""
     frog, bicycle = (
         Utterance(
-            utterance_id=name, audio="", image=f"{name}.png", pair_id=row, text=name,
-            split=split, caption=f"A {name}.",
+            utterance_id=name,
+            audio="",
+            image=f"{name}.png",
+            pair_id=row,
+            text=name,
+            split=split,
+            caption=f"A {name}.",
         )
         for row, (name, split) in enumerate((("frog", "train"), ("bicycle", "test_image")))
-    )  # fmt: skip
+    )
     others = tuple(
-        Picture(source="emoji", name=name, image=f"{name}.png", captions=(name,))
-        for name in SHOWN
+        Picture(source="emoji", name=name, image=f"{name}.png", captions=(name,)) for name in SHOWN
     )
     pictures = PictureSet(root=folder, pictures=others, packages={}, notes=())
     return Manifest(corpus="stamps", root=folder, utterances=(frog, bicycle)), pictures
@@ -144,9 +156,7 @@ def learned(
             scheduler=SchedulerConfig(warmup_steps=3),
             precision="fp32",
         )
-        config = ClipTrainingConfig(
-            batches=BatchConfig(batch_size=8, classes=8), loop=loop
-        )
+        config = ClipTrainingConfig(batches=BatchConfig(batch_size=8, classes=8), loop=loop)
         trained = train_clip(
             *corpus(drawings), tmp_path_factory.mktemp("run"), config, device="cpu"
         )

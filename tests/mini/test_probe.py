@@ -30,19 +30,52 @@ from s3prl_speechclip.mini.probe import (
 from s3prl_speechclip.mini.probe_hubert import evaluate_hubert, spectral_frames
 
 WORDS = (
-    "red", "bird", "sits", "tree", "old", "man", "sells", "green", "apples", "two", "small",
-    "dogs", "run", "over", "bridge", "plays", "violin", "night", "five", "white", "boats", "shore",
-    "brother", "likes", "sweet", "cake", "house", "father", "yellow", "shoe",
-)  # fmt: skip
+    "red",
+    "bird",
+    "sits",
+    "tree",
+    "old",
+    "man",
+    "sells",
+    "green",
+    "apples",
+    "two",
+    "small",
+    "dogs",
+    "run",
+    "over",
+    "bridge",
+    "plays",
+    "violin",
+    "night",
+    "five",
+    "white",
+    "boats",
+    "shore",
+    "brother",
+    "likes",
+    "sweet",
+    "cake",
+    "house",
+    "father",
+    "yellow",
+    "shoe",
+)
 SENTENCES = tuple(" ".join(np.random.default_rng(k).choice(WORDS, 5)) for k in range(26))
 PHRASES = ("come on then", "take cover", "goodbye")
 SPEAKERS = ("flite-slt", "flite-kal16", "flite-awb", "flite-rms", "espeak-en-us")
 
 TINY = {
-    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
-    "conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2,
-    "feat_extract_norm": "layer", "do_stable_layer_norm": True,
-}  # fmt: skip
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +93,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
 
 def item(text: str, voice: str, split: str, phrase: str = "") -> Item:
     return Item(
-        recording_id=f"{split}/{voice}/{text}", source="words read aloud", speaker=voice,
-        language="en", split=split, voice=VOICES[voice], text=text, phrase=phrase, synthetic=True,
-    )  # fmt: skip
+        recording_id=f"{split}/{voice}/{text}",
+        source="words read aloud",
+        speaker=voice,
+        language="en",
+        split=split,
+        voice=VOICES[voice],
+        text=text,
+        phrase=phrase,
+        synthetic=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -190,9 +230,14 @@ def test_a_network_is_probed_whole(corpus: SpeechCorpus, tmp_path: Path):
 
 def stamps(root: Path) -> Manifest:
     """Write captions read aloud, a few of which training never sees."""
-    captions = {"a red bird": "train", "a red boat": "train", "the green bird": "train",
-                "the green boat": "train", "the red boat": "test_image",
-                "a green bird": "test_image"}  # fmt: skip
+    captions = {
+        "a red bird": "train",
+        "a red boat": "train",
+        "the green bird": "train",
+        "the green boat": "train",
+        "the red boat": "test_image",
+        "a green bird": "test_image",
+    }
     root.mkdir(exist_ok=True)
     utterances = []
     for caption, split in captions.items():
@@ -202,9 +247,16 @@ def stamps(root: Path) -> Manifest:
             held_out = split == "train" and voice == "flite-rms"
             utterances.append(
                 Utterance(
-                    utterance_id=f"{caption}/{voice}", audio=f"{caption}-{voice}.wav", image="",
-                    pair_id=0, text=caption, caption=caption, speaker=voice, synthetic=True,
-                    split="test_speaker" if held_out else split, words=reading.words,
+                    utterance_id=f"{caption}/{voice}",
+                    audio=f"{caption}-{voice}.wav",
+                    image="",
+                    pair_id=0,
+                    text=caption,
+                    caption=caption,
+                    speaker=voice,
+                    synthetic=True,
+                    split="test_speaker" if held_out else split,
+                    words=reading.words,
                 )
-            )  # fmt: skip
+            )
     return Manifest(corpus="stamps", root=root, utterances=tuple(utterances))

@@ -35,9 +35,13 @@ def away_from_ties(alpha: list[float], threshold: float, tail_threshold: float) 
 
 
 utterances = st.lists(
-    st.lists(st.floats(0, 3, allow_subnormal=False).map(lambda a: 0.0 if a < 1e-3 else a),
-             min_size=1, max_size=20),
-    min_size=1, max_size=4,
+    st.lists(
+        st.floats(0, 3, allow_subnormal=False).map(lambda a: 0.0 if a < 1e-3 else a),
+        min_size=1,
+        max_size=20,
+    ),
+    min_size=1,
+    max_size=4,
 )
 
 
@@ -162,8 +166,11 @@ def test_the_official_cases_hold(goldens: Path):
     names = sorted({name.rpartition("/")[0] for name in cases.files})
     assert names
     for name in names:
-        case = {k.rpartition("/")[2]: torch.from_numpy(cases[k]) for k in cases.files
-                if k.startswith(name + "/")}
+        case = {
+            k.rpartition("/")[2]: torch.from_numpy(cases[k])
+            for k in cases.files
+            if k.startswith(name + "/")
+        }
         fired, lengths = integrate_and_fire(case["x"], case["alpha"], case.get("target_lengths"))
         assert torch.equal(lengths, case["out_lengths"]), name
         for row, length in enumerate(lengths):

@@ -40,9 +40,7 @@ def test_group_norm_hears_each_utterance_alone(lengths: list[int]):
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     features = torch.randn(len(lengths), 3, max(lengths)) * 2 + 1
-    found = masked_group_norm(
-        features, torch.tensor(lengths), norm.weight, norm.bias, norm.eps
-    )
+    found = masked_group_norm(features, torch.tensor(lengths), norm.weight, norm.bias, norm.eps)
     for row, length in enumerate(lengths):
         alone = norm(features[row : row + 1, :, :length])[0]
         torch.testing.assert_close(found[row, :, :length], alone, atol=1e-4, rtol=1e-4)

@@ -253,8 +253,11 @@ def published(width: int, layers: int, patch: int) -> tuple[dict, dict]:
 
 @pytest.mark.parametrize(
     ("encoders", "size"),
-    [(published(768, 12, 32), "base"), (published(1024, 24, 14), "large"),
-     (published(768, 12, 16), "custom")],
+    [
+        (published(768, 12, 32), "base"),
+        (published(1024, 24, 14), "large"),
+        (published(768, 12, 16), "custom"),
+    ],
 )
 def test_the_size_is_read_from_the_weights(encoders, size: str):
     """Guards the goldens' lesson: a file named hubert_base may be of the large form."""

@@ -30,9 +30,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(corpus: Path, folder: Path, steps: int, *more: str, overrides: str = "") -> list[str]:
     changes = f"{SMALL},,runner.total_steps={steps},,runner.eval_step={steps},,{overrides}"
     return [
-        "-g", "mini_scratch", "--data", "flickr8k", "--data-root", str(corpus), "-p", str(folder),
-        "-o", changes, *more,
-    ]  # fmt: skip
+        "-g",
+        "mini_scratch",
+        "--data",
+        "flickr8k",
+        "--data-root",
+        str(corpus),
+        "-p",
+        str(folder),
+        "-o",
+        changes,
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +82,16 @@ def losses(folder: Path) -> list[float]:
 def test_every_model_learns_and_can_be_loaded(corpus: Path, tmp_path: Path, variant: str) -> None:
     """Guards against an architecture whose loss has no gradient, or whose files do not load."""
     folder = tmp_path / variant
-    run(*arguments(corpus, folder, 40, "-u", variant, overrides="optimizer.lr=3e-3,,"
-                   "scheduler.warmup_steps=5"))  # fmt: skip
+    run(
+        *arguments(
+            corpus,
+            folder,
+            40,
+            "-u",
+            variant,
+            overrides="optimizer.lr=3e-3,,scheduler.warmup_steps=5",
+        )
+    )
     found = losses(folder)
     assert sum(found[-5:]) < 0.9 * sum(found[:5])
     model = SpeechClip.from_pretrained(folder)
@@ -87,14 +104,29 @@ def test_an_experiment_folder_holds_what_is_promised(corpus: Path, tmp_path: Pat
     done = start(*arguments(corpus, tmp_path / "run", 4, "-u", "speechclip_hybrid_plus"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
-    for name in ("config.yaml", "log.csv", "curves.png", "last/model.safetensors",
-                 "last/config.json", "best/model.safetensors", "best/config.json"):  # fmt: skip
+    for name in (
+        "config.yaml",
+        "log.csv",
+        "curves.png",
+        "last/model.safetensors",
+        "last/config.json",
+        "best/model.safetensors",
+        "best/config.json",
+    ):
         assert (tmp_path / "run" / name).is_file(), name
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     assert Image.open(tmp_path / "run" / "curves.png").size[0] > 500
     header = (tmp_path / "run" / "log.csv").read_text().splitlines()[0].split(",")
-    for column in ("step", "loss", "loss/parallel", "loss/cascaded", "loss/quantity", "lr",
-                   "examples_per_second", "recall@10"):  # fmt: skip
+    for column in (
+        "step",
+        "loss",
+        "loss/parallel",
+        "loss/cascaded",
+        "loss/quantity",
+        "lr",
+        "examples_per_second",
+        "recall@10",
+    ):
         assert column in header
 
 
@@ -127,10 +159,16 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(corpus: Path, tmp_pat
     """Guards a cluster job that is asked to leave: exit status 0, nothing lost."""
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "s3prl_speechclip.cli.pretrain",
-         *arguments(corpus, folder, 100_000)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "s3prl_speechclip.cli.pretrain",
+            *arguments(corpus, folder, 100_000),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 240
     while not (folder / "log.csv").is_file() and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -176,8 +214,11 @@ def test_cached_features_train_as_recordings_do(corpus: Path, tmp_path: Path, fr
     """
     for choice in ("on", "off"):
         overrides = f"{frozen},,data.cache_features={choice},,optimizer.lr=1e-3"
-        run(*arguments(corpus, tmp_path / choice, 4, "-u", "speechclip_hybrid_plus",
-                       overrides=overrides))  # fmt: skip
+        run(
+            *arguments(
+                corpus, tmp_path / choice, 4, "-u", "speechclip_hybrid_plus", overrides=overrides
+            )
+        )
     assert losses(tmp_path / "on") != losses(tmp_path / "off")
     assert losses(tmp_path / "on") == pytest.approx(losses(tmp_path / "off"), rel=5e-3)
     one, other = (
@@ -196,12 +237,15 @@ def test_two_processes_train_as_one_does(
     blow rounding up where the true gradient is zero (keys' biases), hence its large epsilon.
     """
     still = ",,".join(
-        f"model.{name}=0.0" for name in (
-            "attention.dropout", "keywords.projection_dropout", "cif.dropout",
+        f"model.{name}=0.0"
+        for name in (
+            "attention.dropout",
+            "keywords.projection_dropout",
+            "cif.dropout",
             "speech_encoder.architecture.hidden_dropout",
             "speech_encoder.architecture.attention_dropout",
         )
-    )  # fmt: skip
+    )
     still += ",,optimizer.eps=1e-3"
     if cached:
         still += f",,{frozen},,data.cache_features=on"
@@ -209,8 +253,13 @@ def test_two_processes_train_as_one_does(
     one = start(*arguments(corpus, tmp_path / "one", 3, *argv, overrides=still))
     assert one.returncode == 0, one.stderr
     launcher = (
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    )
     two = start(*arguments(corpus, tmp_path / "two", 3, *argv, overrides=still), launcher=launcher)
     assert two.returncode == 0, two.stderr
     alone = load_file(tmp_path / "one" / "last" / "model.safetensors")
@@ -243,9 +292,11 @@ def test_a_full_disk_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments(corpus, tmp_path / "run", 2)],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env=os.environ | {"S3PRL_SPEECHCLIP_CACHE": str(tmp_path / "cache")},
-    )  # fmt: skip
+    )
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: cannot write the checkpoint"), done.stderr
@@ -256,9 +307,19 @@ def test_a_full_disk_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
 def test_an_official_checkpoint_is_trained_on(corpus: Path, goldens: Path, tmp_path: Path) -> None:
     """Guards `-e official.ckpt`: model and size are the file's, the encoders stay as they are."""
     official = goldens / "hybrid_plus" / "official.ckpt"
-    run("-e", str(official), "--data", "flickr8k", "--data-root", str(corpus),
-        "-p", str(tmp_path / "run"), "-o", "runner.total_steps=2,,runner.eval_step=2,,"
-        "data.batch_size=8,,data.num_workers=0,,runner.precision=fp32")  # fmt: skip
+    run(
+        "-e",
+        str(official),
+        "--data",
+        "flickr8k",
+        "--data-root",
+        str(corpus),
+        "-p",
+        str(tmp_path / "run"),
+        "-o",
+        "runner.total_steps=2,,runner.eval_step=2,,"
+        "data.batch_size=8,,data.num_workers=0,,runner.precision=fp32",
+    )
     before = SpeechClip.from_pretrained(official).state_dict()
     trained = SpeechClip.from_pretrained(tmp_path / "run")
     assert trained.config.variant == "speechclip_hybrid_plus"
@@ -282,11 +343,24 @@ def test_a_dry_run_needs_neither_corpus_nor_hub(
 def test_offline_the_missing_encoder_is_named(corpus: Path, tmp_path: Path) -> None:
     """Guards the base preset where there is no hub: what is missing, and how to provide it."""
     done = subprocess.run(
-        [sys.executable, "-m", "s3prl_speechclip.cli.pretrain", "-g", "base", "--data", "flickr8k",
-         "--data-root", str(corpus), "-p", str(tmp_path / "run")],
-        capture_output=True, text=True, timeout=300,
+        [
+            sys.executable,
+            "-m",
+            "s3prl_speechclip.cli.pretrain",
+            "-g",
+            "base",
+            "--data",
+            "flickr8k",
+            "--data-root",
+            str(corpus),
+            "-p",
+            str(tmp_path / "run"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")},
-    )  # fmt: skip
+    )
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     assert "facebook/hubert-base-ls960" in last

@@ -38,11 +38,20 @@ class Task:
 
 def add_model_options(p: argparse.ArgumentParser) -> None:
     """Add the options that name a trained model and where it runs."""
-    p.add_argument("-u", "--upstream", metavar="NAME", default="speechclip_hybrid",
-                   help=f"the model: {', '.join(VARIANTS)} (default: %(default)s)")
-    p.add_argument("-k", "--upstream_ckpt", metavar="CKPT",
-                   help="experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
-                        "newest pretraining run of that name, else the shipped mini model)")
+    p.add_argument(
+        "-u",
+        "--upstream",
+        metavar="NAME",
+        default="speechclip_hybrid",
+        help=f"the model: {', '.join(VARIANTS)} (default: %(default)s)",
+    )
+    p.add_argument(
+        "-k",
+        "--upstream_ckpt",
+        metavar="CKPT",
+        help="experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
+        "newest pretraining run of that name, else the shipped mini model)",
+    )
     p.add_argument("--batch-size", type=int, default=32, metavar="N")
     p.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
 
@@ -54,9 +63,12 @@ def add_worker_option(p: argparse.ArgumentParser) -> None:
 
 def add_states_option(p: argparse.ArgumentParser) -> None:
     """Add the option that keeps hidden states for the next model on the same encoder."""
-    p.add_argument("--keep-states", action="store_true",
-                   help="keep the frozen speech encoder's hidden states of the test splits, in "
-                        "float16, and read what was kept before")
+    p.add_argument(
+        "--keep-states",
+        action="store_true",
+        help="keep the frozen speech encoder's hidden states of the test splits, in "
+        "float16, and read what was kept before",
+    )
 
 
 def kept_states(
@@ -71,18 +83,29 @@ def kept_states(
 
 def add_corpus_options(p: argparse.ArgumentParser) -> None:
     """Add the options that name a corpus of recordings and images."""
-    p.add_argument("--data", metavar="CORPUS", default="stamps",
-                   help=f"{', '.join(CORPORA)} (default: %(default)s)")
+    p.add_argument(
+        "--data",
+        metavar="CORPUS",
+        default="stamps",
+        help=f"{', '.join(CORPORA)} (default: %(default)s)",
+    )
     p.add_argument("--data-root", metavar="DIR", help="folder of the corpus")
     p.add_argument("--archive", metavar="FILE", help="package of stamps, on machines without apt")
-    p.add_argument("--skip-broken", action="store_true",
-                   help="leave out, and count, recordings and images that are missing or broken")
+    p.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out, and count, recordings and images that are missing or broken",
+    )
 
 
 def add_out_option(p: argparse.ArgumentParser) -> None:
     """Add the option that names the result file."""
-    p.add_argument("--out", type=Path, metavar="FILE",
-                   help="result file (default: result/benchmark/<task>-<corpus>-<name>.json)")
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="result file (default: result/benchmark/<task>-<corpus>-<name>.json)",
+    )
 
 
 def load_model(args: argparse.Namespace) -> tuple[SpeechClip, Located]:

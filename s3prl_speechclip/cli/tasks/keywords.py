@@ -37,12 +37,22 @@ def _add_options(p: argparse.ArgumentParser) -> None:
     add_states_option(p)
     add_corpus_options(p)
     add_out_option(p)
-    p.add_argument("--page", type=int, default=RECORDINGS, metavar="N",
-                   help="recordings of each split on the page beside the result, NAME.html; 0: no "
-                        "page (default: %(default)s)")
-    p.add_argument("--plot", type=int, default=PLOTTED, metavar="N",
-                   help="recordings of each split whose keywords are drawn among CLIP's tokens, "
-                        "NAME.png; 0: no plot (default: %(default)s)")
+    p.add_argument(
+        "--page",
+        type=int,
+        default=RECORDINGS,
+        metavar="N",
+        help="recordings of each split on the page beside the result, NAME.html; 0: no "
+        "page (default: %(default)s)",
+    )
+    p.add_argument(
+        "--plot",
+        type=int,
+        default=PLOTTED,
+        metavar="N",
+        help="recordings of each split whose keywords are drawn among CLIP's tokens, "
+        "NAME.png; 0: no plot (default: %(default)s)",
+    )
 
 
 def _run(args: argparse.Namespace) -> Path:
@@ -64,8 +74,7 @@ def _run(args: argparse.Namespace) -> Path:
         picture = path.with_suffix(".png")
         placed = plot_keywords(model, report.heard, picture)
         metrics = {
-            split: {**found, "embeddings": placed[split]}
-            for split, found in result.metrics.items()
+            split: {**found, "embeddings": placed[split]} for split, found in result.metrics.items()
         }
         result = replace(result, metrics=metrics)
         logger.info("plot: %s", picture)

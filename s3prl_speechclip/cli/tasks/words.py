@@ -26,9 +26,12 @@ def _add_options(p: argparse.ArgumentParser) -> None:
     add_worker_option(p)
     add_corpus_options(p)
     add_out_option(p)
-    p.add_argument("--alignments", type=Path, metavar="FILE",
-                   help="JSON of word times as published for SpokenCOCO (default: those that the "
-                        "corpus has)")
+    p.add_argument(
+        "--alignments",
+        type=Path,
+        metavar="FILE",
+        help="JSON of word times as published for SpokenCOCO (default: those that the corpus has)",
+    )
 
 
 def _run(args: argparse.Namespace) -> Path:

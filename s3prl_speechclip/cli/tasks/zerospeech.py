@@ -30,20 +30,36 @@ logger = logging.getLogger(__name__)
 
 
 def _add_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("-u", "--upstream", metavar="NAME", default="speechclip_hybrid",
-                   help=f"{', '.join(VARIANTS)}; {ENCODER}: the speech encoder alone; {LOG_MEL}: "
-                        "the spectral baseline (default: %(default)s)")
-    p.add_argument("-k", "--upstream_ckpt", metavar="CKPT",
-                   help="experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
-                        "newest pretraining run of that name, else the shipped mini model)")
+    p.add_argument(
+        "-u",
+        "--upstream",
+        metavar="NAME",
+        default="speechclip_hybrid",
+        help=f"{', '.join(VARIANTS)}; {ENCODER}: the speech encoder alone; {LOG_MEL}: "
+        "the spectral baseline (default: %(default)s)",
+    )
+    p.add_argument(
+        "-k",
+        "--upstream_ckpt",
+        metavar="CKPT",
+        help="experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
+        "newest pretraining run of that name, else the shipped mini model)",
+    )
     p.add_argument("--batch-size", type=int, default=32, metavar="N")
     p.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
-    p.add_argument("--data-root", metavar="DIR",
-                   help="folder that holds ZeroSpeech 2021's semantic/ (default: a mini set, made "
-                        "at its first use)")
+    p.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="folder that holds ZeroSpeech 2021's semantic/ (default: a mini set, made "
+        "at its first use)",
+    )
     p.add_argument("--archive", metavar="FILE", help="packages of the mini set, without apt")
-    p.add_argument("--submission", type=Path, metavar="DIR",
-                   help="also write the files that the official toolkit reads")
+    p.add_argument(
+        "--submission",
+        type=Path,
+        metavar="DIR",
+        help="also write the files that the official toolkit reads",
+    )
     p.add_argument("--submission-format", choices=FORMATS, default="npy")
     add_out_option(p)
 

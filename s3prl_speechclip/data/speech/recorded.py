@@ -24,9 +24,12 @@ HEARD = "train"
 """The split of stamps that is taken: the recordings of all others are kept for tests."""
 
 PACK_LANGUAGES = {
-    "Default_es": "es", "Default_pl": "pl", "Default_ru": "ru", "Default_uk": "uk",
+    "Default_es": "es",
+    "Default_pl": "pl",
+    "Default_ru": "ru",
+    "Default_uk": "uk",
     "Russian_pl": "pl",
-}  # fmt: skip
+}
 """hedgewars' packs that are not English."""
 
 NO_PHRASE = re.compile(r"(Jump|Ooff|Ow|Ouch|Hmm|Laugh|Poison)", re.ASCII)

@@ -102,9 +102,7 @@ def picture(work: Work) -> Made:
     return Made(content=content, blank=image.getextrema() == ((255, 255),) * 3)
 
 
-def run(
-    make: Callable[[T], Made], works: Sequence[T], what: str, progress: Progress
-) -> list[Made]:
+def run(make: Callable[[T], Made], works: Sequence[T], what: str, progress: Progress) -> list[Made]:
     """Do the work on all cores; results come in the order of `works`.
 
     Raises:

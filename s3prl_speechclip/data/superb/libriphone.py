@@ -232,8 +232,11 @@ def _describe(split: str, utterances: Sequence[Utterance], seconds: Sequence[flo
 
 def _packages() -> tuple[str, ...]:
     return (
-        sources.ASTERISK[0], sources.KTUBERLING, sources.STAMPS_PACKAGE, sources.POCKETSPHINX,
-    )  # fmt: skip
+        sources.ASTERISK[0],
+        sources.KTUBERLING,
+        sources.STAMPS_PACKAGE,
+        sources.POCKETSPHINX,
+    )
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

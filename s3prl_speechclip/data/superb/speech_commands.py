@@ -34,9 +34,17 @@ CLASSES_FILE = "classes.txt"
 NOISE = "_background_noise_"
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
 WORDS = (
-    "boring", "flawless", "grenade", "incoming", "justyouwait", "kamikaze", "stupid",
-    "thisoneismine", "whatthe", "yessir",
-)  # fmt: skip
+    "boring",
+    "flawless",
+    "grenade",
+    "incoming",
+    "justyouwait",
+    "kamikaze",
+    "stupid",
+    "thisoneismine",
+    "whatthe",
+    "yessir",
+)
 CLASSES = (*WORDS, UNKNOWN, SILENCE)
 """In the order of the real corpus' classes."""
 

@@ -14,9 +14,16 @@ from . import espeak, flite
 from .reading import Phone, Reading, spoken, words_of
 
 __all__ = [
-    "VOICES", "Phone", "Reading", "Voice", "fetch_libraries", "read_aloud", "read_with", "spoken",
+    "VOICES",
+    "Phone",
+    "Reading",
+    "Voice",
+    "fetch_libraries",
+    "read_aloud",
+    "read_with",
+    "spoken",
     "words_of",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, kw_only=True)

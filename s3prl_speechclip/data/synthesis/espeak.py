@@ -92,8 +92,15 @@ class _Espeak:
     def __init__(self, library: ctypes.CDLL) -> None:
         voices = Path(espeakng_loader.get_data_path())
         library.espeak_Synth.argtypes = [
-            c_char_p, ctypes.c_size_t, c_uint, c_int, c_uint, c_uint, c_void_p, c_void_p,
-        ]  # fmt: skip
+            c_char_p,
+            ctypes.c_size_t,
+            c_uint,
+            c_int,
+            c_uint,
+            c_uint,
+            c_void_p,
+            c_void_p,
+        ]
         options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_PHONEME_IPA | INITIALIZE_DONT_EXIT
         self._sample_rate: int = library.espeak_Initialize(
             AUDIO_OUTPUT_SYNCHRONOUS, 0, str(voices).encode(), options

@@ -148,9 +148,7 @@ def _make(archive: Path | None, progress: Progress, root: Path) -> None:
     (root / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
-def recorded_words(
-    archive: Path | None, wordnet: WordNet
-) -> dict[str, dict[str, list[Path]]]:
+def recorded_words(archive: Path | None, wordnet: WordNet) -> dict[str, dict[str, list[Path]]]:
     """Give the recordings that hold one English noun, by package and noun.
 
     An article before it stays in the recording: stamps are called `a badger`.
