@@ -48,13 +48,13 @@ $(READY): requirements.lock pyproject.toml setup.py
 	@touch $@
 
 demo: venv
-	$(BIN)/python -m s3prl_speechclip.cli.demo
+	$(BIN)/python -m s3prl_speechclip.minis.training.demo
 
 mini: venv
-	$(BIN)/python -m s3prl_speechclip.cli.mini
+	$(BIN)/python -m s3prl_speechclip.minis.training.make
 
 superb-mini: venv
-	$(BIN)/python -m s3prl_speechclip.cli.superb_mini
+	$(BIN)/python -m s3prl_speechclip.minis.training.superb
 
 leaderboard: venv
 	$(BIN)/python run_benchmark.py leaderboard

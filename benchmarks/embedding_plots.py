@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.model.speechclip import SpeechClip
 
 from .hearing import Heard
 

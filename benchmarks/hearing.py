@@ -10,18 +10,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from s3prl_speechclip.branches.cls import prepend_cls
-from s3prl_speechclip.data.batches import (
-    OnBroken,
-    PairDataset,
-    approximate_lengths,
-    load_batches,
-)
-from s3prl_speechclip.data.features import FeatureStore
+from s3prl_speechclip.data.batches import OnBroken, PairDataset, approximate_lengths, load_batches
+from s3prl_speechclip.data.feature_store import FeatureStore
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.data.sampling import evaluation_batches
 from s3prl_speechclip.errors import ConfigError, CorpusError, ResultError
-from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.model.branches.cls import prepend_cls
+from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.attention import AttentionEncoder, AttentionNorm
 from s3prl_speechclip.modules.quantizer import cosine_scores
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechFeatures, SpeechOutput

@@ -8,23 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s3prl_speechclip.data.features import FeatureStore
+from s3prl_speechclip.checkpoints.locate import Located
+from s3prl_speechclip.data.feature_store import FeatureStore
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, decode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.evaluation.results import STORED, versions
-from s3prl_speechclip.locate import Located
-from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.model.speechclip import SpeechClip
+from s3prl_speechclip.results import STORED, versions
 from s3prl_speechclip.structures import TaskResult
 
-from .hearing import (
-    Heard,
-    hear,
-    left_out,
-    naming_recordings,
-    nearest_tokens,
-    require_keywords,
-)
+from .hearing import Heard, hear, left_out, naming_recordings, nearest_tokens, require_keywords
 from .keyword_scores import (
     NEIGHBOURS,
     Naming,

@@ -10,13 +10,8 @@ import torch
 from torch import Tensor
 
 from s3prl_speechclip.data.manifest import Utterance
-from s3prl_speechclip.evaluation.recall import (
-    Ranks,
-    chance_recall,
-    recall_of_ranks,
-    retrieval_ranks,
-)
-from s3prl_speechclip.evaluation.retrieval import SpeechEmbeddings
+from s3prl_speechclip.model.embedding import SpeechEmbeddings
+from s3prl_speechclip.recall import Ranks, chance_recall, recall_of_ranks, retrieval_ranks
 
 KS = (1, 5, 10)
 FEWEST = 10  # pictures that two languages must share to be compared

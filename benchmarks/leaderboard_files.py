@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.evaluation.results import read_result
+from s3prl_speechclip.results import read_result
 from s3prl_speechclip.structures import TaskResult
 
 from .leaderboard_published import ZEROSPEECH

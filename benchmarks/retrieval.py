@@ -10,11 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s3prl_speechclip.data.features import FeatureStore
+from s3prl_speechclip.checkpoints.locate import Located
+from s3prl_speechclip.data.feature_store import FeatureStore
 from s3prl_speechclip.data.manifest import Manifest, Utterance
+from s3prl_speechclip.encoders.image_features import load_image_table
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.evaluation.images import load_image_table
-from s3prl_speechclip.evaluation.recall import (
+from s3prl_speechclip.model.embedding import (
+    SpeechEmbeddings,
+    embed_images,
+    embed_speech,
+    retrieval_set,
+)
+from s3prl_speechclip.model.speechclip import SpeechClip
+from s3prl_speechclip.recall import (
     Ranks,
     Recall,
     chance_recall,
@@ -23,15 +31,7 @@ from s3prl_speechclip.evaluation.recall import (
     retrieval_ranks,
     wilson_interval,
 )
-from s3prl_speechclip.evaluation.results import STORED, versions
-from s3prl_speechclip.evaluation.retrieval import (
-    SpeechEmbeddings,
-    embed_images,
-    embed_speech,
-    retrieval_set,
-)
-from s3prl_speechclip.locate import Located
-from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.results import STORED, versions
 from s3prl_speechclip.structures import TaskResult
 
 from .languages import (

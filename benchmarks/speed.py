@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from s3prl_speechclip.checkpoints.locate import Located
 from s3prl_speechclip.data.batches import PairDataset, collate_pairs
 from s3prl_speechclip.data.images import open_image
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.evaluation.results import versions
-from s3prl_speechclip.locate import Located
-from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.pretrain.config import OptimizerConfig
 from s3prl_speechclip.pretrain.schedule import build_optimizer
 from s3prl_speechclip.pretrain.task import PretrainTask
+from s3prl_speechclip.results import versions
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
 
 SPLIT = "train"

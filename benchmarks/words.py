@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from s3prl_speechclip.checkpoints.locate import Located
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.evaluation.results import versions
-from s3prl_speechclip.locate import Located
-from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.model.speechclip import SpeechClip
+from s3prl_speechclip.results import versions
 from s3prl_speechclip.structures import TaskResult
 
 from .hearing import FRAME, Heard, hear, left_out, require_keywords

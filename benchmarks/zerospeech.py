@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from s3prl_speechclip.data.zerospeech.layout import SPLITS, TYPES, SemanticSet
-from s3prl_speechclip.evaluation.results import versions
+from s3prl_speechclip.data.corpora.zerospeech import SPLITS, TYPES, SemanticSet
+from s3prl_speechclip.results import versions
 from s3prl_speechclip.structures import TaskResult
 
 from .zerospeech_features import FeatureSource, model_source, pooled, spectral_source

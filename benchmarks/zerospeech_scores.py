@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from s3prl_speechclip.data.zerospeech.layout import (
+from s3prl_speechclip.data.corpora.zerospeech import (
     NATURAL,
     SYNTHETIC,
     Pair,

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from s3prl_speechclip.data.cache import writing
-from s3prl_speechclip.data.zerospeech.layout import SPLITS, SemanticSet
+from s3prl_speechclip.data.corpora.zerospeech import SPLITS, SemanticSet
 from s3prl_speechclip.errors import ResultError
 
 from .zerospeech_features import FeatureSource, frames

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from . import registration
 
 if TYPE_CHECKING:
-    from .model import SpeechClip as SpeechClip
+    from .model.speechclip import SpeechClip as SpeechClip
 
 __version__ = "0.1.0"
 __all__ = ["SpeechClip", "__version__"]
@@ -18,7 +18,7 @@ registration.install()
 def __getattr__(name: str) -> Any:
     # torch and transformers take seconds to import; who only asks for the version need not wait.
     if name == "SpeechClip":
-        from .model import SpeechClip
+        from .model.speechclip import SpeechClip
 
         return SpeechClip
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

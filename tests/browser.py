@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from s3prl_speechclip.data import debian
 from s3prl_speechclip.data.cache import cache_home, made_once
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis import debian
 
 NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
 TIMEOUT = 120  # seconds

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from s3prl_speechclip.model import SpeechClip
-from s3prl_speechclip.model_config import (
+from s3prl_speechclip.model.config import (
     AttentionConfig,
     ClipConfig,
     KeywordConfig,
     ModelConfig,
     SpeechEncoderConfig,
 )
+from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.structures import SpeechBatch
 
 # Padding, start and end of text, and the tokens of a few words.

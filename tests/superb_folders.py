@@ -14,8 +14,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from s3prl_speechclip.data.superb.speakers import SPEAKERS
-from s3prl_speechclip.data.synthesis import read_with
+from s3prl_speechclip.minis.superb.speakers import SPEAKERS
+from s3prl_speechclip.minis.synthesis import read_with
 
 RATE = 16_000
 READERS = ("Alex", "Linda", "M3", "Belinda", "F2", "Paul")

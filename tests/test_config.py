@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from s3prl_speechclip.config import build, merge, parse_overrides, plain, read_yaml
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.model_config import VARIANTS, ModelConfig, find_variant
+from s3prl_speechclip.model.config import VARIANTS, ModelConfig, find_variant
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from ..downstream.request import DEFAULTS, Request
 from ..downstream.run import SWEEP, Outcome
 from ..downstream.run import run as run_downstream
 from ..errors import ConfigError
-from ..evaluation.results import write_result
+from ..results import write_result
 from ..structures import TaskResult
 from .common import is_main_process, run
 from .tables import markdown_table

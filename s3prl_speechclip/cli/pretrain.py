@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.locate import RESULTS, RUN_CONFIG
 from ..data.corpora import CORPORA
 from ..errors import ConfigError
-from ..locate import RESULTS, RUN_CONFIG
-from ..model_config import VARIANTS
+from ..model.config import VARIANTS
 from ..pretrain.config import (
     DEFAULT_PRESET,
     PRESETS,

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ResultError
-from ..evaluation.results import read_result
+from ..minis.training.demo import NAME
+from ..minis.training.superb import COMMITTED as SUPERB
+from ..minis.training.superb import superb_table
+from ..results import read_result
 from .common import run
-from .demo import NAME
-from .superb_mini import COMMITTED as SUPERB
-from .superb_mini import superb_table
 from .tables import retrieval_table
 from .tasks.common import RESULTS
 

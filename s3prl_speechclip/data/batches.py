@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import AudioError
 from ..structures import SAMPLE_RATE, SpeechBatch, SpeechFeatures
 from .audio import FRAME, audio_info, read_audio
-from .features import FeatureStore, collate_features, frame_count
-from .layout import WAV_HEADER
+from .corpora.files import WAV_HEADER
+from .feature_store import FeatureStore, collate_features, frame_count
 from .manifest import Manifest, Utterance
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from torch.utils.data import (
 )
 
 from ..errors import CorpusError
+from ..runtime.randomness import EVALUATION, ITEM, ORDER, derived_seed, own_randomness
 from ..structures import HOP
-from .randomness import EVALUATION, ITEM, ORDER, derived_seed, own_randomness
 
 SHORTEST = HOP // 2  # samples; s3prl rounds frames, and what rounds to none has no features
 

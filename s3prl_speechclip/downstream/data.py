@@ -141,7 +141,7 @@ def _mini_root(task: Task, corpus: Corpus, archive: str | None) -> tuple[Path, t
             f"{task.name} has no mini set: fetch {corpus.title} from {corpus.fetch} and give "
             f"--data-root DIR, which holds {corpus.layout}"
         )
-    from ..data.superb import mini_set  # late: what making needs is not needed to read others
+    from ..minis.superb import mini_set  # late: what making needs is not needed to read others
 
     made = mini_set(task.name, Path(archive).expanduser() if archive else None)
     logger.info("%s: no --data-root, so on the mini set [mini: not comparable]", task.name)

@@ -17,8 +17,9 @@ from lightning.fabric.strategies import DDPStrategy
 
 from ..config import merge
 from ..errors import CheckpointError, ConfigError
-from ..evaluation.results import versions
-from ..pretrain.run import PRECISIONS, find_device
+from ..results import versions
+from ..runtime.devices import PRECISIONS, find_device
+from ..runtime.randomness import own_randomness
 from ..structures import TaskResult
 from . import compat
 from .config import RunnerConfig
@@ -27,7 +28,6 @@ from .experts import build_expert, quiet
 from .features import check_selection
 from .optimizers import build_specaug
 from .probe import Probe
-from .randomness import own_randomness
 from .request import Plan, Request, Setting, refuse_overwriting, resolve
 from .runner import Runner
 from .state import RunFolder, RunState, Scores, read_state

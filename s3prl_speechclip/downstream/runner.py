@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..errors import CheckpointError, ConfigError
+from ..runtime.randomness import STEP, derived_seed, own_randomness, set_seed
 from .batches import Batch, TrainingBatches, evaluation_batches
 from .config import RunnerConfig
 from .experts import Loaders, corpus_errors, quiet
@@ -23,7 +24,6 @@ from .features import DTYPES, FeatureCache
 from .log import ScalarLog
 from .optimizers import build_optimizer, build_scheduler
 from .probe import Probe, new_records, on_device
-from .randomness import STEP, derived_seed, own_randomness, set_seed
 from .request import Setting
 from .state import RunFolder, RunState, Scores
 

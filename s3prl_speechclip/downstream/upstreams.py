@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..checkpoint import file_hash
 from ..errors import ConfigError, SpeechClipError, unknown_name
+from ..hashing import file_hash
 from .experts import quiet
 
 LOCAL = ("_local", "_url", "_custom", "_gdriveid")  # endings of names that need -k

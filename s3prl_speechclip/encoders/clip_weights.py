@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import EncoderError
-from ..model_config import ClipConfig
+from ..model.config import ClipConfig
 from .clip import ClipEncoder, image_trunk
 from .efficientnet import load_efficientnet_lite0
 from .shipped import SHIPPED, shipped_folder

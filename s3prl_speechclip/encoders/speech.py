@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from ..errors import EncoderError
-from ..model_config import SpeechEncoderConfig
+from ..model.config import SpeechEncoderConfig
 from ..modules.padding import folded_padding_mask, masked_group_norm, padding_mask
 from ..structures import HOP, SpeechBatch, SpeechFeatures
 from .shipped import SHIPPED, shipped_folder

@@ -12,7 +12,7 @@ import yaml
 
 from ..config import build, merge, parse_overrides, plain, read_yaml
 from ..errors import ConfigError, unknown_name
-from ..model_config import ModelConfig, find_variant
+from ..model.config import ModelConfig, find_variant
 
 PRESETS = ("mini", "mini_scratch", "base", "large", "slides", "slides_mini")
 DEFAULT_PRESET = "mini"

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..data.batches import IndexedPairs, PairDataset, approximate_lengths, load_batches
-from ..data.features import FeatureStore
+from ..data.feature_store import FeatureStore
 from ..data.manifest import Manifest
 from ..data.sampling import BucketBatchSampler
-from ..evaluation.images import ImageTable
-from ..evaluation.retrieval import RetrievalSet, retrieval_set
+from ..encoders.image_features import ImageTable
+from ..model.embedding import RetrievalSet, retrieval_set
 from ..structures import SpeechBatch
 from .config import PretrainConfig
 

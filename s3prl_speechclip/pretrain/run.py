@@ -12,25 +12,24 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 
-from ..checkpoint import StoredModel
+from ..checkpoints.locate import RUN_CONFIG, read_stored
+from ..checkpoints.native import StoredModel
 from ..config import plain
 from ..data.corpora import FETCHED, load_corpus
 from ..data.manifest import Manifest
+from ..encoders.image_features import load_image_table
 from ..encoders.shipped import SHIPPED
+from ..encoders.speech_features import cached_features
 from ..encoders.vocabulary import find_vocabulary
 from ..errors import CheckpointError, ConfigError
-from ..evaluation.images import load_image_table
-from ..locate import RUN_CONFIG, read_stored
-from ..model import SpeechClip
+from ..model.speechclip import SpeechClip
+from ..runtime.devices import PRECISIONS, find_device
 from .config import PretrainConfig, read_config, write_config
-from .features import cached_features
 from .reading import RunData
 from .state import STATE_FILE, RunCheckpoints, TrainerState, read_run_checkpoint
 from .trainer import Outcome, Trainer
 
 logger = logging.getLogger(__name__)
-
-PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
 @dataclass(frozen=True)
@@ -123,25 +122,6 @@ def pretrain(
     if start.model is None:
         trainer.learn_spectrum()
     return trainer.run()
-
-
-def find_device(name: str) -> torch.device:
-    """Turn `--device` into a device: `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises:
-        ConfigError: a device that is unknown or not there.
-    """
-    kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
-        raise ConfigError(f"--device is auto, cpu, cuda or cuda:N; found '{name}'")
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"--device {name}: there are {torch.cuda.device_count()} CUDA devices; give --device "
-            "cpu or another number"
-        )
-    return torch.device(f"{kind}:{index}" if index else kind)
 
 
 def build_fabric(config: PretrainConfig, device: str) -> Fabric:

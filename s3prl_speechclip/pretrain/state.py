@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import StoredModel, read_checkpoint, write_checkpoint
+from ..checkpoints.native import StoredModel, read_checkpoint, write_checkpoint
 from ..errors import CheckpointError
 
 STATE_FILE = "trainer.pt"

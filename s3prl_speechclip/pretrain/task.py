@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import IndexedPairs
-from ..model import SpeechClip
+from ..model.speechclip import SpeechClip
 from ..modules.quantizer import code_perplexity
+from ..runtime.distributed import gather
 from ..structures import PairBatch, SpeechBatch, SpeechFeatures, SpeechOutput, StepOutput
-from .gathering import gather
 
 
 class PretrainTask(nn.Module):

@@ -19,22 +19,18 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from ..data.batches import IndexedPairs
-from ..evaluation.recall import recall_at_k
-from ..evaluation.retrieval import embed_images, embed_speech
-from ..model import SpeechClip
+from ..model.embedding import embed_images, embed_speech
+from ..model.speechclip import SpeechClip
+from ..recall import recall_at_k
+from ..runtime.allocation import KeptMemory
+from ..runtime.distributed import from_first_process, gather_embeddings, gather_random_states
+from ..runtime.log import RunLog, progress_figures
 from ..structures import SpeechBatch, StepOutput
-from .allocation import KeptMemory
 from .config import PretrainConfig
-from .gathering import from_first_process, gather_embeddings, gather_random_states
-from .log import RunLog, progress_figures
 from .reading import RunData
 from .schedule import build_optimizer, learning_rate
 from .spectral_start import learn_spectrum
-from .state import (
-    RunCheckpoints,
-    TrainerState,
-    restore_random_state,
-)
+from .state import RunCheckpoints, TrainerState, restore_random_state
 from .task import PretrainTask, pair_batch
 
 logger = logging.getLogger(__name__)

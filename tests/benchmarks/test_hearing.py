@@ -20,10 +20,10 @@ from s3prl_speechclip.benchmarks.hearing import (
     nearest_tokens,
     require_keywords,
 )
-from s3prl_speechclip.data import flickr8k
+from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS
 from s3prl_speechclip.errors import AudioError, ConfigError, CorpusError
-from s3prl_speechclip.model_config import KeywordConfig
+from s3prl_speechclip.model.config import KeywordConfig
 
 
 def test_neighbours_are_the_nearest_tokens_by_cosine() -> None:

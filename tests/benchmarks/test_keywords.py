@@ -19,23 +19,19 @@ from s3prl_speechclip.benchmarks.embedding_plots import (
     principal_components,
 )
 from s3prl_speechclip.benchmarks.keyword_page import token_text, write_page
-from s3prl_speechclip.benchmarks.keywords import (
-    KeywordReport,
-    evaluate_keywords,
-    report_keywords,
-)
+from s3prl_speechclip.benchmarks.keywords import KeywordReport, evaluate_keywords, report_keywords
 from s3prl_speechclip.benchmarks.retrieval import evaluate_retrieval
+from s3prl_speechclip.checkpoints.locate import Located
 from s3prl_speechclip.cli.benchmark import main
-from s3prl_speechclip.data import flickr8k
 from s3prl_speechclip.data.cache import CACHE_VARIABLE
+from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Manifest, Word
+from s3prl_speechclip.encoders.speech_features import cached_features
 from s3prl_speechclip.encoders.vocabulary import encode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.evaluation.results import read_result, write_result
-from s3prl_speechclip.locate import Located
-from s3prl_speechclip.model import SpeechClip
+from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.pretrain.config import DataConfig
-from s3prl_speechclip.pretrain.features import cached_features
+from s3prl_speechclip.results import read_result, write_result
 
 HOSTILE = 'A </script><script>document.title="stolen"</script> & "dog" .'
 

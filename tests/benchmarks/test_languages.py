@@ -18,11 +18,11 @@ from s3prl_speechclip.benchmarks.languages import (
     text_recall,
 )
 from s3prl_speechclip.benchmarks.retrieval import evaluate_retrieval
-from s3prl_speechclip.data import flickr8k
+from s3prl_speechclip.checkpoints.locate import Located
+from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Utterance
-from s3prl_speechclip.evaluation.recall import retrieval_ranks
-from s3prl_speechclip.evaluation.retrieval import SpeechEmbeddings
-from s3prl_speechclip.locate import Located
+from s3prl_speechclip.model.embedding import SpeechEmbeddings
+from s3prl_speechclip.recall import retrieval_ranks
 
 PICTURES = 12
 

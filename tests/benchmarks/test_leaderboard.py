@@ -27,7 +27,7 @@ from s3prl_speechclip.benchmarks.leaderboard_tables import rows_of
 from s3prl_speechclip.benchmarks.superb_score import PUBLISHED, reference_points
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.evaluation.results import read_result, write_result
+from s3prl_speechclip.results import read_result, write_result
 from s3prl_speechclip.structures import TaskResult
 
 RETRIEVAL = next(section for section in SECTIONS if section.name == "retrieval")

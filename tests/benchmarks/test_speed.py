@@ -10,9 +10,9 @@ from small_corpus import write_flickr8k
 from small_models import small_model
 
 from s3prl_speechclip.benchmarks.speed import evaluate_speed
+from s3prl_speechclip.checkpoints.locate import Located
 from s3prl_speechclip.data.corpora import load_corpus
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.locate import Located
 
 
 def test_speed_is_of_the_batch_it_says(tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ from s3prl_speechclip.benchmarks.word_scores import (
     spoken_word,
 )
 from s3prl_speechclip.benchmarks.words import evaluate_words, related_tokens
+from s3prl_speechclip.checkpoints.locate import Located
 from s3prl_speechclip.cli.benchmark import main
-from s3prl_speechclip.data import flickr8k
+from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Manifest, Word
 from s3prl_speechclip.encoders.vocabulary import encode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.evaluation.results import read_result
-from s3prl_speechclip.locate import Located
+from s3prl_speechclip.results import read_result
 
 
 def token(text: str) -> int:

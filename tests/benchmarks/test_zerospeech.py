@@ -26,7 +26,7 @@ from s3prl_speechclip.benchmarks.zerospeech import (
 )
 from s3prl_speechclip.benchmarks.zerospeech_scores import plain_mean, weighted_mean
 from s3prl_speechclip.cli.benchmark import main
-from s3prl_speechclip.data.zerospeech.layout import (
+from s3prl_speechclip.data.corpora.zerospeech import (
     NATURAL,
     SYNTHETIC,
     TYPES,
@@ -39,7 +39,7 @@ from s3prl_speechclip.data.zerospeech.layout import (
     write_pairs,
 )
 from s3prl_speechclip.errors import CorpusError, ResultError
-from s3prl_speechclip.evaluation.results import read_result
+from s3prl_speechclip.results import read_result
 from s3prl_speechclip.upstream.speechclip.expert import UpstreamExpert
 
 GOLDEN = Path(__file__).parent / "zerospeech"

@@ -10,8 +10,8 @@ from pathlib import Path
 from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
-from s3prl_speechclip.evaluation.recall import chance_recall
-from s3prl_speechclip.evaluation.results import read_result
+from s3prl_speechclip.recall import chance_recall
+from s3prl_speechclip.results import read_result
 
 
 def test_retrieval_writes_a_result_that_can_be_repeated(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from s3prl_speechclip.cli.downstream import command, downstream_table, main
-from s3prl_speechclip.cli.superb_mini import superb_table
-from s3prl_speechclip.evaluation.results import read_result
+from s3prl_speechclip.minis.training.superb import superb_table
+from s3prl_speechclip.results import read_result
 from s3prl_speechclip.structures import TaskResult
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from s3prl_speechclip.data import debian, stamps, synthesis
 from s3prl_speechclip.data.manifest import Manifest
-from s3prl_speechclip.data.stamps.inventory import STAMPS, Inventory, take
+from s3prl_speechclip.minis import debian, stamps, synthesis
+from s3prl_speechclip.minis.stamps.inventory import STAMPS, Inventory, take
 
 MakeDeb = Callable[..., Path]
 

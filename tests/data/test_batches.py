@@ -20,11 +20,7 @@ from s3prl_speechclip.data.batches import (
     unique_images,
 )
 from s3prl_speechclip.data.manifest import Manifest, Utterance
-from s3prl_speechclip.data.sampling import (
-    BucketBatchSampler,
-    evaluation_batches,
-    in_split_order,
-)
+from s3prl_speechclip.data.sampling import BucketBatchSampler, evaluation_batches, in_split_order
 from s3prl_speechclip.errors import AudioError, ConfigError
 
 RATE = 16_000  # Hz

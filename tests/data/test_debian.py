@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from s3prl_speechclip.data import deb, debian
 from s3prl_speechclip.data.cache import cache_home, made_once
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis import deb, debian
 
 SMALL = "libsonic0"  # a package of 11 kB
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from s3prl_speechclip.data.flickr8k import read
+from s3prl_speechclip.data.corpora.flickr8k import read
 from s3prl_speechclip.data.manifest import Word
 from s3prl_speechclip.errors import CorpusError
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from s3prl_speechclip.data import debian, named_pictures
 from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.data.images import open_image
 from s3prl_speechclip.data.manifest import Manifest, Utterance
-from s3prl_speechclip.data.named_pictures.build import MANIFEST, build
-from s3prl_speechclip.data.named_pictures.readers import READERS, readers
-from s3prl_speechclip.data.pictures import emoji, word_cards
-from s3prl_speechclip.data.stamps.splits import HELD_OUT_VOICES
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis import debian, named_pictures
+from s3prl_speechclip.minis.named_pictures.build import MANIFEST, build
+from s3prl_speechclip.minis.named_pictures.readers import READERS, readers
+from s3prl_speechclip.minis.pictures import emoji, word_cards
+from s3prl_speechclip.minis.stamps.splits import HELD_OUT_VOICES
 
 from .conftest import MakeDeb
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from s3prl_speechclip.data import debian, pictures
-from s3prl_speechclip.data.pictures import clipart, emoji, word_cards
-from s3prl_speechclip.data.pictures.draft import SIDE, drawing, drawn, glyph
-from s3prl_speechclip.data.pictures.fingerprint import copies, fingerprint
-from s3prl_speechclip.data.stamps.prepare import Work
 from s3prl_speechclip.errors import CorpusError, ImageError
+from s3prl_speechclip.minis import debian, pictures
+from s3prl_speechclip.minis.pictures import clipart, emoji, word_cards
+from s3prl_speechclip.minis.pictures.draft import SIDE, drawing, drawn, glyph
+from s3prl_speechclip.minis.pictures.fingerprint import copies, fingerprint
+from s3prl_speechclip.minis.stamps.prepare import Work
 
 TITLED = (
     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/" '

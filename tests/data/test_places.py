@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from s3prl_speechclip.data.places import read
+from s3prl_speechclip.data.corpora.places import read
 from s3prl_speechclip.errors import CorpusError
 
 AUTHORS = "/data/authors/PlacesAudio_400k_distro"

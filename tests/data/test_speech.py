@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 from s3prl_speechclip.data.manifest import Manifest
-from s3prl_speechclip.data.speech import Recording, read_aloud, recorded
-from s3prl_speechclip.data.speech.corpus import RECORDINGS, SAMPLES, SPLITS, load
-from s3prl_speechclip.data.speech.items import Item
-from s3prl_speechclip.data.speech.prepare import PEAK, prepare
-from s3prl_speechclip.data.stamps.splits import HELD_OUT_VOICES, normalised
-from s3prl_speechclip.data.synthesis import VOICES, Voice, read_with
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis.speech import Recording, read_aloud, recorded
+from s3prl_speechclip.minis.speech.corpus import RECORDINGS, SAMPLES, SPLITS, load
+from s3prl_speechclip.minis.speech.items import Item
+from s3prl_speechclip.minis.speech.prepare import PEAK, prepare
+from s3prl_speechclip.minis.stamps.splits import HELD_OUT_VOICES, normalised
+from s3prl_speechclip.minis.synthesis import VOICES, Voice, read_with
 from s3prl_speechclip.structures import SAMPLE_RATE
 
 WORDS = (

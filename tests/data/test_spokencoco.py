@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from s3prl_speechclip.data.spokencoco import read
+from s3prl_speechclip.data.corpora.spokencoco import read
 from s3prl_speechclip.errors import CorpusError
 
 NUMBERS = {"train": [9, 25], "val": [42], "test": [73]}

@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from s3prl_speechclip.data import debian, stamps
 from s3prl_speechclip.data.manifest import Manifest, Utterance
-from s3prl_speechclip.data.stamps.inventory import STAMPS, Inventory
-from s3prl_speechclip.data.stamps.splits import HELD_OUT_VOICES, normalised
-from s3prl_speechclip.data.synthesis import VOICES, spoken, words_of
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis import debian, stamps
+from s3prl_speechclip.minis.stamps.inventory import STAMPS, Inventory
+from s3prl_speechclip.minis.stamps.splits import HELD_OUT_VOICES, normalised
+from s3prl_speechclip.minis.synthesis import VOICES, spoken, words_of
 
 SEEN = ("train", "dev_speaker", "test_speaker")
 GROUPS = (SEEN, ("dev_image",), ("test_image",))

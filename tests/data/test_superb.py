@@ -13,8 +13,10 @@ import pytest
 import soundfile
 import superb_folders
 
-from s3prl_speechclip.data import superb
-from s3prl_speechclip.data.superb import (
+from s3prl_speechclip.downstream import compat
+from s3prl_speechclip.errors import ConfigError, CorpusError
+from s3prl_speechclip.minis import superb
+from s3prl_speechclip.minis.superb import (
     fluent_commands,
     libriphone,
     quesst14_dtw,
@@ -22,9 +24,7 @@ from s3prl_speechclip.data.superb import (
     sources,
     speech_commands,
 )
-from s3prl_speechclip.data.superb.speakers import SPEAKERS, SPLITS, Saying, say
-from s3prl_speechclip.downstream import compat
-from s3prl_speechclip.errors import ConfigError, CorpusError
+from s3prl_speechclip.minis.superb.speakers import SPEAKERS, SPLITS, Saying, say
 
 VOCABULARY = set("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3prl_speechclip.data.stamps.inventory import Inventory
-from s3prl_speechclip.data.synthesis import VOICES, Reading, read_aloud, spoken, words_of
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis.stamps.inventory import Inventory
+from s3prl_speechclip.minis.synthesis import VOICES, Reading, read_aloud, spoken, words_of
 
 HARD = [
     "A calculator.  6x7=42",
@@ -120,7 +120,7 @@ def test_missing_libraries_are_named(tmp_path: Path) -> None:
     """In a process of its own: this one has them loaded."""
     code = (
         "from pathlib import Path\n"
-        "from s3prl_speechclip.data.synthesis import read_aloud\n"
+        "from s3prl_speechclip.minis.synthesis import read_aloud\n"
         f"read_aloud('a', 'flite-slt', (Path({str(tmp_path)!r}),))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -12,8 +12,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from s3prl_speechclip.downstream.batches import Batch, TrainingBatches, evaluation_batches
-from s3prl_speechclip.downstream.randomness import own_randomness
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.runtime.randomness import own_randomness
 
 
 class Crops(Dataset[Any]):

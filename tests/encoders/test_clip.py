@@ -15,7 +15,7 @@ from s3prl_speechclip.encoders.clip import ClipEncoder
 from s3prl_speechclip.encoders.clip_weights import build_clip
 from s3prl_speechclip.encoders.vocabulary import END_OF_TEXT, START_OF_TEXT, encode
 from s3prl_speechclip.errors import EncoderError
-from s3prl_speechclip.model_config import ClipConfig
+from s3prl_speechclip.model.config import ClipConfig
 
 WHOLE = {**CLIP, "text_cfg": {**CLIP["text_cfg"], "vocab_size": 49_408}}
 SMALL = ClipConfig(name="small", pretrained="", architecture=CLIP)

@@ -10,7 +10,7 @@ from small_models import FAMILIES, SPEECH, speech_batch, waveforms
 
 from s3prl_speechclip.encoders.speech import SpeechEncoder, build_speech_encoder
 from s3prl_speechclip.errors import EncoderError
-from s3prl_speechclip.model_config import SpeechEncoderConfig
+from s3prl_speechclip.model.config import SpeechEncoderConfig
 from s3prl_speechclip.structures import SpeechBatch
 
 # Attention over other padded lengths sums in another order; float32 of values near 1.

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.model_config import VARIANTS
+from s3prl_speechclip.model.config import VARIANTS
 from s3prl_speechclip.pretrain.config import PRESETS, read_config, resolve_config, write_config
 
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from small_corpus import SMALL, write_flickr8k
 
 from s3prl_speechclip.encoders.speech import build_speech_encoder
-from s3prl_speechclip.model import SpeechClip
-from s3prl_speechclip.model_config import VARIANTS
+from s3prl_speechclip.model.config import VARIANTS
+from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.pretrain.config import PRESETS, resolve_config
 
 

@@ -16,8 +16,8 @@ from small_models import small_model, waveforms
 from torch import Tensor
 
 from s3prl_speechclip.errors import AudioError, CheckpointError, ConfigError
-from s3prl_speechclip.model import SpeechClip
-from s3prl_speechclip.model_config import VARIANTS
+from s3prl_speechclip.model.config import VARIANTS
+from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.pretrain.config import resolve_config, write_config
 from s3prl_speechclip.upstream.speechclip import hubconf
 from s3prl_speechclip.upstream.speechclip.expert import UpstreamExpert

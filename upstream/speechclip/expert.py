@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from s3prl_speechclip.checkpoints.locate import Located, locate_model, read_stored
 from s3prl_speechclip.config import build, read_yaml
 from s3prl_speechclip.errors import CheckpointError
-from s3prl_speechclip.locate import Located, locate_model, read_stored
-from s3prl_speechclip.model import SpeechClip
-from s3prl_speechclip.model_config import VARIANTS
+from s3prl_speechclip.model.config import VARIANTS
+from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.padding import pad_waveforms
 from s3prl_speechclip.structures import HOP, SpeechOutput
 

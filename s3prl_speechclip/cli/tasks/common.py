@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...checkpoints.locate import Located, locate_model
 from ...data.corpora import CORPORA, load_corpus
-from ...data.features import FeatureStore
+from ...data.feature_store import FeatureStore
 from ...data.manifest import Manifest
-from ...evaluation.results import write_result
-from ...locate import Located, locate_model
-from ...model import SpeechClip
-from ...model_config import VARIANTS
+from ...encoders.speech_features import cached_features
+from ...model.config import VARIANTS
+from ...model.speechclip import SpeechClip
 from ...pretrain.config import DataConfig
-from ...pretrain.features import cached_features
-from ...pretrain.run import find_device
+from ...results import write_result
+from ...runtime.devices import find_device
 from ...structures import TaskResult
 
 logger = logging.getLogger(__name__)

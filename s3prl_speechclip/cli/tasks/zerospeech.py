@@ -17,10 +17,10 @@ from ...benchmarks.zerospeech import (
 )
 from ...benchmarks.zerospeech_features import LOG_MEL
 from ...benchmarks.zerospeech_submission import FORMATS
-from ...data.zerospeech import load_set
 from ...errors import ConfigError, unknown_name
-from ...model_config import VARIANTS
-from ...pretrain.run import find_device
+from ...minis.zerospeech import load_set
+from ...model.config import VARIANTS
+from ...runtime.devices import find_device
 from ...structures import TaskResult
 from ...upstream.speechclip.expert import ENCODER, UpstreamExpert
 from ..tables import markdown_table

@@ -1,0 +1,1 @@
+"""Every kind of checkpoint file: native, official, located by name."""

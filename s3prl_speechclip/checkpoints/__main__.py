@@ -1,0 +1,63 @@
+"""Convert official checkpoints: `python -m s3prl_speechclip.checkpoints convert IN OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import SpeechClipError
+from ..model.speechclip import SpeechClip
+from .native import write_checkpoint
+from .official import Conversion, convert_official
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the last line on standard output is the folder that was written."""
+    parser = argparse.ArgumentParser(prog="python -m s3prl_speechclip.checkpoints.official")
+    commands = parser.add_subparsers(required=True, metavar="convert")
+    convert = commands.add_parser("convert", help="write an official checkpoint in native form")
+    convert.add_argument("checkpoint", type=Path, help="official .ckpt")
+    convert.add_argument("folder", type=Path, help="where config.json and model.safetensors go")
+    convert.add_argument("--quiet", action="store_true", help="sum the weights up, list none")
+    chosen = parser.parse_args(arguments)
+    try:
+        conversion = convert_official(chosen.checkpoint)
+        # Building the model checks that the weights fit the configuration.
+        model = SpeechClip.from_stored(conversion.stored)
+        write_checkpoint(chosen.folder, model.stored())
+    except SpeechClipError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(report(conversion, listed=not chosen.quiet) + f"\n{chosen.folder}\n")
+    return 0
+
+
+def report(conversion: Conversion, *, listed: bool = True) -> str:
+    """Say what became of an official checkpoint's weights.
+
+    Args:
+        conversion: of the checkpoint.
+        listed: name each weight.
+    """
+    ledger, config = conversion.ledger, conversion.stored.config
+    lines = []
+    if listed:
+        lines += [f"{name} -> {native}" for name, native in ledger.mapped.items()]
+        lines += [f"{name} left out: {reason}" for name, reason in ledger.dropped.items()]
+    parts = Counter(native.partition(".")[0] for native in ledger.mapped.values())
+    counted = ", ".join(f"{count} of {part}" for part, count in parts.items())
+    lines += [
+        f"{config.variant}, size {config.size}, trained on {conversion.stored.about['corpus']}",
+        f"{len(ledger.mapped)} weights carried over ({counted}), {len(ledger.dropped)} left out "
+        "for the reasons above"
+        if listed
+        else f"{len(ledger.mapped)} weights carried over ({counted}), {len(ledger.dropped)} left out",  # noqa: E501
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

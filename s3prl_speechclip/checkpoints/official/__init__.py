@@ -1,0 +1,105 @@
+"""The released SpeechCLIP and SpeechCLIP+ checkpoints, without their code.
+
+    python -m s3prl_speechclip.checkpoints.official convert official.ckpt FOLDER
+
+A converted model computes what the official code does, its habits included. Each habit has a name
+in the configuration, set as follows by a conversion:
+
+`batch_invariant: false`
+    Padding enters HuBERT Base's group norm, the CIF convolution and the keywords' batch norm, which
+    in training also holds what CIF has not fired; the padding mask is folded from the waveform's as
+    fairseq does; a frame count is samples / 320 rounded, at most the encoder's. With `true` an
+    utterance's output depends on itself alone: masked statistics, exact masks and counts.
+`cif.dropout: 0.5`
+    In the CIF weight network, whatever the file's `conv_cif_dropout` says.
+`cif.frames_per_keyword: 20`
+    The quantity loss asks for frames / 20 keywords, rounded to even at halves.
+`cif.max_fires: 75`
+    Keywords at most.
+`objective.max_logit_scale: 0`
+    The scale is learned as log(1 / temperature), without a bound.
+`keywords.banned_rows: [0, 2, 3]`
+    Rows of the vocabulary that no keyword takes, whatever they are; in the released vocabularies
+    they are padding, start and end of text. `[]` means these three wherever they are.
+`speech_encoder.normalize_layers`, `speech_encoder.normalize_waveform`
+    As the file says, and as HuBERT's form (Large: normalised).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...hashing import file_hash
+from ..native import StoredModel
+from .branch import convert_branch, official_variant
+from .clip import convert_clip
+from .hubert import convert_hubert
+from .ledger import Ledger
+from .reading import is_official, open_official
+from .settings import corpus, model_config
+
+__all__ = ["Conversion", "convert_official", "is_official", "read_official"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """An official checkpoint in this package's form, and the account of its weights."""
+
+    stored: StoredModel
+    ledger: Ledger
+
+
+def read_official(path: Path) -> StoredModel:
+    """Read an official SpeechCLIP or SpeechCLIP+ checkpoint.
+
+    Nothing is downloaded: the encoders are in the file. Nothing in the file is run.
+
+    Args:
+        path: a released .ckpt.
+
+    Raises:
+        CheckpointError: it is damaged, refers to classes that such files do not hold, or holds
+            weights or settings that this version does not know.
+    """
+    return convert_official(path).stored
+
+
+def convert_official(path: Path) -> Conversion:
+    """Read an official checkpoint and account for each of its weights; see `read_official`."""
+    official = open_official(path)
+    settings = official.settings
+    ledger = Ledger(official.state, str(path))
+    variant = official_variant(settings)
+    speech = convert_hubert(ledger, settings)
+    clip, vocabulary = convert_clip(ledger, str(path))
+    shape = convert_branch(ledger, variant)
+    ledger.close()
+    learned_scale = "criterion.temperature" in ledger
+    config = model_config(
+        settings,
+        variant,
+        speech=speech,
+        clip=clip,
+        shape=shape,
+        vocabulary=vocabulary,
+        learned_scale=learned_scale,
+    )
+    # What is fixed is a buffer here and may be no weight there.
+    if not learned_scale:
+        log_scale = -math.log(config.objective.temperature)
+        ledger.add("contrast.log_scale", torch.tensor(log_scale))
+    if variant.keywords and "branch.head.quantizer.temperature" not in ledger.native:
+        ledger.add("branch.head.quantizer.temperature", torch.tensor([config.keywords.temperature]))
+    about = {
+        "source": f"official {variant.paper_name} checkpoint",
+        "file": path.name,
+        "sha256": file_hash(path),
+        "corpus": corpus(settings),
+        "step": official.step,
+        "epoch": official.epoch,
+    }
+    return Conversion(StoredModel(config, ledger.native, about=about), ledger)

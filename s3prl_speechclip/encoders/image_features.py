@@ -1,0 +1,145 @@
+"""What CLIP's frozen image trunk makes of a corpus' images, computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ..data.batches import unique_images
+from ..data.cache import cache_home
+from ..data.images import open_image
+from ..data.manifest import Manifest
+from ..errors import CorpusError, ImageError
+from ..hashing import state_hash
+from .clip import ClipEncoder, image_trunk
+
+logger = logging.getLogger(__name__)
+
+BATCH = 32  # images
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """The trunk's features of a corpus' images."""
+
+    features: Tensor
+    """(N, F) float32, on the CPU."""
+    row: dict[str, int]
+    """By the image's path in the manifest."""
+
+    def of(self, images: Sequence[str]) -> Tensor:
+        """Give the features of some images, in their order, (len(images), F)."""
+        return self.features[[self.row[image] for image in images]]
+
+
+def load_image_table(
+    clip: ClipEncoder,
+    manifest: Manifest,
+    splits: Sequence[str],
+    *,
+    skip_broken: bool,
+    show_progress: bool = True,
+) -> tuple[ImageTable, Manifest]:
+    """Run the frozen trunk over the images of splits, or take what it gave from the cache.
+
+    The cache knows the trunk by its weights and images by path, size and time of change.
+
+    Args:
+        clip: whose trunk is run, on the device that it is on.
+        manifest: the corpus.
+        splits: whose images are wanted.
+        skip_broken: leave images that cannot be read out, with their recordings.
+        show_progress: a bar on standard error.
+
+    Returns:
+        The features, and the manifest without the recordings of broken images.
+
+    Raises:
+        ImageError: an image cannot be read, by name.
+        CorpusError: none can.
+    """
+    images, _ = unique_images([u for u in manifest.utterances if u.split in splits])
+    paths = [manifest.path(image) for image in images]
+    features = _cached(clip, paths, skip_broken, show_progress)
+    broken = {images[row] for row in features[:, 0].isnan().nonzero()[:, 0].tolist()}
+    if broken and not skip_broken:
+        open_image(manifest.path(min(broken)))  # says again what is wrong with it
+    if broken:
+        kept = tuple(u for u in manifest.utterances if u.image not in broken)
+        if not kept:
+            raise CorpusError(f"none of the {len(images)} images of {manifest.corpus} can be read")
+        lost = len(manifest.utterances) - len(kept)
+        note = f"left out: {len(broken)} images that cannot be read, with {lost} recordings"
+        logger.warning("%s", note)
+        manifest = replace(manifest, utterances=kept, notes=(*manifest.notes, note))
+    return ImageTable(features, {image: row for row, image in enumerate(images)}), manifest
+
+
+def _cached(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool) -> Tensor:
+    """Give (N, F); a broken image's row is NaN."""
+    cache = cache_home() / "image_features" / f"{_key(clip, paths)}.safetensors"
+    if cache.is_file():
+        try:
+            return load_file(cache)["features"]
+        except (OSError, SafetensorError, KeyError):
+            logger.warning("'%s' is damaged and is computed anew", cache)
+    features = _compute(clip, paths, skip_broken, show)
+    partial = cache.with_suffix(f".{os.getpid()}.partial")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"features": features}, partial)
+        partial.replace(cache)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        logger.warning("image features are not kept: %s", error)
+    return features
+
+
+@torch.no_grad()
+def _compute(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool) -> Tensor:
+    transform = clip.preprocess()
+    device = clip.vocabulary.device
+    # Convolutions of few channels take half the time with channels last.
+    image_trunk(clip.clip).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rows: dict[int, Tensor] = {}
+    with tqdm(total=len(paths), desc="images", unit="image", disable=not show, leave=False) as bar:
+        for start in range(0, len(paths), BATCH):
+            pixels = {}
+            for row in range(start, min(start + BATCH, len(paths))):
+                try:
+                    pixels[row] = transform(open_image(paths[row]))
+                except ImageError as error:
+                    if not skip_broken:
+                        raise
+                    logger.warning("%s", error)
+            if pixels:
+                batch = torch.stack(list(pixels.values())).to(memory_format=torch.channels_last)
+                given = clip.image_features(batch.to(device))
+                rows |= zip(pixels, given.float().cpu(), strict=True)
+            bar.update(min(BATCH, len(paths) - start))
+    if not rows:
+        raise CorpusError(f"none of the {len(paths)} images can be read, the first: '{paths[0]}'")
+    missing = torch.full_like(next(iter(rows.values())), float("nan"))
+    return torch.stack([rows.get(row, missing) for row in range(len(paths))])
+
+
+def _key(clip: ClipEncoder, paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256(state_hash(image_trunk(clip.clip).state_dict()).encode())
+    digest.update(str(clip.preprocess()).encode())
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # named when it is read
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]

@@ -1,1 +1,0 @@
-"""Measuring a model: image features, embeddings of a split, recall, result files."""

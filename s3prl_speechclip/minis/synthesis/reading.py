@@ -1,0 +1,77 @@
+"""What a synthesiser gives, and how a written caption is prepared for it."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.manifest import Word
+
+TYPOGRAPHY = str.maketrans(
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "—": ", ", "–": ", ", "…": ".", "\u00a0": " "}
+)
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A spoken sound with its times in seconds."""
+
+    symbol: str
+    """In the synthesiser's own alphabet: ARPAbet of flite, IPA of espeak-ng."""
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text read aloud."""
+
+    samples: NDArray[np.int16]
+    """(L,), mono."""
+    sample_rate: int
+    """Hz."""
+    words: tuple[Word, ...]
+    """The words of `spoken(text)` in order; words that the voice ran together are one entry,
+    with a space between them."""
+    phones: tuple[Phone, ...]
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.samples) / self.sample_rate
+
+
+def spoken(text: str) -> str:
+    """Write a caption in the ASCII that every voice reads alike.
+
+    flite drops what is not ASCII, and with it half of a word; espeak-ng counts positions in
+    characters, flite in bytes, which agree in ASCII only.
+    """
+    text = unicodedata.normalize("NFKD", text.translate(TYPOGRAPHY))
+    text = text.encode("ascii", "ignore").decode()
+    text = re.sub(r"\s+([,.])", r"\1", re.sub(r"^[\s,]+", "", text))
+    return " ".join(text.split())
+
+
+def words_of(text: str) -> list[tuple[int, str]]:
+    """Give the words of a spoken text as (offset in characters, word without punctuation)."""
+    found = []
+    for match in re.finditer(r"\S+", text):
+        core = re.search(r"[A-Za-z0-9](?:.*[A-Za-z0-9])?", match[0])
+        if core:
+            found.append((match.start() + core.start(), core[0]))
+    return found
+
+
+def same_noise() -> None:
+    """Restart C's random numbers: both synthesisers draw breath noise from them.
+
+    Without this a text read twice gives two recordings, and a corpus that is made twice two
+    corpora.
+    """
+    ctypes.CDLL(None).srand(1)

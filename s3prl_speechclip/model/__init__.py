@@ -1,0 +1,1 @@
+"""The model: configuration, branches, SpeechClip, model card."""

@@ -1,0 +1,218 @@
+"""What a SpeechCLIP model is made of: the five variants and the configuration of each part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import ConfigError, unknown_name
+
+Size = Literal["mini", "base", "large", "custom"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the family's architectures."""
+
+    name: str
+    """Hub name."""
+    paper_name: str
+    parallel: bool
+    """An utterance embedding from a CLS token of its own."""
+    keywords: Literal["cls", "cif"] | None
+    """Where keywords come from: a fixed number of CLS tokens, CIF segments, or nowhere."""
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("speechclip_parallel", "Parallel SpeechCLIP", True, None),
+        Variant("speechclip_cascaded", "Cascaded SpeechCLIP", False, "cls"),
+        Variant("speechclip_plus", "Cascaded SpeechCLIP+", False, "cif"),
+        Variant("speechclip_hybrid", "Hybrid SpeechCLIP", True, "cls"),
+        Variant("speechclip_hybrid_plus", "Hybrid SpeechCLIP+", True, "cif"),
+    )
+}
+
+
+def find_variant(name: str) -> Variant:
+    """Look a variant up by its hub name.
+
+    Raises:
+        ConfigError: no variant has that name; the message names the nearest.
+    """
+    if name not in VARIANTS:
+        raise ConfigError(unknown_name("model", name, VARIANTS))
+    return VARIANTS[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechEncoderConfig:
+    name: str = "facebook/hubert-base-ls960"
+    """Hugging Face Hub id, or folder, of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio model;
+    `mini`: the HuBERT that the package ships."""
+    pretrained: bool = True
+    """Take weights from `name`; otherwise start from random weights of `architecture`."""
+    architecture: dict[str, Any] = field(default_factory=dict)
+    """transformers configuration, with its `model_type`; empty: what `name` says."""
+    trainable: bool = False
+    """Train the encoder too; the papers freeze it."""
+    normalize_waveform: bool = False
+    """Zero mean and unit variance per recording, as HuBERT Large was trained."""
+    normalize_layers: bool = False
+    """Layer-normalise every hidden state before the weighted sum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    name: str = "ViT-B-32"
+    """open_clip model."""
+    pretrained: str = "openai"
+    """open_clip tag or path of weights; `mini`: the CLIP that the package ships; empty: random
+    weights of the architecture."""
+    architecture: dict[str, Any] = field(default_factory=dict)
+    """open_clip model configuration; empty: what open_clip knows under `name`."""
+    quick_gelu: bool = True
+    """The activation of OpenAI's weights."""
+    trainable: bool = False
+    """Train text tower and image projection too; the papers freeze all of CLIP."""
+    image_resize: Literal["shortest", "longest"] = "shortest"
+    """shortest: resize and crop the centre, as CLIP does; longest: keep the whole image on
+    white."""
+    vocabulary: str = "corpus"
+    """Reduced BPE vocabulary of the quantiser: `flickr8k` or `spokencoco` (the official ones),
+    `corpus` (the tokens of the training captions), `mini` (those of the shipped CLIP), `full`, or
+    the path of a (V, 2) .npy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    kind: Literal["auto", "encoder", "norm"] = "auto"
+    """`encoder`: whole transformer layers; `norm`: one attention, residual and layer norm, without
+    feed-forward part; `auto`: as published, whole layers in the parallel variant only."""
+    heads: int = 8
+    layers: int = 1
+    """Transformer encoder layers, where `kind` is `encoder`."""
+    feedforward: int = 3072
+    """Inner width of those layers."""
+    dropout: float = 0.1
+    norm_eps: float = 1e-5
+    norm_first: bool = False
+    cls_std: float = 1.0
+    """Standard deviation that CLS tokens start from, as published 1. They enter the residual: over
+    frames that say little yet, large ones leave every utterance the same for a long time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeywordConfig:
+    number: int = 8
+    """Keywords per utterance where they come from CLS tokens."""
+    projection: tuple[int, ...] = ()
+    """Widths of hidden layers between frames and CLIP's token space; empty: one linear layer."""
+    projection_dropout: float = 0.1
+    norm: Literal["per_keyword", "shared", "none"] = "per_keyword"
+    """Batch norm to the statistics of CLIP's token embeddings; CIF keywords always share one."""
+    norm_scale: float = 1.0
+    """Multiplies the standard deviation that the batch norm starts from."""
+    norm_learnable: bool = True
+    temperature: float = 0.1
+    """Divides cosine scores in the quantiser's softmax."""
+    learn_temperature: bool = False
+    straight_through: bool = True
+    """Hard tokens forward, soft gradients backward; False: soft in training."""
+    gumbel: bool = False
+    """Gumbel softmax instead, as an ablation."""
+    banned_rows: tuple[int, ...] = ()
+    """Rows of the vocabulary that no keyword takes; empty: padding, start and end of text. The
+    official code bans rows 0, 2 and 3, which are these in the released vocabularies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CifConfig:
+    conv_width: int = 3
+    """Frames that the weight network sees."""
+    conv_layers: int = 1
+    dropout: float = 0.5
+    """The released models were trained with 0.5 whatever their file says."""
+    threshold: float = 1.0
+    tail_threshold: float = 0.5
+    """A remainder of at least this much fires one more keyword."""
+    max_fires: int = 75
+    """Keywords at most: CLIP's 77 positions less start and end of text."""
+    frames_per_keyword: float = 20.0
+    """The quantity loss asks for frames / 20, rounded: a keyword in 0.4 s."""
+    scaling_steps: int = 5000
+    """Until this step alpha is scaled to the target quantity in training; -1: for ever, 0:
+    never."""
+    quantity_weight: float = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    parallel_weight: float = 1.0
+    cascaded_weight: float = 1.0
+    text_weight: float = 1.0
+    """Written captions to images, only where CLIP itself is trained."""
+    temperature: float = 0.07
+    """Divides cosine scores; where it is learned, where learning starts."""
+    learn_temperature: bool = True
+    max_logit_scale: float = 100.0
+    """The learned scale is held at or below this; 0: free, as in the official code."""
+    margin: float = 0.0
+    """Taken from the positives' scores."""
+    decoupled: bool = False
+    """Leave the positive out of the denominator (arXiv 2110.06848)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    variant: str = "speechclip_hybrid"
+    size: Size = "base"
+    batch_invariant: bool = True
+    """An utterance's output does not depend on what else is in the batch: masked group-norm
+    statistics, exact frame counts, nothing read from padding. False is the official code's habit,
+    which the released checkpoints were trained with: padding enters HuBERT Base's group norm, the
+    CIF convolution and the keyword norm, where in training it holds what has not fired; a frame
+    count is samples / 320 rounded; the padding mask is folded from the waveform's."""
+    speech_encoder: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    keywords: KeywordConfig = field(default_factory=KeywordConfig)
+    cif: CifConfig = field(default_factory=CifConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+
+def check_model(config: ModelConfig, width: int) -> None:
+    """Refuse numbers that no model can have.
+
+    Args:
+        config: of the model.
+        width: D of its speech encoder.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if config.attention.heads < 1 or width % config.attention.heads:
+        raise ConfigError(
+            f"model.attention.heads must divide the speech encoder's width {width}, found "
+            f"{config.attention.heads}"
+        )
+    if not 1 <= config.keywords.number <= 75:
+        raise ConfigError(
+            f"model.keywords.number must be 1 to 75 (CLIP's limit), found {config.keywords.number}"
+        )
+    for name, value in (
+        ("objective.temperature", config.objective.temperature),
+        ("keywords.temperature", config.keywords.temperature),
+        ("cif.threshold", config.cif.threshold),
+        ("cif.frames_per_keyword", config.cif.frames_per_keyword),
+    ):
+        if value <= 0:
+            raise ConfigError(f"model.{name} must be above 0, found {value}")
+    for name, value in (
+        ("attention.dropout", config.attention.dropout),
+        ("keywords.projection_dropout", config.keywords.projection_dropout),
+        ("cif.dropout", config.cif.dropout),
+    ):
+        if not 0 <= value < 1:
+            raise ConfigError(f"model.{name} must be at least 0 and below 1, found {value}")

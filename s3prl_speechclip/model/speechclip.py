@@ -1,0 +1,313 @@
+"""SpeechClip: recordings, images and captions in one space, and the words that were heard."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCard, ModelHubMixin
+from torch import Tensor, nn
+
+from ..checkpoints.locate import read_stored
+from ..checkpoints.native import INSIDE_LIMIT, StoredModel, write_checkpoint
+from ..encoders.clip import ClipEncoder
+from ..encoders.clip_weights import build_clip
+from ..encoders.shipped import ASSETS, SHIPPED
+from ..encoders.speech import build_speech_encoder
+from ..errors import CheckpointError
+from ..hashing import state_hash
+from ..losses import MaskedInfoNCE, quantity_loss
+from ..modules.layer_mix import LayerMix
+from ..modules.padding import pad_waveforms
+from ..structures import SpeechBatch, SpeechFeatures, SpeechOutput
+from .branches import build_branch
+from .card import model_card
+from .config import ModelConfig, check_model
+
+logger = logging.getLogger(__name__)
+
+ENCODERS = {"speech_encoder": "speech_encoder.model.", "clip": "clip.clip."}
+"""The encoders, and what the names of their weights begin with."""
+
+
+class SpeechClip(nn.Module, ModelHubMixin):
+    """A model of the SpeechCLIP family.
+
+    Args:
+        config: what it is made of.
+        vocabulary: original BPE ids that keywords are chosen from, (V,).
+        weights: False starts the encoders from random weights even where the configuration names
+            pretrained ones, because a checkpoint will fill them.
+
+    Raises:
+        EncoderError: an encoder cannot be had.
+        ConfigError: no such variant.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary: Tensor, *, weights: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.about: dict[str, Any] = {}
+        self.speech_encoder = build_speech_encoder(
+            config.speech_encoder, batch_invariant=config.batch_invariant, weights=weights
+        )
+        check_model(config, self.speech_encoder.width)
+        self.clip: ClipEncoder = build_clip(config.clip, vocabulary, weights=weights)
+        self.layer_mix = LayerMix(
+            layers=self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
+        )
+        self.branch = build_branch(
+            config,
+            width=self.speech_encoder.width,
+            token_width=self.clip.token_width,
+            joint_width=self.clip.joint_width,
+        )
+        objective = config.objective
+        self.contrast = MaskedInfoNCE(
+            temperature=objective.temperature,
+            learn_temperature=objective.learn_temperature,
+            max_logit_scale=objective.max_logit_scale,
+            margin=objective.margin,
+            decoupled=objective.decoupled,
+        )
+        cls = getattr(self.branch, "cls", None)
+        if cls is not None:
+            with torch.no_grad():
+                cls.mul_(config.attention.cls_std)
+        head = getattr(self.branch, "head", None)
+        if head is not None and head.norm is not None:
+            head.norm.start_from(self.clip.codebook().detach(), config.keywords.norm_scale)
+
+    def forward(
+        self,
+        speech: SpeechBatch | SpeechFeatures,
+        *,
+        scaling: bool = False,
+        frames: bool = True,
+    ) -> SpeechOutput:
+        """Encode padded recordings.
+
+        Args:
+            speech: 16 kHz recordings, or what the speech encoder made of them.
+            scaling: in training, scale CIF's alpha to the target quantity.
+            frames: False leaves the branch's own hidden states out, where only embeddings and
+                keywords are wanted.
+        """
+        features: SpeechFeatures = (
+            speech if isinstance(speech, SpeechFeatures) else self.speech_encoder(speech)
+        )
+        return self.forward_features(features, scaling=scaling, frames=frames)
+
+    def forward_features(
+        self, features: SpeechFeatures, *, scaling: bool = False, frames: bool = True
+    ) -> SpeechOutput:
+        """Do what `forward` does after the speech encoder."""
+        mixed = self.layer_mix(features.hidden_states)
+        output = self.branch(mixed, features.lengths, self.clip, scaling=scaling, frames=frames)
+        return replace(output, hidden_states=features.hidden_states + output.hidden_states)
+
+    def objective(
+        self, output: SpeechOutput, images: Tensor, pair_ids: Tensor
+    ) -> dict[str, Tensor]:
+        """Give the weighted loss terms of a batch.
+
+        Args:
+            output: of the recordings.
+            images: unit vectors, (B, E), in the same order.
+            pair_ids: (B,) int64; rows with one id are not negatives of each other.
+
+        Returns:
+            Scalars by name; training descends their sum.
+        """
+        weights = self.config.objective
+        losses = {}
+        if output.parallel is not None:
+            loss = self.contrast(output.parallel, images, pair_ids)
+            losses["parallel"] = weights.parallel_weight * loss
+        if output.cascaded is not None:
+            loss = self.contrast(output.cascaded, images, pair_ids)
+            losses["cascaded"] = weights.cascaded_weight * loss
+        if output.firing is not None:
+            loss = quantity_loss(output.firing.quantity, output.firing.target)
+            losses["quantity"] = self.config.cif.quantity_weight * loss
+        return losses
+
+    @torch.no_grad()
+    def encode_speech(self, waveforms: Sequence[Tensor]) -> SpeechOutput:
+        """Encode recordings, in evaluation mode whatever mode the model is in.
+
+        Args:
+            waveforms: 1-D float tensors, 16 kHz.
+
+        Returns:
+            `.parallel`, `.cascaded` (B, E) unit vectors or None; `.keywords` or None;
+            `.hidden_states` of (B, T, D) each, `.lengths` (B,) valid frames.
+
+        Raises:
+            AudioError: no waveform, or one that is not a 1-D float tensor with samples in it.
+        """
+        speech = pad_waveforms(waveforms).to(self.clip.vocabulary.device)
+        training = self.training
+        self.eval()
+        try:
+            return self(speech)
+        finally:
+            self.train(training)
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Embed images.
+
+        Args:
+            pixels: (B, 3, H, W), as `clip.preprocess` makes them.
+
+        Returns:
+            (B, E) unit vectors.
+        """
+        return self.clip.encode_images(pixels)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed written captions; (B, E) unit vectors."""
+        return self.clip.encode_text(texts)
+
+    def trainable_parameters(self) -> int:
+        """Count the parameters that training changes."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def stored(self, about: Mapping[str, Any] | None = None) -> StoredModel:
+        """Give the model as a checkpoint holds it.
+
+        Args:
+            about: what the weights come from; None: what is known already.
+        """
+        state = dict(self.state_dict())
+        outside = {}
+        for name in ENCODERS:
+            if self._is_outside(name):
+                part = self._weights_of(name)
+                outside[name] = state_hash(part)
+                state = {k: v for k, v in state.items() if k not in part}
+        config, speech = self.config, self.config.speech_encoder
+        if speech.pretrained and "speech_encoder" not in outside:
+            # The folder that the weights came from may be gone when they are loaded again.
+            speech = replace(speech, architecture=self.speech_encoder.architecture)
+            config = replace(config, speech_encoder=speech)
+        known = self.about if about is None else about
+        return StoredModel(config, state, outside, dict(known))
+
+    @classmethod
+    def from_stored(cls, stored: StoredModel) -> SpeechClip:
+        """Make the model of a checkpoint.
+
+        Raises:
+            CheckpointError: weights are missing, unknown or of other shapes, or an encoder that
+                the checkpoint names is another one than it was trained on.
+        """
+        everything_inside = not stored.encoders
+        model = cls(stored.config, stored.vocabulary, weights=not everything_inside)
+        own = model.state_dict()
+        unknown = sorted(set(stored.state) - set(own))
+        missing = sorted(
+            name
+            for name in set(own) - set(stored.state)
+            if not any(name.startswith(f"{encoder}.") for encoder in stored.encoders)
+        )
+        if unknown or missing:
+            raise CheckpointError(
+                f"the checkpoint does not fit its configuration: {len(missing)} weights missing "
+                f"({', '.join(missing[:3])}), {len(unknown)} unknown ({', '.join(unknown[:3])})"
+            )
+        try:
+            model.load_state_dict(dict(stored.state), strict=False)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"the checkpoint does not fit: {reason}") from error
+        for name, digest in stored.encoders.items():
+            found = state_hash(model._weights_of(name))
+            if found != digest:
+                raise CheckpointError(
+                    f"the checkpoint was trained on another {name} than {model._origin(name)} "
+                    f"gives (SHA-256 {digest[:12]} expected, {found[:12]} found)"
+                )
+        model.about = dict(stored.about)
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        batch_invariant: bool | None = None,
+        speech_encoder: str | None = None,
+        clip: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+    ) -> SpeechClip:
+        """Load a trained model.
+
+        Args:
+            pretrained_model_name_or_path: an experiment or checkpoint folder, an official
+                SpeechCLIP or SpeechCLIP+ .ckpt, or a Hugging Face Hub id.
+            batch_invariant: change the checkpoint's own `ModelConfig.batch_invariant`.
+            speech_encoder: folder of the speech encoder, for a checkpoint that only names it.
+            clip: file of CLIP's weights, for a checkpoint that only names them.
+            revision, cache_dir, force_download, local_files_only, token: of the Hub.
+
+        Returns:
+            The model in evaluation mode.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or it cannot be used.
+        """
+        stored = read_stored(
+            pretrained_model_name_or_path,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        config = stored.config
+        if batch_invariant is not None:
+            config = replace(config, batch_invariant=batch_invariant)
+        if speech_encoder is not None:
+            named = replace(config.speech_encoder, name=speech_encoder)
+            config = replace(config, speech_encoder=named)
+        if clip is not None:
+            config = replace(config, clip=replace(config.clip, pretrained=clip))
+        return cls.from_stored(replace(stored, config=config))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_checkpoint(Path(save_directory), self.stored())
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Write the card that goes with the checkpoint."""
+        return ModelCard(model_card(self.config, self.about, self.trainable_parameters()))
+
+    def _is_outside(self, name: str) -> bool:
+        encoder, config = getattr(self, name), getattr(self.config, name)
+        if not config.pretrained or config.trainable:
+            return False
+        size = sum(p.numel() * p.element_size() for p in encoder.parameters())
+        return self._is_shipped(name) or size > INSIDE_LIMIT
+
+    def _is_shipped(self, name: str) -> bool:
+        if name == "clip":
+            return self.config.clip.pretrained == SHIPPED
+        return self.config.speech_encoder.pretrained and self.config.speech_encoder.name == SHIPPED
+
+    def _weights_of(self, name: str) -> dict[str, Tensor]:
+        return {k: v for k, v in self.state_dict().items() if k.startswith(ENCODERS[name])}
+
+    def _origin(self, name: str) -> str:
+        if self._is_shipped(name):
+            return f"the package's '{ASSETS / ('clip' if name == 'clip' else 'hubert')}'"
+        return f"'{getattr(self.config, name).name}'"

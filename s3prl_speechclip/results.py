@@ -1,0 +1,79 @@
+"""Result files: one JSON per task, system and corpus."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .errors import ResultError
+from .structures import TaskResult
+
+FORMAT = 1
+STORED = "computed in float32, kept as float16"
+"""Said in protocols of hidden states that were read in place of recordings."""
+REPORTED = ("s3prl_speechclip", "torch", "transformers", "open_clip_torch", "s3prl")
+
+
+def write_result(result: TaskResult, path: Path) -> Path:
+    """Write a result; the file appears whole or not at all.
+
+    Raises:
+        ResultError: a metric is not a number, or the file cannot be written.
+    """
+    for name, value in _numbers(result.metrics):
+        if not math.isfinite(value):
+            raise ResultError(f"the metric '{name}' of {result.task} is {value}")
+    text = json.dumps({"format": FORMAT, **asdict(result)}, indent=2, ensure_ascii=False) + "\n"
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise ResultError(f"cannot write the result '{path}': {error.strerror}") from error
+    return path
+
+
+def read_result(path: Path) -> TaskResult:
+    """Read a result.
+
+    Raises:
+        ResultError: the file is missing, damaged, of another format, or lacks something.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = values.pop("format", None)
+        if found != FORMAT:
+            raise ResultError(
+                f"'{path}' is a result of format {found}, this version reads {FORMAT}"
+            )
+        return TaskResult(**values)
+    except OSError as error:
+        raise ResultError(f"cannot read the result '{path}': {error.strerror}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ResultError(f"'{path}' is not a result file: {error}") from error
+
+
+def versions() -> dict[str, str]:
+    """Give the versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in REPORTED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield f"{prefix}{name}", value

@@ -1,0 +1,1 @@
+"""What every training loop shares: devices, processes, random state, logs."""

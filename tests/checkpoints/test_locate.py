@@ -1,0 +1,61 @@
+"""Which trained model a name means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from small_models import small_model
+
+from s3prl_speechclip.checkpoints.locate import locate_model
+from s3prl_speechclip.errors import CheckpointError, ConfigError
+from s3prl_speechclip.pretrain.config import resolve_config, write_config
+
+
+def write_run(folder: Path, variant: str, time: int) -> None:
+    (folder / "step-00000001").mkdir(parents=True)
+    small_model(variant).save_pretrained(folder / "step-00000001")
+    (folder / "last").symlink_to("step-00000001")
+    write_config(folder / "config.yaml", resolve_config(variant))
+    os.utime(folder / "last" / "config.json", ns=(time, time))
+
+
+def test_the_newest_run_of_the_name_is_taken(tmp_path: Path) -> None:
+    """Guards against a run of another model, or an older one."""
+    write_run(tmp_path / "old", "speechclip_parallel", 1)
+    write_run(tmp_path / "new", "speechclip_parallel", 3)
+    write_run(tmp_path / "other", "speechclip_cascaded", 9)
+    located = locate_model("speechclip_parallel", results=tmp_path)
+    assert located.source == str(tmp_path / "new")
+    assert "newest" in located.reason
+    assert len(located.digest()) == 64
+
+
+def test_what_the_user_gives_wins(tmp_path: Path) -> None:
+    """Guards `-k`."""
+    write_run(tmp_path / "run", "speechclip_parallel", 1)
+    located = locate_model("speechclip_parallel", "somebody/model", results=tmp_path)
+    assert located.source == "somebody/model"
+
+
+def test_without_a_run_the_shipped_model_is_taken(tmp_path: Path) -> None:
+    """Guards a first user, and against a model that is used without a word about it."""
+    located = locate_model("speechclip_parallel", results=tmp_path)
+    assert Path(located.source).name == "speechclip_parallel"
+    assert "ships" in located.reason
+
+
+def test_no_trained_model_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against an untrained model that is silently used, in a package without assets."""
+    monkeypatch.setattr("s3prl_speechclip.checkpoints.locate.ASSETS", tmp_path / "assets")
+    with pytest.raises(CheckpointError, match=r"run_pretrain\.py -u speechclip_parallel"):
+        locate_model("speechclip_parallel", results=tmp_path)
+
+
+def test_an_unknown_name_is_an_error(tmp_path: Path) -> None:
+    """Guards against a misspelt name that finds nothing."""
+    with pytest.raises(ConfigError, match="speechclip_parallel"):
+        locate_model("speechclip_paralel", results=tmp_path)

@@ -1,0 +1,127 @@
+"""Opening an official file runs nothing, and refuses what such files do not hold."""
+
+from __future__ import annotations
+
+import pathlib
+import pickle
+import zipfile
+
+import pytest
+import torch
+
+from s3prl_speechclip.checkpoints.official import is_official, read_official
+from s3prl_speechclip.checkpoints.official.reading import open_official
+from s3prl_speechclip.errors import CheckpointError
+from s3prl_speechclip.model.speechclip import SpeechClip
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+class System:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("kind", [Touch, System])
+@pytest.mark.parametrize("place", ["hyper_parameters", "state_dict", "callbacks"])
+def test_a_malicious_file_is_refused_and_runs_nothing(tmp_path, kind, place: str):
+    """Guards users who load a checkpoint from anywhere."""
+    victim = tmp_path / "ran"
+    weapon = Touch(victim) if kind is Touch else System(f"touch {victim}")
+    path = tmp_path / "evil.ckpt"
+    torch.save({"hyper_parameters": {}, "state_dict": {}, place: {"config": weapon}}, path)
+    for load in (read_official, SpeechClip.from_pretrained):
+        with pytest.raises(CheckpointError, match="refused: it refers to .*(getattr|system)"):
+            load(path)
+    assert not victim.exists()
+
+
+def test_a_bare_pickle_is_no_official_file(tmp_path):
+    """Guards the form before archives, which would be unpickled whole."""
+    victim = tmp_path / "ran"
+    path = tmp_path / "evil.ckpt"
+    path.write_bytes(pickle.dumps(Touch(victim)))
+    assert not is_official(path)
+    with pytest.raises(CheckpointError):
+        read_official(path)
+    with pytest.raises(CheckpointError, match="neither a checkpoint folder nor an official"):
+        SpeechClip.from_pretrained(path)
+    assert not victim.exists()
+
+
+def test_a_class_that_such_files_do_not_hold_is_named(tmp_path):
+    path = tmp_path / "other.ckpt"
+    torch.save({"hyper_parameters": {"config": pathlib.PurePosixPath("x")}}, path)
+    with pytest.raises(CheckpointError, match=r"pathlib\.PurePosixPath"):
+        read_official(path)
+
+
+def test_nothing_stays_registered(load_case, tmp_path):
+    """Guards other readers in the same process: torch.load must go on refusing the class."""
+    path = load_case("parallel").path
+    before = set(torch.serialization.get_safe_globals())
+    read_official(path)
+    with pytest.raises(CheckpointError):
+        read_official(tmp_path)
+    assert set(torch.serialization.get_safe_globals()) == before
+    with pytest.raises(pickle.UnpicklingError, match="OrderedNamespace"):
+        torch.load(path, weights_only=True)
+
+
+def test_what_others_registered_is_refused_too(tmp_path):
+    """Guards against packages that mark their own classes as safe for all of a process."""
+    path = tmp_path / "other.ckpt"
+    torch.save({"hyper_parameters": {"config": pathlib.PurePosixPath("x")}}, path)
+    with (
+        torch.serialization.safe_globals([pathlib.PurePosixPath]),
+        pytest.raises(CheckpointError, match=r"pathlib\.PurePosixPath"),
+    ):
+        read_official(path)
+
+
+def test_the_configuration_is_plain(load_case):
+    """Guards against the stand-in leaking into configurations and JSON."""
+    settings = open_official(load_case("hybrid_plus").path).settings
+    assert type(settings.values) is dict
+    assert settings.get("model_settings.cascaded_branch.downsampling.cif.cif_threshold") == 1.0
+    assert settings.get("model_settings.nothing.of.the.kind", 5) == 5
+    with pytest.raises(CheckpointError, match=r"lacks 'model_settings\.nothing'"):
+        settings.get("model_settings.nothing")
+
+
+@pytest.mark.parametrize("size", [0, 100, 5_000, -1])
+def test_a_damaged_file_is_an_error_of_one_line(load_case, tmp_path, size: int):
+    """Guards interrupted downloads."""
+    path = tmp_path / "cut.ckpt"
+    path.write_bytes(load_case("parallel").path.read_bytes()[:size])
+    with pytest.raises(CheckpointError) as caught:
+        read_official(path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_any_other_archive_is_no_official_file(tmp_path):
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "hello")
+    assert not is_official(path)
+
+
+def test_another_projects_checkpoint_says_what_is_missing(tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save({"state_dict": {"weight": torch.zeros(2)}}, path)
+    assert is_official(path)
+    with pytest.raises(CheckpointError, match=r"lacks hyper_parameters\.config"):
+        read_official(path)

@@ -1,0 +1,193 @@
+"""The cache of a frozen speech encoder's hidden states."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_corpus import write_flickr8k
+from small_models import FAMILIES, SPEECH
+
+from s3prl_speechclip.data.audio import read_audio
+from s3prl_speechclip.data.batches import collate_speech
+from s3prl_speechclip.data.cache import CACHE_VARIABLE
+from s3prl_speechclip.data.corpora import load_corpus
+from s3prl_speechclip.data.manifest import Manifest
+from s3prl_speechclip.encoders import speech_features as features
+from s3prl_speechclip.encoders.speech import SpeechEncoder, build_speech_encoder
+from s3prl_speechclip.encoders.speech_features import cached_features
+from s3prl_speechclip.errors import AudioError, ConfigError, EncoderError
+from s3prl_speechclip.model.config import SpeechEncoderConfig
+from s3prl_speechclip.pretrain.config import DataConfig
+
+DATA = DataConfig(eval_batch_size=4, num_workers=0)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_flickr8k(tmp_path_factory.mktemp("flickr8k"), train=2, dev=1, test=1)
+
+
+@pytest.fixture
+def manifest(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """The corpus, and an empty cache."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return load_corpus("flickr8k", root=corpus)
+
+
+def encoder(seed: int = 0, **changes: object) -> SpeechEncoder:
+    """A frozen encoder, whose features depend on padding unless it is batch-invariant."""
+    torch.manual_seed(seed)
+    invariant = bool(changes.pop("batch_invariant", True))
+    config = SpeechEncoderConfig(
+        pretrained=False, architecture={**SPEECH, **FAMILIES["hubert-base"]}, **changes
+    )
+    return build_speech_encoder(config, batch_invariant=invariant).eval()
+
+
+def caches(tmp_path: Path) -> set[str]:
+    return {p.name for p in (tmp_path / "cache" / "speech_features").glob("[!.]*")}
+
+
+def test_cached_states_are_those_of_each_recording_alone(manifest: Manifest) -> None:
+    """Guards against padding, another row or another layer in the cache.
+
+    float16 rounds by 2^-11 of a value; batched and alone differ by 1e-5.
+    """
+    model = encoder()
+    stores = cached_features(model, manifest, DATA, show_progress=False)
+    assert set(stores) == {"train", "dev"}
+    for split, store in stores.items():
+        utterances = manifest.split(split)
+        assert len(store) == len(utterances)
+        for n, utterance in enumerate(utterances):
+            waveform = torch.from_numpy(read_audio(manifest.path(utterance.audio)))
+            alone = model(collate_speech([waveform]))
+            found = store.read(n)
+            assert found is not None and found.shape[1] == int(alone.lengths[0])
+            torch.testing.assert_close(
+                found.float(), torch.cat(alone.hidden_states), rtol=2**-11, atol=2e-5
+            )
+
+
+def test_features_are_computed_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against minutes of encoding at the start of every run."""
+    model = encoder()
+    cached_features(model, manifest, DATA, show_progress=False)
+    monkeypatch.setattr(model, "_encode", lambda speech: pytest.fail("encoded again"))
+    assert cached_features(model, manifest, DATA, show_progress=False)
+
+
+def test_another_encoder_or_recording_has_other_features(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """Guards against the features of another run's encoder, or of a file that was replaced."""
+    cached_features(encoder(), manifest, DATA, show_progress=False)
+    first = caches(tmp_path)
+    for other in (encoder(seed=1), encoder(normalize_waveform=True)):
+        before = caches(tmp_path)
+        cached_features(other, manifest, DATA, show_progress=False)
+        assert len(caches(tmp_path) - before) == 2
+
+    root = shutil.copytree(manifest.root, tmp_path / "changed", copy_function=shutil.copyfile)
+    moved = replace(manifest, root=root)
+    cached_features(encoder(), moved, DATA, show_progress=False)
+    before = caches(tmp_path)
+    assert len(first) == 2 and first < before
+    changed, other = (moved.path(u.audio) for u in moved.split("train")[:2])
+    changed.write_bytes(other.read_bytes())
+    cached_features(encoder(), moved, DATA, show_progress=False)
+    assert len(caches(tmp_path) - before) == 1
+
+
+def test_an_interrupted_computation_leaves_nothing(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against half a split that is taken for a whole one."""
+    model, calls = encoder(), []
+    compute = model._encode
+
+    def stop(speech):
+        calls.append(speech)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return compute(speech)
+
+    monkeypatch.setattr(model, "_encode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(model, manifest, DATA, show_progress=False)
+    assert not caches(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    stores = cached_features(model, manifest, DATA, show_progress=False)
+    assert all(stores["train"].read(n) is not None for n in range(len(stores["train"])))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"trainable": True}, "trainable=false"), ({"batch_invariant": False}, "batch_invariant")],
+)
+def test_what_changes_from_batch_to_batch_is_not_cached(
+    manifest: Manifest, tmp_path: Path, changes: dict, key: str
+) -> None:
+    """Guards base and large, trained as published, and encoders that learn."""
+    model = encoder(**changes)
+    assert cached_features(model, manifest, DATA, show_progress=False) == {}
+    with pytest.raises(ConfigError, match=key):
+        cached_features(model, manifest, replace(DATA, cache_features="on"), show_progress=False)
+    assert not caches(tmp_path)
+
+
+def test_what_is_too_large_is_kept_only_when_asked_for(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a user's disk, and the estimate: it is of the size that is written."""
+    stores = cached_features(encoder(), manifest, DATA, show_progress=False)
+    files = (tmp_path / "cache" / "speech_features").glob("[!.]*/states.bin")
+    written = sum(path.stat().st_size for path in files)
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr(features, "LIMIT", written - 1)
+    assert cached_features(encoder(), manifest, DATA, show_progress=False) == {}
+    monkeypatch.setattr(features, "LIMIT", written)
+    assert cached_features(encoder(), manifest, DATA, show_progress=False).keys() == stores.keys()
+    monkeypatch.setattr(features, "LIMIT", 0)
+    asked = replace(DATA, cache_features="on")
+    assert cached_features(encoder(), manifest, asked, show_progress=False).keys() == stores.keys()
+    off = replace(DATA, cache_features="off")
+    assert cached_features(encoder(), manifest, off, show_progress=False) == {}
+
+
+def test_states_beyond_half_precision_are_not_kept(
+    manifest: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against infinities that training would meet as NaN."""
+    model = encoder()
+    with torch.no_grad():
+        model.model.encoder.layers[-1].final_layer_norm.weight.fill_(1e6)
+    with caplog.at_level(logging.WARNING):
+        assert cached_features(model, manifest, DATA, show_progress=False) == {}
+    assert "float16" in caplog.text
+    with pytest.raises(EncoderError, match="cache_features=off"):
+        cached_features(model, manifest, replace(DATA, cache_features="on"), show_progress=False)
+    assert not caches(tmp_path)
+
+
+def test_a_broken_recording_is_named_or_left_out(manifest: Manifest, tmp_path: Path) -> None:
+    """Guards `--skip-broken`: the rest of the split keeps its places."""
+    root = shutil.copytree(manifest.root, tmp_path / "broken")
+    broken = replace(manifest, root=root)
+    path = broken.path(broken.split("train")[3].audio)
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(AudioError, match=path.name):
+        cached_features(encoder(), broken, DATA, show_progress=False)
+    skipping = replace(DATA, skip_broken=True)
+    store = cached_features(encoder(), broken, skipping, show_progress=False)["train"]
+    readable = [store.read(n) is not None for n in range(len(store))]
+    assert readable == [n != 3 for n in range(len(store))]
+    sound = cached_features(encoder(), manifest, DATA, show_progress=False)["train"]
+    last = len(store) - 1
+    torch.testing.assert_close(store.read(last), sound.read(last), rtol=2**-9, atol=1e-4)

@@ -1,0 +1,150 @@
+"""ZeroSpeech's semantic set on disk, and the mini set."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from s3prl_speechclip.data.corpora.zerospeech import (
+    NATURAL,
+    SPLITS,
+    SYNTHETIC,
+    SemanticSet,
+    Token,
+    find_set,
+    read_gold,
+    read_pairs,
+    write_gold,
+)
+from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis.zerospeech import VOICES, load_set, mini_set
+from s3prl_speechclip.minis.zerospeech.words import RATED, WordNet, rated_pairs, within
+
+
+@pytest.fixture(scope="module")
+def made() -> SemanticSet:
+    """The mini set; made where it is not in the cache."""
+    return mini_set()
+
+
+def test_the_lists_are_whole() -> None:
+    """Guards the rated pairs: two of WordSim-353 are there twice, one of SimLex-999."""
+    assert {name: len(rated_pairs(name)) for name in RATED} == {"wordsim353": 351, "simlex999": 998}
+
+
+def test_the_mini_set_is_as_its_tables_say(made: SemanticSet) -> None:
+    """Guards against tables that name what was not made, and files that nothing names."""
+    assert made.mini
+    for name in SPLITS:
+        split = made.split(name)
+        paths = split.recordings()
+        assert len(paths) == len(set(paths.values())) > 1000
+        assert {*split.folder.rglob("*.wav")} == {*paths.values()}
+        assert soundfile.info(next(iter(paths.values()))).samplerate == 16_000
+        compared = {(p.type, w) for p in read_pairs(split.pairs) for w in (p.word_1, p.word_2)}
+        assert compared == {(token.type, token.word) for token in read_gold(split.gold)}
+
+
+def test_no_word_is_in_dev_and_test(made: SemanticSet) -> None:
+    """Guards the choice on dev against having heard the words of test."""
+    dev, test = ({t.word for t in read_gold(made.split(name).gold)} for name in SPLITS)
+    assert not dev & test
+
+
+def test_natural_words_are_compared_within_a_package(made: SemanticSet) -> None:
+    """Guards against distances between speakers that pass for distances of meaning."""
+    for name in SPLITS:
+        packages = defaultdict(set)
+        for token in read_gold(made.split(name).gold):
+            if token.type == NATURAL:
+                packages[token.word].add(token.filename.removesuffix(f"-{token.word}-0"))
+        natural = [p for p in read_pairs(made.split(name).pairs) if p.type == NATURAL]
+        assert len({pair.dataset for pair in natural}) == 3
+        for pair in natural:
+            for word in (pair.word_1, pair.word_2):
+                assert pair.dataset in packages[word]
+                assert all(found.startswith(pair.dataset) for found in packages[word])
+
+
+def test_every_voice_says_every_word(made: SemanticSet) -> None:
+    """Guards the mean over voices against other voices for other words."""
+    voices = defaultdict(set)
+    for token in read_gold(made.split("test").gold):
+        if token.type == SYNTHETIC:
+            voices[token.word].add(token.voice)
+    assert all(found == set(VOICES) for found in voices.values())
+
+
+def test_a_pair_is_in_the_split_of_both_words() -> None:
+    """Guards against a pair in two splits."""
+    pairs = rated_pairs("simlex999")
+    dev, test = (within(name, pairs) for name in SPLITS)
+    assert min(len(dev), len(test)) > 200
+    assert not {w for p in dev for w in (p.word_1, p.word_2)} & {
+        w for p in test for w in (p.word_1, p.word_2)
+    }
+
+
+def test_wordnet_counts_steps() -> None:
+    """Guards the reading of WordNet: figures that its own browser shows."""
+    wordnet = WordNet()
+    assert wordnet.distance("dog", "dog") == 0
+    assert wordnet.distance("dog", "wolf") == 2  # dog > canine < wolf
+    assert wordnet.distance("cat", "dog") == 4  # cat > feline > carnivore < canine < dog
+    assert not wordnet.has("with")
+    (pair,) = wordnet.pairs(["cat", "dog"])
+    assert pair.score == 2.0
+
+
+@pytest.mark.parametrize("missing", ["gold.csv", "pairs.csv", "synthetic", "librispeech"])
+def test_a_set_without_a_part_is_refused(tmp_path: Path, missing: str) -> None:
+    """Guards the message: what is missing, and what is expected."""
+    for split in SPLITS:
+        for kind in (NATURAL, SYNTHETIC):
+            (tmp_path / "semantic" / split / kind).mkdir(parents=True)
+        for name in ("gold.csv", "pairs.csv"):
+            (tmp_path / "semantic" / split / name).touch()
+    find_set(tmp_path)
+    path = tmp_path / "semantic" / "test" / missing
+    path.rmdir() if path.is_dir() else path.unlink()
+    with pytest.raises(CorpusError, match=f"no '.*test/{missing}'.*--data-root"):
+        find_set(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "no column"),
+        ("type,filename,word\nsynthetic,a,apple\n", "no column voice"),
+        ("type,filename,word,voice\n", "no rows"),
+        ("type,filename,word,voice\nsynthetic,a,apple,A\nsynthetic,a,pear,A\n", "a' twice"),
+        ("type,filename,word,voice\nsynthetic,a\n", "line 2"),
+        ('type,filename,word,voice\nsynthetic,"a,apple,A\n', "not a CSV"),
+    ],
+)
+def test_a_broken_gold_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    """Guards against a traceback, and against rows that vanish."""
+    path = tmp_path / "gold.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(CorpusError, match=named):
+        read_gold(path)
+
+
+def test_a_gold_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Guards words with commas and quotes."""
+    tokens = [Token(SYNTHETIC, "a", 'ice, "cold"', "A"), Token(NATURAL, "b", "apple", "")]
+    write_gold(tmp_path / "gold.csv", tokens)
+    assert read_gold(tmp_path / "gold.csv") == tokens
+
+
+def test_the_environment_names_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a mini result where the official set was meant."""
+    (tmp_path / "zerospeech2021").mkdir()
+    monkeypatch.setenv("S3PRL_SPEECHCLIP_DATA", str(tmp_path))
+    with pytest.raises(CorpusError, match="zerospeech2021/semantic/dev/gold.csv"):
+        load_set()
+    with pytest.raises(CorpusError, match="--archive"):
+        load_set(tmp_path, "some.deb")

@@ -1,0 +1,321 @@
+"""SpeechClip: encoding, saving, loading."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import HfApi
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_models import VOCABULARY, small_config, small_model, speech_batch, waveforms
+
+from s3prl_speechclip import SpeechClip
+from s3prl_speechclip.checkpoints.native import StoredModel, read_checkpoint, write_checkpoint
+from s3prl_speechclip.errors import AudioError, CheckpointError, ConfigError, EncoderError
+from s3prl_speechclip.model.config import VARIANTS, SpeechEncoderConfig
+from s3prl_speechclip.pretrain.config import resolve_config
+from s3prl_speechclip.structures import SpeechOutput
+
+# Two paths through float32 attention over other padded lengths.
+ORDER = 1e-5
+# Published numbers of trained parameters, millions, each with half of its last digit's unit.
+PUBLISHED = {"base": (2.75, 7.55), "large": (6.05, 13.45)}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(v, f) for v in VARIANTS for f in ("base", "large")],
+    ids=lambda pair: "-".join(pair),
+)
+def model(request: pytest.FixtureRequest) -> SpeechClip:
+    variant, form = request.param
+    return small_model(variant, f"hubert-{form}")
+
+
+def assert_same(batched: SpeechOutput, row: int, alone: SpeechOutput) -> None:
+    frames = int(alone.lengths[0])
+    assert int(batched.lengths[row]) == frames
+    for name, embedding in alone.embeddings.items():
+        torch.testing.assert_close(batched.embeddings[name][row], embedding[0], atol=ORDER, rtol=0)
+    for states, own in zip(batched.hidden_states, alone.hidden_states, strict=True):
+        torch.testing.assert_close(states[row, :frames], own[0, :frames], atol=ORDER, rtol=0)
+    if alone.keywords is not None:
+        count = int(alone.keywords.lengths[0])
+        assert int(batched.keywords.lengths[row]) == count
+        assert torch.equal(batched.keywords.token_ids[row, :count], alone.keywords.token_ids[0])
+        if alone.keywords.spans is not None:
+            torch.testing.assert_close(
+                batched.keywords.spans[row, :count], alone.keywords.spans[0], atol=1e-3, rtol=0
+            )
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(lengths=st.lists(st.integers(400, 12_000), min_size=2, max_size=4))
+def test_a_batch_changes_no_utterance(model: SpeechClip, lengths: list[int]):
+    """Guards `batch_invariant`: embeddings, hidden states, keywords and spans."""
+    recordings = waveforms(*lengths)
+    together = model.encode_speech(recordings)
+    for row, recording in enumerate(recordings):
+        assert_same(together, row, model.encode_speech([recording]))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_round_trip_is_bit_identical(variant: str, tmp_path):
+    """Guards save_pretrained and from_pretrained, for models that start from no official file."""
+    model = small_model(variant)
+    model.about = {"corpus": "stamps", "recall": {"speech to image R@1": 12.5}}
+    model.save_pretrained(tmp_path)
+    again = SpeechClip.from_pretrained(tmp_path)
+    assert (again.config, again.about) == (model.config, model.about)
+    one, other = (m.encode_speech(waveforms(6_000, 4_000)) for m in (model, again))
+    for name, embedding in one.embeddings.items():
+        assert torch.equal(embedding, other.embeddings[name])
+    for states, others in zip(one.hidden_states, other.hidden_states, strict=True):
+        assert torch.equal(states, others)
+
+
+def test_encoding_leaves_the_mode_alone():
+    """Guards training loops that evaluate in between: dropout off inside, on again after."""
+    model = small_model("speechclip_hybrid_plus").train()
+    recordings = waveforms(6_000)
+    first, second = (model.encode_speech(recordings).parallel for _ in range(2))
+    assert torch.equal(first, second) and model.training
+    assert not model.speech_encoder.training and not first.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("recordings", "named"),
+    [
+        ([], "no recordings"),
+        ([torch.zeros(2, 400)], r"recording 0 .*\(2, 400\)"),
+        ([torch.zeros(400), torch.zeros(0)], "recording 1"),
+        ([torch.zeros(400, dtype=torch.int16)], "int16"),
+    ],
+)
+def test_what_is_no_recording_is_named(recordings, named: str):
+    with pytest.raises(AudioError, match=named):
+        small_model("speechclip_parallel").encode_speech(recordings)
+
+
+def test_captions_images_and_speech_share_a_space():
+    model = small_model("speechclip_hybrid")
+    found = [
+        model.encode_text(["a dog"]),
+        model.encode_images(torch.randn(1, 3, 16, 16)),
+        model.encode_speech(waveforms(4_000)).cascaded,
+    ]
+    assert {embedding.shape for embedding in found} == {(1, 24)}
+    for embedding in found:
+        torch.testing.assert_close(embedding.norm(dim=1), torch.ones(1))
+
+
+def test_objectives_are_weighted_by_the_configuration():
+    """Guards the hybrid's two weights and the quantity loss's."""
+    model = small_model("speechclip_hybrid_plus")
+    output = model(speech_batch(9_000, 6_000))
+    images = model.encode_images(torch.randn(2, 3, 16, 16))
+    one = model.objective(output, images, torch.arange(2))
+    weights = replace(model.config.objective, parallel_weight=0.5, cascaded_weight=1.5)
+    model.config = replace(
+        model.config, objective=weights, cif=replace(model.config.cif, quantity_weight=0.5)
+    )
+    other = model.objective(output, images, torch.arange(2))
+    factors = {name: float((other[name] / one[name]).detach()) for name in one}
+    assert factors == pytest.approx({"parallel": 0.5, "cascaded": 1.5, "quantity": 2.0})
+
+
+def test_weights_of_another_configuration_are_named():
+    """Guards against random weights in place of missing ones."""
+    stored = small_model("speechclip_hybrid").stored()
+    for state, named in (
+        ({k: v for k, v in stored.state.items() if k != "branch.cls"}, "missing .*branch.cls"),
+        ({**stored.state, "branch.extra": torch.zeros(1)}, "unknown .*branch.extra"),
+        ({**stored.state, "branch.cls": torch.zeros(1, 2, 32)}, "does not fit"),
+    ):
+        with pytest.raises(CheckpointError, match=named) as caught:
+            SpeechClip.from_stored(StoredModel(stored.config, state))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_frozen_encoder_that_is_named_is_found_again(tmp_path, monkeypatch):
+    """Guards checkpoints that leave large encoders out, and the hash that recognises them."""
+    folder = tmp_path / "hubert"
+    source = small_model("speechclip_parallel")
+    source.speech_encoder.model.save_pretrained(folder)
+    named = replace(
+        source.config.speech_encoder, name=str(folder), pretrained=True, architecture={}
+    )
+    monkeypatch.setattr("s3prl_speechclip.model.speechclip.INSIDE_LIMIT", 0)
+    model = SpeechClip(replace(source.config, speech_encoder=named), VOCABULARY).eval()
+    model.save_pretrained(tmp_path / "model")
+    about = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert set(about["encoders"]) == {"speech_encoder"}
+    assert not any(name.startswith("speech_encoder.") for name in model.stored().state)
+
+    again = SpeechClip.from_pretrained(tmp_path / "model")
+    one, other = (m.encode_speech(waveforms(5_000)).parallel for m in (model, again))
+    assert torch.equal(one, other)
+    folder.rename(tmp_path / "moved")
+    moved = SpeechClip.from_pretrained(tmp_path / "model", speech_encoder=str(tmp_path / "moved"))
+    assert torch.equal(moved.encode_speech(waveforms(5_000)).parallel, one)
+
+    small_model("speechclip_parallel", seed=5).speech_encoder.model.save_pretrained(
+        tmp_path / "moved"
+    )
+    with pytest.raises(CheckpointError, match="trained on another speech_encoder"):
+        SpeechClip.from_pretrained(tmp_path / "model", speech_encoder=str(tmp_path / "moved"))
+
+
+def test_shipped_encoders_stay_outside_whatever_their_size(tmp_path, monkeypatch):
+    """Guards the mini models that the package ships: small files, and never other encoders."""
+    folder = tmp_path / "mini" / "hubert"
+    for module in ("encoders.shipped", "model"):
+        monkeypatch.setattr(f"s3prl_speechclip.{module}.ASSETS", folder.parent)
+    source = small_model("speechclip_parallel")
+    source.speech_encoder.model.half().save_pretrained(folder)
+    named = SpeechEncoderConfig(name="mini")
+    model = SpeechClip(replace(source.config, speech_encoder=named), VOCABULARY).eval()
+    write_checkpoint(tmp_path / "model", model.stored(), half=True)
+
+    stored = read_checkpoint(tmp_path / "model")
+    assert set(stored.encoders) == {"speech_encoder"}
+    assert not any(name.startswith("speech_encoder.") for name in stored.state)
+    again = SpeechClip.from_pretrained(tmp_path / "model")
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    one, other = (m.encode_speech(waveforms(5_000)) for m in (model, again))
+    assert torch.equal(one.hidden_states[0], other.hidden_states[0])
+    # Matrices rounded by 2^-11 in one layer and a projection, of unit vectors.
+    torch.testing.assert_close(one.parallel, other.parallel, atol=5e-3, rtol=0)
+
+    small_model("speechclip_parallel", seed=5).speech_encoder.model.save_pretrained(folder)
+    with pytest.raises(CheckpointError, match=f"another speech_encoder .*'{folder}'"):
+        SpeechClip.from_pretrained(tmp_path / "model")
+
+
+def test_a_folder_may_be_gone_when_its_weights_are_inside(tmp_path):
+    """Guards a small frozen encoder's checkpoint against needing the folder that it came from."""
+    source = small_model("speechclip_parallel")
+    source.speech_encoder.model.save_pretrained(tmp_path / "hubert")
+    named = SpeechEncoderConfig(name=str(tmp_path / "hubert"))
+    model = SpeechClip(replace(source.config, speech_encoder=named), VOCABULARY).eval()
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "hubert").rename(tmp_path / "gone")
+    again = SpeechClip.from_pretrained(tmp_path / "model")
+    one, other = (m.encode_speech(waveforms(5_000)).parallel for m in (model, again))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_training_goes_without_the_branchs_frames(variant: str):
+    """Guards the short cut of training and retrieval: the same embeddings and keywords.
+
+    Attention of the first positions alone sums in another order.
+    """
+    model = small_model(variant)
+    speech = speech_batch(9_000, 6_000)
+    features = model.speech_encoder(speech)
+    whole, short = model(speech), model(features, frames=False)
+    assert len(short.hidden_states) == len(features.hidden_states) < len(whole.hidden_states)
+    for name, embedding in whole.embeddings.items():
+        torch.testing.assert_close(embedding, short.embeddings[name], atol=1e-6, rtol=0)
+    if whole.keywords is not None:
+        assert torch.equal(whole.keywords.token_ids, short.keywords.token_ids)
+
+
+def test_what_is_neither_file_nor_on_the_hub_is_an_error_of_one_line():
+    with pytest.raises(CheckpointError, match="no checkpoint 'no/such-model'") as caught:
+        SpeechClip.from_pretrained("no/such-model", local_files_only=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_push_uploads_what_loads_again(tmp_path, monkeypatch):
+    """Guards push_to_hub as far as the network: the folder that would go up is a checkpoint."""
+    uploaded = tmp_path / "uploaded"
+
+    def keep(self, *, repo_id, folder_path, **_):
+        shutil.copytree(folder_path, uploaded)
+        return f"https://huggingface.co/{repo_id}"
+
+    monkeypatch.setattr(
+        HfApi, "create_repo", lambda self, repo_id, **_: type("Repo", (), {"repo_id": repo_id})()
+    )
+    monkeypatch.setattr(HfApi, "upload_folder", keep)
+    model = small_model("speechclip_plus")
+    model.about = {"corpus": "stamps", "step": 7}
+    model.push_to_hub("someone/speechclip-plus-small")
+    assert {"config.json", "model.safetensors", "README.md"} <= {
+        path.name for path in uploaded.iterdir()
+    }
+    again = SpeechClip.from_pretrained(uploaded)
+    assert again.about == model.about
+    one, other = (m.encode_speech(waveforms(5_000)).cascaded for m in (model, again))
+    assert torch.equal(one, other)
+
+
+def test_the_card_says_what_the_model_is(tmp_path):
+    """Guards the generated card: header, architecture, corpus, recall, licence, use."""
+    model = small_model("speechclip_hybrid_plus")
+    model.about = {
+        "corpus": "flickr8k",
+        "recall": {"speech to image R@10": 41.25},
+        "licence": "cc-by-4.0",
+    }
+    model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["library_name"] == "s3prl_speechclip" and header["license"] == "cc-by-4.0"
+    assert header["datasets"] == ["flickr8k"]
+    for expected in (
+        "Hybrid SpeechCLIP+",
+        "41.2 %",
+        f"{model.trainable_parameters():,}",
+        "SpeechClip.from_pretrained(",
+        "flickr8k",
+    ):
+        assert expected in card
+
+
+def test_a_card_without_a_known_licence_claims_none(tmp_path):
+    small_model("speechclip_parallel").save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["license"] == "other"
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_presets_have_the_published_number_of_trained_parameters(size: str, variant: str):
+    """Guards base and large, built from configuration alone, here without memory for weights."""
+    config = resolve_config(variant, size).model
+    vocabulary = torch.arange(49_408, device="cpu")
+    with torch.device("meta"):
+        model = SpeechClip(config, vocabulary, weights=False)
+    low, high = PUBLISHED[size]
+    assert low <= model.trainable_parameters() / 1e6 <= high
+
+
+@pytest.mark.parametrize(
+    ("part", "option"), [("speech_encoder", "--hubert PATH"), ("clip", "--clip PATH")]
+)
+def test_offline_a_missing_encoder_says_how_to_provide_it(monkeypatch, part: str, option: str):
+    """Guards the first minutes on a cluster node without a network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    config = small_config("speechclip_parallel")
+    if part == "speech_encoder":
+        named = replace(config.speech_encoder, name="no/such-hubert", pretrained=True)
+        config = replace(config, speech_encoder=named)
+    else:
+        named = replace(config.clip, name="ViT-B-32", pretrained="laion400m_e31", architecture={})
+        config = replace(config, clip=named)
+    with pytest.raises(EncoderError, match=option) as caught:
+        SpeechClip(config, VOCABULARY)
+    assert named.name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_unknown_variant_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'speechclip_hybrid_plus'"):
+        SpeechClip(small_config("speechclip_hybrid_plis"), VOCABULARY)
