@@ -14,7 +14,7 @@ from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, decode
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.model.speechclip import SpeechClip
-from s3prl_speechclip.results import STORED, versions
+from s3prl_speechclip.results import STORED, result_record
 from s3prl_speechclip.structures import TaskResult
 
 from .hearing import Heard, hear, left_out, naming_recordings, nearest_tokens, require_keywords
@@ -159,7 +159,8 @@ def report_keywords(
         )
         notes += left_out(heard[split], manifest, split)
         metrics[split] = split_metrics(heard[split], split, neighbours, vocabulary)
-    result = TaskResult(
+    result = result_record(
+        started=started,
         task="keywords",
         system=model.config.variant,
         size=model.config.size,
@@ -175,8 +176,6 @@ def report_keywords(
             "notes": notes,
         },
         seed=seed,
-        versions=versions(),
-        wall_time=round(time.perf_counter() - started, 1),
         mini=manifest.mini or model.config.size == "mini",
     )
     return KeywordReport(result, heard, neighbours)

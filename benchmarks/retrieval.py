@@ -31,7 +31,7 @@ from s3prl_speechclip.recall import (
     retrieval_ranks,
     wilson_interval,
 )
-from s3prl_speechclip.results import STORED, versions
+from s3prl_speechclip.results import STORED, result_record
 from s3prl_speechclip.structures import TaskResult
 
 from .languages import (
@@ -144,7 +144,8 @@ def evaluate_retrieval(
         across = crossing_recall(named, speech, utterances)
         if across:
             metrics[split]["across_languages"] = across
-    return TaskResult(
+    return result_record(
+        started=started,
         task="retrieval",
         system=model.config.variant,
         size=model.config.size,
@@ -159,8 +160,6 @@ def evaluate_retrieval(
             "notes": notes,
         },
         seed=seed,
-        versions=versions(),
-        wall_time=round(time.perf_counter() - started, 1),
         mini=manifest.mini or model.config.size == "mini",
     )
 

@@ -22,7 +22,7 @@ from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.pretrain.config import OptimizerConfig
 from s3prl_speechclip.pretrain.schedule import build_optimizer
 from s3prl_speechclip.pretrain.task import PretrainTask
-from s3prl_speechclip.results import versions
+from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
 
 SPLIT = "train"
@@ -90,7 +90,8 @@ def evaluate_speed(
     model.eval()
     encoding = _median_time(encode, repetitions, device)
     recordings = len(batch.pair_ids)
-    return TaskResult(
+    return result_record(
+        started=started,
         task="speed",
         system=model.config.variant,
         size=model.config.size,
@@ -117,8 +118,6 @@ def evaluate_speed(
             "notes": list(manifest.notes),
         },
         seed=seed,
-        versions=versions(),
-        wall_time=round(time.perf_counter() - started, 1),
         mini=manifest.mini or model.config.size == "mini",
     )
 

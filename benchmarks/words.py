@@ -14,7 +14,7 @@ from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.model.speechclip import SpeechClip
-from s3prl_speechclip.results import versions
+from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import TaskResult
 
 from .hearing import FRAME, Heard, hear, left_out, require_keywords
@@ -113,7 +113,8 @@ def evaluate_words(
         )
         notes += left_out(heard, manifest, split)
         metrics[split] = split_metrics(model, heard, split)
-    return TaskResult(
+    return result_record(
+        started=started,
         task="words",
         system=model.config.variant,
         size=model.config.size,
@@ -123,8 +124,6 @@ def evaluate_words(
         metrics=metrics,
         protocol={**PROTOCOL, "notes": notes},
         seed=seed,
-        versions=versions(),
-        wall_time=round(time.perf_counter() - started, 1),
         mini=manifest.mini or model.config.size == "mini",
     )
 

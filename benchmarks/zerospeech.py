@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from s3prl_speechclip.data.corpora.zerospeech import SPLITS, TYPES, SemanticSet
-from s3prl_speechclip.results import versions
+from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import TaskResult
 
 from .zerospeech_features import FeatureSource, model_source, pooled, spectral_source
@@ -99,7 +99,8 @@ def evaluate_zerospeech(
     test = correlate(
         comparisons["test"], test_vectors[chosen.layer, chosen.pooling], chosen.distance
     )
-    return TaskResult(
+    return result_record(
+        started=started,
         task="zerospeech",
         system=source.system,
         size=source.size,
@@ -118,8 +119,6 @@ def evaluate_zerospeech(
         },
         protocol={**PROTOCOL, "poolings": list(SEARCHED_POOLINGS), "notes": list(data.notes)},
         seed=seed,
-        versions=versions(),
-        wall_time=round(time.perf_counter() - started, 1),
         mini=data.mini or source.size == "mini",
     )
 

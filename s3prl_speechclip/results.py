@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -16,8 +17,19 @@ from .structures import TaskResult
 
 FORMAT = 1
 STORED = "computed in float32, kept as float16"
-"""Said in protocols of hidden states that were read in place of recordings."""
+"""In protocols, where stored hidden states were read instead of recordings."""
 REPORTED = ("s3prl_speechclip", "torch", "transformers", "open_clip_torch", "s3prl")
+
+
+def result_record(*, started: float, **fields: Any) -> TaskResult:
+    """Return the record of a finished measurement.
+
+    Args:
+        started: `time.perf_counter()` at its beginning, for the wall time.
+        **fields: fields of `TaskResult`, but for `versions` and `wall_time`.
+    """
+    seconds = round(time.perf_counter() - started, 1)
+    return TaskResult(versions=versions(), wall_time=seconds, **fields)
 
 
 def write_result(result: TaskResult, path: Path) -> Path:
@@ -61,7 +73,7 @@ def read_result(path: Path) -> TaskResult:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions that a result depends on."""
+    """Return the versions that a result depends on."""
     found = {"python": platform.python_version()}
     for name in REPORTED:
         try:

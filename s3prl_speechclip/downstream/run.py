@@ -17,7 +17,7 @@ from lightning.fabric.strategies import DDPStrategy
 
 from ..config import merge
 from ..errors import CheckpointError, ConfigError
-from ..results import versions
+from ..results import result_record
 from ..runtime.devices import PRECISIONS, find_device
 from ..runtime.randomness import own_randomness
 from ..structures import TaskResult
@@ -91,7 +91,7 @@ def run(request: Request) -> Outcome:
         scores, notes = found
     if not fabric.is_global_zero:
         return Outcome(plan.folder, None)
-    result = _result(plan, upstream, scores, notes, fabric, time.perf_counter() - started)
+    result = _result(plan, upstream, scores, notes, fabric, started)
     return Outcome(plan.folder, result)
 
 
@@ -261,7 +261,7 @@ def _result(
     scores: Scores,
     notes: Mapping[str, Any],
     fabric: Fabric,
-    seconds: float,
+    started: float,
 ) -> TaskResult:
     arguments, runner = plan.arguments, plan.runner
     trained = {
@@ -273,7 +273,8 @@ def _result(
         "batch": "over all processes",
         "best": "on dev; the test splits are measured once, with the best",
     }
-    return TaskResult(
+    return result_record(
+        started=started,
         task=plan.task.name,
         system=upstream.name,
         size=upstream.size,
@@ -297,7 +298,5 @@ def _result(
             "notes": list(plan.data.notes),
         },
         seed=int(arguments["seed"]),
-        versions=versions(),
-        wall_time=round(seconds, 1),
         mini=plan.data.mini or upstream.size == "mini",
     )

@@ -26,7 +26,7 @@ from ...recall import (
     retrieval_ranks,
     wilson_interval,
 )
-from ...results import versions
+from ...results import result_record
 from ...structures import TaskResult
 from .clip import ARCHITECTURE, untrained_clip
 from .clip_data import HELD_OUT
@@ -77,7 +77,8 @@ def evaluate_clip(folder: Path, manifest: Manifest, seed: int = 0) -> TaskResult
             ranks = retrieval_ranks(texts, images, caption_ids, image_ids)
             found = _figures(recall_of_ranks(ranks, KS))
             metrics[split][name] = {**found, "interval_95": _intervals(ranks)}
-    return TaskResult(
+    return result_record(
+        started=started,
         task="image_text_retrieval",
         system="mini_clip",
         size="mini",
@@ -87,8 +88,6 @@ def evaluate_clip(folder: Path, manifest: Manifest, seed: int = 0) -> TaskResult
         metrics=metrics,
         protocol=PROTOCOL,
         seed=seed,
-        versions=versions(),
-        wall_time=round(time.perf_counter() - started, 2),
         mini=True,
     )
 

@@ -21,7 +21,7 @@ from ...errors import CorpusError, EncoderError
 from ...hashing import file_hash
 from ...model.config import SpeechEncoderConfig
 from ...modules.padding import pad_waveforms
-from ...results import versions
+from ...results import result_record
 from ...structures import HOP, SAMPLE_RATE, TaskResult
 from ..speech import SpeechCorpus
 from .probe import (
@@ -120,7 +120,8 @@ def evaluate_hubert(
         for task, figures in _probe(encode, corpus, stamps, words, seed).items():
             metrics[task].update({f"{prefix}{name}": value for name, value in figures.items()})
     metrics["chance"] = _chance(corpus, words)
-    return TaskResult(
+    return result_record(
+        started=started,
         task="probe",
         system="mini_hubert",
         size="mini",
@@ -130,8 +131,6 @@ def evaluate_hubert(
         metrics=metrics,
         protocol=dict(PROTOCOL),
         seed=seed,
-        versions=versions(),
-        wall_time=round(time.perf_counter() - started, 1),
         mini=True,
     )
 
