@@ -12,7 +12,6 @@ from ..config import build, merge, parse_overrides, read_yaml
 from ..errors import ConfigError, unknown_name
 
 FREE = ("optimizer", "scheduler", "specaug", "runner")  # sections that may gain keys
-MINI = "mini"  # section of a task's YAML that is laid over the others for the mini set
 
 
 @dataclass(frozen=True, kw_only=True)

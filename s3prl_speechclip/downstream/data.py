@@ -12,7 +12,8 @@ from typing import Any
 from ..config import merge
 from ..data.corpora import ROOT_VARIABLE
 from ..errors import ConfigError, CorpusError
-from .config import MINI, Task, config_folder
+from ..minis import MiniSet, mini_set
+from .config import Task, config_folder
 from .layouts import CORPORA, EXPERT, Corpus, Values
 
 logger = logging.getLogger(__name__)
@@ -36,18 +37,20 @@ def place_data(
     overridden: Collection[str],
     data_root: str | None,
     archive: str | None = None,
+    *,
+    own_config: bool = False,
 ) -> PlacedData:
-    """Put a task's corpus into its configuration, and drop the section `mini`.
+    """Put a task's corpus into its configuration, with the settings of a mini set.
 
     The corpus is what an override names; else what `data_root` names; else the folder of the
-    task's name in the folder that S3PRL_SPEECHCLIP_DATA names, if it is there; else the mini set.
+    task's name in the folder that S3PRL_SPEECHCLIP_DATA names, if it is there; else the mini set,
+    whose settings are laid over the configuration unless that is the user's own file.
 
     Raises:
         CorpusError: the corpus is missing or not in its layout, or the mini set cannot be made.
         ConfigError: a file that the configuration names is missing.
     """
-    mini_section = config.get(MINI) or {}
-    config = {key: value for key, value in config.items() if key != MINI}
+    config = dict(config)
     corpus = CORPORA.get(task.name)
     if corpus is None:
         return PlacedData(config=config, corpus=task.name, root="as configured", mini=False)
@@ -60,8 +63,10 @@ def place_data(
     notes: tuple[str, ...] = ()
     mini = root is None
     if root is None:
-        root, notes = _mini_root(task, corpus, archive)
-        config = merge(config, mini_section)
+        made = _mini_set(task, corpus, archive)
+        root, notes = made.root, made.notes
+        if not own_config:
+            config = merge(config, made.config)
     elif archive:
         raise CorpusError("--archive is for the mini sets; leave it or --data-root out")
     for name in corpus.needed:
@@ -135,17 +140,15 @@ def _given_root(task: Task, data_root: str | None) -> Path | None:
     return root
 
 
-def _mini_root(task: Task, corpus: Corpus, archive: str | None) -> tuple[Path, tuple[str, ...]]:
+def _mini_set(task: Task, corpus: Corpus, archive: str | None) -> MiniSet:
     if not corpus.mini:
         raise CorpusError(
             f"{task.name} has no mini set: fetch {corpus.title} from {corpus.fetch} and give "
             f"--data-root DIR, which holds {corpus.layout}"
         )
-    from ..minis.superb import mini_set  # late: what making needs is not needed to read others
-
     made = mini_set(task.name, Path(archive).expanduser() if archive else None)
     logger.info("%s: no --data-root, so on the mini set [mini: not comparable]", task.name)
-    return made.root, made.notes
+    return made
 
 
 def _value(config: Mapping[str, Any], dotted: str) -> Any:

@@ -134,8 +134,15 @@ def resolve(request: Request) -> Plan:
     else:
         base = read_task_config(task, request.config)
         config, given = override(base, request.override)
-        placed = place_data(task, config, given, request.data_root, request.archive)
-        # Once more, over the section for the mini set.
+        placed = place_data(
+            task,
+            config,
+            given,
+            request.data_root,
+            request.archive,
+            own_config=request.config is not None,
+        )
+        # Once more, over the settings of the mini set.
         data = replace(placed, config=override(placed.config, request.override)[0])
     data = replace(data, config=_with_rate(data.config))
     arguments["expdir"] = str(folder)

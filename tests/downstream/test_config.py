@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from s3prl_speechclip.downstream.config import (
-    MINI,
     TASKS,
     find_task,
     override,
@@ -18,6 +17,7 @@ from s3prl_speechclip.downstream.config import (
 from s3prl_speechclip.downstream.data import place_data
 from s3prl_speechclip.downstream.layouts import CORPORA
 from s3prl_speechclip.errors import ConfigError, CorpusError
+from s3prl_speechclip.minis import SUPERB as MINI_SETS
 
 SUPERB = {  # steps, batches accumulated, learning rate
     "fluent_commands": (200_000, 1, 1e-4),
@@ -46,7 +46,7 @@ def test_every_task_has_what_a_run_needs(task):
     config = read_task_config(task, None)
     runner_config(config)
     assert task.name in CORPORA
-    assert (MINI in config) == CORPORA[task.name].mini
+    assert (task.name in MINI_SETS) == CORPORA[task.name].mini
     assert find_task(task.short) == find_task(task.name) == task
     given = config
     for part in CORPORA[task.name].key.split("."):
@@ -82,7 +82,7 @@ def test_the_corpus_is_put_in(write_corpus: Callable[[str], Path], monkeypatch):
     placed = place_data(task, config, (), str(root))
     assert placed.config["downstream_expert"]["corpus"]["path"] == str(root)
     assert Path(placed.config["downstream_expert"]["text"]["vocab_file"]).is_file()
-    assert not placed.mini and MINI not in placed.config
+    assert not placed.mini
     monkeypatch.setenv("S3PRL_SPEECHCLIP_DATA", str(root.parent))
     assert place_data(task, config, (), None).config == placed.config
 
