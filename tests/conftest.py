@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -26,14 +27,18 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def goldens() -> Path:
-    """The golden cases: inputs and outputs of the official code."""
+def goldens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the golden cases: inputs, weights and outputs of the official code.
+
+    S3PRL_SPEECHCLIP_GOLDENS names another folder of the same layout.
+    """
     named = os.environ.get("S3PRL_SPEECHCLIP_GOLDENS")
-    folder = Path(named) if named else ROOT.parent / "shared" / "goldens"
-    if not folder.is_dir():
-        if named:
+    if named:
+        if not Path(named).is_dir():
             pytest.fail(f"S3PRL_SPEECHCLIP_GOLDENS names no folder: '{named}'")
-        pytest.skip(
-            f"no golden cases: neither S3PRL_SPEECHCLIP_GOLDENS is set nor is '{folder}' there"
-        )
+        return Path(named)
+    folder = tmp_path_factory.mktemp("goldens")
+    # One archive: the cases share their encoders, which xz then stores once.
+    with tarfile.open(ROOT / "tests" / "goldens" / "goldens.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
     return folder

@@ -28,7 +28,7 @@ TIERS = (
     ("modules", "losses", "data"),
     ("data.corpora", "minis"),
     ("encoders",),
-    ("model.branches",),
+    ("model.branch",),
     ("checkpoints",),
     ("model", "runtime"),
     ("pretrain", "upstream", "downstream", "registration", "benchmarks", "downstream_configs"),

@@ -16,7 +16,7 @@ from .official import Conversion, convert_official
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the last line on standard output is the folder that was written."""
-    parser = argparse.ArgumentParser(prog="python -m s3prl_speechclip.checkpoints.official")
+    parser = argparse.ArgumentParser(prog="python -m s3prl_speechclip.checkpoints")
     commands = parser.add_subparsers(required=True, metavar="convert")
     convert = commands.add_parser("convert", help="write an official checkpoint in native form")
     convert.add_argument("checkpoint", type=Path, help="official .ckpt")

@@ -285,9 +285,9 @@ def test_the_large_form_through_s3prl_is_refused(edit_official):
 
 
 def test_the_command_converts_and_accounts(load_case, tmp_path, capsys):
-    """Guards `python -m s3prl_speechclip.checkpoints.official convert`, end to end."""
+    """Guards `python -m s3prl_speechclip.checkpoints convert`, end to end."""
     case = load_case("hybrid")
-    command = [sys.executable, "-m", "s3prl_speechclip.checkpoints.official", "convert", case.path]
+    command = [sys.executable, "-m", "s3prl_speechclip.checkpoints", "convert", case.path]
     done = subprocess.run([*command, tmp_path / "native"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -1,6 +1,6 @@
 """The released SpeechCLIP and SpeechCLIP+ checkpoints, without their code.
 
-    python -m s3prl_speechclip.checkpoints.official convert official.ckpt FOLDER
+    python -m s3prl_speechclip.checkpoints convert official.ckpt FOLDER
 
 A converted model computes what the official code does, its habits included. Each habit has a name
 in the configuration, set as follows by a conversion:
