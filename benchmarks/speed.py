@@ -7,6 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from s3prl_speechclip.checkpoints.locate import Located
-from s3prl_speechclip.data.batches import PairDataset, collate_pairs
+from s3prl_speechclip.data.batches import PairDataset
 from s3prl_speechclip.data.images import open_image
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.errors import ConfigError
@@ -127,13 +128,12 @@ def _batch(model: SpeechClip, manifest: Manifest, batch_size: int, seed: int) ->
     dataset = PairDataset(manifest, utterances, max_samples=MAX_SAMPLES, seed=seed)
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(utterances))[:batch_size].tolist()
-    pairs = collate_pairs([dataset[index] for index in chosen])
+    batch, _ = dataset.read(chosen)
+    assert batch is not None, "nothing is dropped"
     transform = model.clip.preprocess()
-    pixels = [
-        transform(open_image(dataset.image_path(index))) for index in pairs.image_indices.tolist()
-    ]
+    pixels = [transform(open_image(manifest.path(utterances[index].image))) for index in chosen]
     features = model.clip.image_features(torch.stack(pixels).to(model.clip.vocabulary.device))
-    return PairBatch(pairs.speech, features, pairs.pair_ids, pairs.texts)
+    return replace(batch, images=features)
 
 
 def _median_time(work: Callable[[], Any], repetitions: int, device: torch.device) -> float:

@@ -6,9 +6,10 @@ Axes: B batch, L samples, T frames, K keywords, D width, V vocabulary, E joint s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 SAMPLE_RATE = 16_000  # Hz
@@ -35,15 +36,20 @@ class PairBatch:
     speech: SpeechBatch | SpeechFeatures
     """Recordings, or what the frozen speech encoder made of them."""
     images: Tensor
-    """Pixels (B, 3, H, W), or what CLIP's frozen image trunk makes of them (B, F)."""
+    """Pixels (B, 3, H, W), or features of CLIP's frozen image trunk (B, F); F is 0 without."""
     pair_ids: Tensor
     """(B,) int64. Rows with one id describe the same image and are never negatives."""
     texts: tuple[str, ...] = ()
-    """Written captions, B of them; empty where a corpus has none."""
+    """Written English captions, B of them; empty where a corpus has none."""
+    indices: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    """(B,) int64, places of the recordings in their split, on the CPU."""
 
     def to(self, device: Any) -> PairBatch:
-        return PairBatch(
-            self.speech.to(device), self.images.to(device), self.pair_ids.to(device), self.texts
+        return replace(
+            self,
+            speech=self.speech.to(device),
+            images=self.images.to(device),
+            pair_ids=self.pair_ids.to(device),
         )
 
 

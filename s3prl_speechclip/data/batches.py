@@ -1,16 +1,10 @@
-"""From the recordings of a split to batches.
-
-Images stay out: a batch says which image of the split each row describes, because what the frozen
-image encoder makes of them is computed once.
-"""
+"""Read the recordings of a split as batches."""
 
 from __future__ import annotations
 
 import copy
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,9 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import AudioError
-from ..structures import SAMPLE_RATE, SpeechBatch, SpeechFeatures
-from .audio import FRAME, audio_info, read_audio
-from .corpora.files import WAV_HEADER
+from ..structures import SAMPLE_RATE, PairBatch, SpeechBatch
+from .audio import FRAME, WAV_HEADER, audio_info, read_audio
 from .feature_store import FeatureStore, collate_features, frame_count
 from .manifest import Manifest, Utterance
 
@@ -30,39 +23,6 @@ log = logging.getLogger(__name__)
 PATIENCE = 100  # broken recordings in a row before the corpus, not a file, is at fault
 
 OnBroken = Literal["raise", "replace", "drop"]
-
-
-@dataclass(frozen=True)
-class PairItem:
-    """One recording of a split."""
-
-    speech: Tensor
-    """Waveform (L,) float32, 16 kHz; or its hidden states (layers, T, D) float16."""
-    index: int
-    """Of the recording in its split."""
-    image_index: int
-    """Of the image in `PairDataset.image_paths`."""
-    pair_id: int
-    text: str
-    """English caption, or empty."""
-    broken: tuple[str, ...] = ()
-    """Recordings that could not be read, and that this one stands for."""
-
-
-@dataclass(frozen=True)
-class IndexedPairs:
-    """A batch of recordings, and which images they describe."""
-
-    speech: SpeechBatch | SpeechFeatures
-    """Recordings, or their hidden states where those are cached."""
-    indices: Tensor
-    """(B,) int64, the recordings' places in the split."""
-    image_indices: Tensor
-    """(B,) int64, the images' places in `PairDataset.image_paths`."""
-    pair_ids: Tensor
-    """(B,) int64."""
-    texts: tuple[str, ...]
-    """English captions, B of them; empty where a corpus has none."""
 
 
 def collate_speech(waveforms: Sequence[Tensor]) -> SpeechBatch:
@@ -81,18 +41,6 @@ def collate_speech(waveforms: Sequence[Tensor]) -> SpeechBatch:
     return SpeechBatch(padded, lengths)
 
 
-def collate_pairs(items: Sequence[PairItem]) -> IndexedPairs:
-    """Make a batch of at least one recording."""
-    speech = [item.speech for item in items]
-    return IndexedPairs(
-        speech=collate_speech(speech) if speech[0].ndim == 1 else collate_features(speech),
-        indices=torch.tensor([item.index for item in items]),
-        image_indices=torch.tensor([item.image_index for item in items]),
-        pair_ids=torch.tensor([item.pair_id for item in items]),
-        texts=tuple(item.text for item in items),
-    )
-
-
 def unique_images(utterances: Sequence[Utterance]) -> tuple[tuple[str, ...], Tensor]:
     """List the images once each, in order of first appearance.
 
@@ -108,14 +56,14 @@ def unique_images(utterances: Sequence[Utterance]) -> tuple[tuple[str, ...], Ten
 def approximate_lengths(
     manifest: Manifest, utterances: Sequence[Utterance], max_samples: int | None = None
 ) -> np.ndarray:
-    """Tell recordings' lengths well enough to put like with like, without decoding them.
+    """Estimate recordings' lengths without decoding them, for batches of similar lengths.
 
-    A duration that the corpus gives counts; else the size of a WAV file, as if 16-bit, mono and
-    16 kHz, which it is in the corpora known; else the file's header. A missing or unreadable file
-    counts as empty here, and is reported where it is read.
+    The sources, in this order: the corpus's own duration; the size of a WAV file, read as 16-bit
+    mono at 16 kHz, which it is in the corpora known; the file's header. A missing or unreadable
+    file counts as empty here, and is reported where it is read.
 
     Returns:
-        (N,) int64, samples at 16 kHz, no more than `max_samples`.
+        (N,) int64, samples at 16 kHz, at most `max_samples`.
     """
     lengths = np.array([_approximate_length(manifest, u) for u in utterances], dtype=np.int64)
     return lengths if max_samples is None else np.minimum(lengths, max_samples)
@@ -133,8 +81,20 @@ def _approximate_length(manifest: Manifest, utterance: Utterance) -> int:
         return 0
 
 
-class PairDataset(Dataset[PairItem]):
-    """The recordings of a split, read on demand."""
+class PairDataset(Dataset):
+    """The recordings of a split, read on demand.
+
+    Args:
+        manifest: corpus, provides the root of the paths.
+        utterances: recordings of the split, in the manifest's order.
+        max_samples: length limit; longer recordings are cropped to it, or to as many frames, at a
+            place that depends on seed, epoch and index alone. None: no limit.
+        seed: seed of the crops, not negative.
+        on_broken: treatment of recordings that cannot be read. 'raise' names the first; 'replace'
+            reads the next sound one, for training under --skip-broken; 'drop' leaves it out of
+            batches, for evaluation, where a replacement would count twice. 'replace' and 'drop'
+            log each broken recording once and list it in `broken`.
+    """
 
     def __init__(
         self,
@@ -144,84 +104,104 @@ class PairDataset(Dataset[PairItem]):
         seed: int = 0,
         on_broken: OnBroken = "raise",
     ) -> None:
-        """Prepare to read.
-
-        Args:
-            manifest: gives the root of the paths.
-            utterances: the split, in the manifest's order.
-            max_samples: longer recordings are cropped to this many samples, or the frames of as
-                many, at a place that is a function of seed, epoch and index alone; None reads all
-                whole.
-            seed: not negative.
-            on_broken: what to do about a recording that cannot be read. 'raise' names it;
-                'replace' gives the next sound one, for training under --skip-broken; 'drop' leaves
-                it out of batches, for evaluation, where a stand-in would count twice. Both of the
-                latter log it once and list it in `broken`.
-        """
         self.image_paths, self._image_indices = unique_images(utterances)
         self.broken: set[str] = set()
         """Recordings that could not be read so far, in any epoch."""
+        self.on_broken = on_broken
         self._manifest = manifest
         self._utterances = utterances
         self._max_samples = max_samples
         self._seed = seed
         self._epoch = 0
-        self._features: FeatureStore | None = None
-        self.on_broken = on_broken
+        self._states: FeatureStore | None = None
+        self._images = torch.empty(len(self.image_paths), 0)
 
     def __len__(self) -> int:
         return len(self._utterances)
 
     def at(self, epoch: int) -> PairDataset:
-        """Give the same recordings with the crops of an epoch; `broken` is shared."""
+        """Return the same recordings with the crops of an epoch; `broken` is shared."""
         dataset = copy.copy(self)
         dataset._epoch = epoch
         return dataset
 
-    def reading(self, features: FeatureStore) -> PairDataset:
-        """Give the same recordings as hidden states that were computed before."""
-        assert len(features) == len(self), "features of another split"
+    def reading(
+        self, states: FeatureStore | None = None, images: Tensor | None = None
+    ) -> PairDataset:
+        """Return the same recordings with parts that were computed before.
+
+        Args:
+            states: hidden states of the split's recordings, read in place of the recordings.
+            images: (M, F) features of `image_paths`, put into the batches.
+        """
         dataset = copy.copy(self)
-        dataset._features = features
+        if states is not None:
+            assert len(states) == len(self), "hidden states of another split"
+            dataset._states = states
+        if images is not None:
+            assert len(images) == len(self.image_paths), "images of another split"
+            dataset._images = images
         return dataset
 
-    def __getitem__(self, index: int) -> PairItem:
-        """Read a recording.
+    def read(self, indices: Sequence[int]) -> tuple[PairBatch | None, list[str]]:
+        """Read recordings as one batch.
+
+        Returns:
+            The batch, None where all its recordings were dropped; and a message for each recording
+            that could not be read.
 
         Raises:
-            AudioError: it cannot be read and `on_broken` is not 'replace', or none of the next
-                `PATIENCE` can.
+            AudioError: a recording cannot be read and `on_broken` is 'raise', or it is 'replace'
+                and none of the next `PATIENCE` recordings can be read either.
         """
         broken: list[str] = []
-        while True:
+        found = [self._read_sound(index, broken) for index in indices]
+        rows = [row for row in found if row is not None]
+        if not rows:
+            return None, broken
+        speech, read = zip(*rows, strict=True)
+        utterances = [self._utterances[index] for index in read]
+        batch = PairBatch(
+            speech=collate_speech(speech) if speech[0].ndim == 1 else collate_features(speech),
+            images=self._images[self._image_indices[list(read)]],
+            pair_ids=torch.tensor([utterance.pair_id for utterance in utterances]),
+            texts=tuple(utterance.english for utterance in utterances),
+            indices=torch.tensor(read),
+        )
+        return batch, broken
+
+    def __getitem__(
+        self, indices: Sequence[int]
+    ) -> tuple[PairBatch | None, list[str]] | AudioError:
+        """Read a batch, for `load_batches`; an error is returned, not raised.
+
+        torch wraps what a worker raises in a traceback; a value keeps its message.
+        """
+        try:
+            return self.read(indices)
+        except AudioError as error:
+            return error
+
+    def _read_sound(self, index: int, broken: list[str]) -> tuple[Tensor, int] | None:
+        """Read a recording or its replacement, with its index; None where it is dropped."""
+        tries = min(PATIENCE, len(self))
+        for _ in range(tries):
             try:
-                return self._read(index, tuple(broken))
+                return self._crop(self._read_whole(index), index), index
             except AudioError as error:
-                if self.on_broken != "replace":
+                if self.on_broken == "raise":
                     raise
                 broken.append(str(error))
-                if len(broken) >= min(PATIENCE, len(self)):
-                    raise AudioError(
-                        f"{len(broken)} recordings in a row cannot be read, the last: {error}"
-                    ) from error
+                if self.on_broken == "drop":
+                    return None
                 index = (index + 1) % len(self)
+        raise AudioError(f"{tries} recordings in a row cannot be read, the last: {broken[-1]}")
 
-    def _read(self, index: int, broken: tuple[str, ...]) -> PairItem:
-        utterance = self._utterances[index]
-        return PairItem(
-            speech=self._crop(self._whole(index), index),
-            index=index,
-            image_index=int(self._image_indices[index]),
-            pair_id=utterance.pair_id,
-            text=_english(utterance),
-            broken=broken,
-        )
-
-    def _whole(self, index: int) -> Tensor:
+    def _read_whole(self, index: int) -> Tensor:
         path = self._manifest.path(self._utterances[index].audio)
-        if self._features is None:
+        if self._states is None:
             return torch.from_numpy(read_audio(path))
-        states = self._features.read(index)
+        states = self._states.read(index)
         if states is None:
             raise AudioError(f"'{path}' could not be read when its features were computed")
         return states
@@ -237,76 +217,38 @@ class PairDataset(Dataset[PairItem]):
         start = int(random.integers(speech.shape[time] - limit + 1))
         return speech.narrow(time, start, limit)
 
-    def image_path(self, image_index: int) -> Path:
-        """Give the place of an image of `image_paths`."""
-        return self._manifest.path(self.image_paths[image_index])
-
 
 def load_batches(
     dataset: PairDataset, batches: Sequence[Sequence[int]], workers: int = 0
-) -> Iterator[IndexedPairs]:
+) -> Iterator[PairBatch]:
     """Read batches in order, ahead of their use where there are workers.
 
-    A batch all of whose recordings are dropped is not given.
+    A batch all of whose recordings are dropped is left out.
 
     Args:
-        dataset: as `PairDataset.at` gives it.
-        batches: indices into it.
-        workers: processes; 0 reads in this one.
+        dataset: recordings, with the crops of `PairDataset.at`.
+        batches: indices into the dataset.
+        workers: number of reading processes; 0 reads in this one.
 
     Raises:
-        AudioError: a recording cannot be read, in the words of `read_audio` whichever process met
-            it.
+        AudioError: a recording cannot be read, with the message of `read_audio` whichever process
+            read it.
     """
-    # torch wraps what a worker raises in a traceback; a value carries the message through whole.
-    loader: DataLoader[_Read | str] = DataLoader(
-        _Batches(dataset, batches),
+    loader: DataLoader = DataLoader(
+        dataset,
         batch_size=None,
-        shuffle=False,
+        sampler=batches,  # an index of this dataset is a whole batch
         num_workers=workers,
         # Without one of its own, a loader advances the global generator, and dropout with it.
         generator=torch.Generator(),
     )
     for read in loader:
-        if isinstance(read, str):
-            raise AudioError(read)
-        for message in read.broken:
+        if isinstance(read, AudioError):
+            raise read
+        batch, broken = read
+        for message in broken:
             if message not in dataset.broken:
                 dataset.broken.add(message)
                 log.warning("left out: %s", message)
-        if read.batch is not None:
-            yield read.batch
-
-
-@dataclass(frozen=True)
-class _Read:
-    batch: IndexedPairs | None
-    broken: tuple[str, ...]
-
-
-class _Batches(Dataset["_Read | str"]):
-    def __init__(self, dataset: PairDataset, batches: Sequence[Sequence[int]]) -> None:
-        self._dataset = dataset
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, number: int) -> _Read | str:
-        items: list[PairItem] = []
-        broken: list[str] = []
-        for index in self._batches[number]:
-            try:
-                items.append(self._dataset[index])
-            except AudioError as error:
-                if self._dataset.on_broken != "drop":
-                    return str(error)
-                broken.append(str(error))
-        broken += [message for item in items for message in item.broken]
-        return _Read(collate_pairs(items) if items else None, tuple(broken))
-
-
-def _english(utterance: Utterance) -> str:
-    if utterance.caption:
-        return utterance.caption
-    return utterance.text if utterance.language.startswith("en") else ""
+        if batch is not None:
+            yield batch

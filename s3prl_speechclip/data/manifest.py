@@ -50,6 +50,11 @@ class Utterance:
     words: tuple[Word, ...] = ()
     """Word times, where known."""
 
+    @property
+    def english(self) -> str:
+        """The English caption: the image's own, else the spoken text in English, else empty."""
+        return self.caption or (self.text if self.language.startswith("en") else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..data.batches import IndexedPairs, PairDataset, approximate_lengths, load_batches
+from ..data.batches import PairDataset, approximate_lengths, load_batches
 from ..data.feature_store import FeatureStore
 from ..data.manifest import Manifest
 from ..data.sampling import BucketBatchSampler
 from ..encoders.image_features import ImageTable
 from ..model.embedding import RetrievalSet, retrieval_set
-from ..structures import SpeechBatch
+from ..structures import PairBatch, SpeechBatch
 from .config import PretrainConfig
 
 
@@ -56,11 +56,11 @@ class RunData:
             seed=config.seed,
             on_broken="replace" if data.skip_broken else "raise",
         )
-        self._train = self._recordings.reading(features[train]) if features else self._recordings
+        self.images = images.of(self._recordings.image_paths)
+        """(M, F) of the training split's images."""
+        self._train = self._recordings.reading(features.get(train), self.images)
         self._lengths = approximate_lengths(manifest, utterances, data.max_samples)
         self._sampler = self._sampler_of(rank, world_size)
-        self.images = images.of(self._train.image_paths)
-        """(M, F) of the training split's images, by `IndexedPairs.image_indices`."""
         self.validation: dict[str, RetrievalSet] = {}
         """By split."""
         for name in manifest.dev_splits:
@@ -75,7 +75,7 @@ class RunData:
                 task = replace(task, dataset=task.dataset.reading(features[name]))
             self.validation[name] = task
 
-    def batches(self, position: int) -> Iterator[IndexedPairs]:
+    def batches(self, position: int) -> Iterator[PairBatch]:
         """Read this process's share of the training batches, for ever.
 
         Args:
@@ -105,7 +105,7 @@ class RunData:
 
     def _read(
         self, dataset: PairDataset, sampler: BucketBatchSampler, position: int, workers: int
-    ) -> Iterator[IndexedPairs]:
+    ) -> Iterator[PairBatch]:
         while True:
             epoch, start = divmod(position, len(sampler))
             batches = list(sampler.batches(epoch, start))

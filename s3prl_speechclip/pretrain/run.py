@@ -210,7 +210,7 @@ def _load_corpus(config: PretrainConfig, warn: bool) -> Manifest:
     model = config.model
     if model.clip.trainable and model.objective.text_weight > 0:
         train = manifest.split(manifest.train_split)
-        bare = sum(not (u.caption or (u.language.startswith("en") and u.text)) for u in train)
+        bare = sum(not u.english for u in train)
         if bare:
             raise ConfigError(
                 f"training CLIP needs a written English caption for every recording, {bare} of "

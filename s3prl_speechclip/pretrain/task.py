@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import IndexedPairs
 from ..model.speechclip import SpeechClip
 from ..modules.quantizer import code_perplexity
 from ..runtime.distributed import gather
@@ -85,8 +84,3 @@ def _gather_embeddings(output: SpeechOutput) -> SpeechOutput:
         parallel=None if output.parallel is None else gather(output.parallel),
         cascaded=None if output.cascaded is None else gather(output.cascaded),
     )
-
-
-def pair_batch(pairs: IndexedPairs, image_features: Tensor) -> PairBatch:
-    """Put the images' cached features beside the recordings."""
-    return PairBatch(pairs.speech, image_features[pairs.image_indices], pairs.pair_ids, pairs.texts)

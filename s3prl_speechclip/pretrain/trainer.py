@@ -18,20 +18,19 @@ import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
-from ..data.batches import IndexedPairs
 from ..model.embedding import embed_images, embed_speech
 from ..model.speechclip import SpeechClip
 from ..recall import recall_at_k
 from ..runtime.allocation import KeptMemory
 from ..runtime.distributed import from_first_process, gather_embeddings, gather_random_states
 from ..runtime.log import RunLog, progress_figures
-from ..structures import SpeechBatch, StepOutput
+from ..structures import PairBatch, SpeechBatch, StepOutput
 from .config import PretrainConfig
 from .reading import RunData
 from .schedule import build_optimizer, learning_rate
 from .spectral_start import learn_spectrum
 from .state import RunCheckpoints, TrainerState, restore_random_state
-from .task import PretrainTask, pair_batch
+from .task import PretrainTask
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +206,7 @@ class Trainer:
         if better and self.fabric.is_global_zero:
             self.checkpoints.mark_best(self.step)
 
-    def _optimize(self, batches: Iterator[IndexedPairs]) -> tuple[StepOutput, int]:
+    def _optimize(self, batches: Iterator[PairBatch]) -> tuple[StepOutput, int]:
         """Take one optimiser step; gives its last batch's losses and the recordings seen."""
         runner = self.config.runner
         rate = learning_rate(
@@ -217,8 +216,7 @@ class Trainer:
             group["lr"] = rate
         seen = 0
         for part in range(runner.gradient_accumulate_steps):
-            pairs = next(batches)
-            batch = pair_batch(pairs, self.data.images).to(self.fabric.device)
+            batch = next(batches).to(self.fabric.device)
             speech = batch.speech
             given = speech.waveforms if isinstance(speech, SpeechBatch) else speech.hidden_states
             last = part + 1 == runner.gradient_accumulate_steps
@@ -228,7 +226,7 @@ class Trainer:
                 )
                 output = StepOutput(losses, report)
                 self.fabric.backward(output.loss / runner.gradient_accumulate_steps)
-            seen += len(pairs.indices) * self.fabric.world_size
+            seen += len(batch.pair_ids) * self.fabric.world_size
         if runner.gradient_clipping > 0:
             self.fabric.clip_gradients(
                 self.task,

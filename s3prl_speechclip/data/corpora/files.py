@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import CorpusError
+from ..audio import WAV_HEADER
 from ..manifest import Utterance
 
 log = logging.getLogger(__name__)
-
-WAV_HEADER = 44  # bytes of a WAV file that holds no samples
 
 State = Literal["present", "missing", "empty"]
 
