@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from s3prl_speechclip.data.batches import OnBroken, PairDataset, approximate_lengths, load_batches
@@ -15,9 +15,7 @@ from s3prl_speechclip.data.feature_store import FeatureStore
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.data.sampling import evaluation_batches
 from s3prl_speechclip.errors import ConfigError, CorpusError, ResultError
-from s3prl_speechclip.model.branches.cls import prepend_cls
 from s3prl_speechclip.model.speechclip import SpeechClip
-from s3prl_speechclip.modules.attention import AttentionEncoder, AttentionNorm
 from s3prl_speechclip.modules.quantizer import cosine_scores
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechFeatures, SpeechOutput
 
@@ -64,7 +62,7 @@ def require_keywords(model: SpeechClip) -> None:
     Raises:
         ConfigError: the model names no keywords.
     """
-    if not hasattr(model.branch, "head"):
+    if model.branch.head is None:
         raise ConfigError(
             f"{model.config.variant} names no keywords: expected a model with a cascaded branch, "
             "such as speechclip_cascaded, speechclip_plus, speechclip_hybrid"
@@ -116,7 +114,7 @@ def hear(
     device = model.clip.vocabulary.device
     heard: dict[int, Heard] = {}
     projected: list[Tensor] = []
-    head = getattr(model.branch, "head", None)
+    head = model.branch.head
     hook = None
     if head is not None and vectors:
         hook = head.projection.register_forward_hook(lambda *call: projected.append(call[2]))
@@ -138,7 +136,7 @@ def hear(
             weights = None
             if attention:
                 mixed = model.layer_mix(features.hidden_states)
-                weights = cls_attention(model, mixed, features.lengths)
+                weights = model.branch.cls_attention(mixed, features.lengths)
             for row, index in enumerate(pairs.indices.tolist()):
                 raw = projected[0][row] if index in wanted and projected else None
                 heard[index] = _heard(utterances[index], output, row, weights, raw)
@@ -189,35 +187,6 @@ def _heard(
     return Heard(**found)
 
 
-def cls_attention(model: SpeechClip, mixed: Tensor, lengths: Tensor) -> Tensor | None:
-    """Give the attention of a branch's CLS tokens to the frames, in its last layer.
-
-    Args:
-        model: in evaluation mode.
-        mixed: encoder states after the layer mix, (B, T, D).
-        lengths: valid frames, (B,).
-
-    Returns:
-        (B, tokens, heads, T); None where a branch has no CLS tokens.
-    """
-    cls = getattr(model.branch, "cls", None)
-    if cls is None:
-        return None
-    states, padding = prepend_cls(cls, mixed, lengths)
-    attention = model.branch.attention
-    if isinstance(attention, AttentionNorm):
-        weights = attention.weights(states, padding)
-    else:
-        assert isinstance(attention, AttentionEncoder)
-        *before, last = attention.layers
-        for layer in before:
-            states = layer(states, src_key_padding_mask=padding)
-        assert isinstance(last, nn.TransformerEncoderLayer)
-        weights = _layer_weights(last, states, padding)
-    tokens = cls.shape[1]
-    return weights[:, :, :tokens, tokens:].transpose(1, 2)
-
-
 def attention_segments(weights: np.ndarray) -> tuple[tuple[float, float], ...]:
     """Cut out what a CLS token attends to, as VG-HuBERT does (arXiv 2203.15081).
 
@@ -235,14 +204,6 @@ def attention_segments(weights: np.ndarray) -> tuple[tuple[float, float], ...]:
     runs = edges.reshape(-1, 2)
     long = runs[runs[:, 1] - runs[:, 0] > 1]
     return tuple((float(a) * FRAME, float(b) * FRAME) for a, b in (long if len(long) else runs))
-
-
-def _layer_weights(layer: nn.TransformerEncoderLayer, states: Tensor, padding: Tensor) -> Tensor:
-    states = layer.norm1(states) if layer.norm_first else states
-    _, weights = layer.self_attn(
-        states, states, states, key_padding_mask=padding, average_attn_weights=False
-    )
-    return weights
 
 
 @torch.no_grad()

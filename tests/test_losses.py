@@ -12,6 +12,7 @@ from reference import infonce_oracle
 from torch.nn import functional as F
 
 from s3prl_speechclip.losses import MaskedInfoNCE, quantity_loss
+from s3prl_speechclip.model.config import ObjectiveConfig
 
 
 def pairs(number: int, width: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,7 +32,7 @@ def test_it_is_the_oracles(ids: list[int], margin: float, decoupled: bool):
     if decoupled and any(len({i for i in ids if i != own}) == 0 for own in ids):
         return  # without a negative the decoupled denominator is empty
     speech, images = pairs(len(ids))
-    loss = MaskedInfoNCE(margin=margin, decoupled=decoupled, temperature=0.1)
+    loss = MaskedInfoNCE(ObjectiveConfig(margin=margin, decoupled=decoupled, temperature=0.1))
     found = loss(speech, images, torch.tensor(ids))
     expected = infonce_oracle.loss(speech, images, torch.tensor(ids), 10, margin, decoupled)
     assert float(found.detach()) == pytest.approx(expected, abs=1e-5)
@@ -40,21 +41,28 @@ def test_it_is_the_oracles(ids: list[int], margin: float, decoupled: bool):
 def test_captions_of_one_image_alone_cost_nothing():
     """Guards the mask: with no negative left there is nothing to learn."""
     speech, images = pairs(3)
-    assert float(MaskedInfoNCE()(speech, images, torch.zeros(3)).detach()) == pytest.approx(0)
+    assert float(
+        MaskedInfoNCE(ObjectiveConfig())(speech, images, torch.zeros(3)).detach()
+    ) == pytest.approx(0)
 
 
 def test_half_precision_embeddings_are_contrasted_in_full():
     """Guards large batches, whose logits at scale 100 lose their differences in bfloat16."""
     speech, images = pairs(8)
     ids = torch.arange(8)
-    full = MaskedInfoNCE()(speech.bfloat16().float(), images.bfloat16().float(), ids)
-    half = MaskedInfoNCE()(speech.bfloat16(), images.bfloat16(), ids)
+    full = MaskedInfoNCE(ObjectiveConfig())(
+        speech.bfloat16().float(), images.bfloat16().float(), ids
+    )
+    half = MaskedInfoNCE(ObjectiveConfig())(speech.bfloat16(), images.bfloat16(), ids)
     assert torch.equal(full, half)
 
 
 def test_the_learned_scale_is_bounded_unless_free():
     """Guards training against a scale that runs away, and official checkpoints against a bound."""
-    bounded, free = MaskedInfoNCE(max_logit_scale=100), MaskedInfoNCE(max_logit_scale=0)
+    bounded, free = (
+        MaskedInfoNCE(ObjectiveConfig(max_logit_scale=100)),
+        MaskedInfoNCE(ObjectiveConfig(max_logit_scale=0)),
+    )
     for loss in (bounded, free):
         loss.log_scale.data.fill_(math.log(250))
     assert bounded.logit_scale.item() == 100
@@ -62,7 +70,7 @@ def test_the_learned_scale_is_bounded_unless_free():
 
 
 def test_a_fixed_scale_is_no_parameter_and_yet_in_the_checkpoint():
-    loss = MaskedInfoNCE(learn_temperature=False, temperature=0.05)
+    loss = MaskedInfoNCE(ObjectiveConfig(learn_temperature=False, temperature=0.05))
     assert not list(loss.parameters()) and "log_scale" in loss.state_dict()
     assert loss.logit_scale.item() == pytest.approx(20, rel=1e-5)
 

@@ -24,7 +24,7 @@ from ..losses import MaskedInfoNCE, quantity_loss
 from ..modules.layer_mix import LayerMix
 from ..modules.padding import pad_waveforms
 from ..structures import SpeechBatch, SpeechFeatures, SpeechOutput
-from .branches import build_branch
+from .branch import Branch
 from .card import model_card
 from .config import ModelConfig, check_model
 
@@ -58,29 +58,16 @@ class SpeechClip(nn.Module, ModelHubMixin):
         check_model(config, self.speech_encoder.width)
         self.clip: ClipEncoder = build_clip(config.clip, vocabulary, weights=weights)
         self.layer_mix = LayerMix(
-            layers=self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
+            self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
         )
-        self.branch = build_branch(
-            config,
-            width=self.speech_encoder.width,
-            token_width=self.clip.token_width,
-            joint_width=self.clip.joint_width,
-        )
-        objective = config.objective
-        self.contrast = MaskedInfoNCE(
-            temperature=objective.temperature,
-            learn_temperature=objective.learn_temperature,
-            max_logit_scale=objective.max_logit_scale,
-            margin=objective.margin,
-            decoupled=objective.decoupled,
-        )
-        cls = getattr(self.branch, "cls", None)
-        if cls is not None:
-            with torch.no_grad():
-                cls.mul_(config.attention.cls_std)
-        head = getattr(self.branch, "head", None)
-        if head is not None and head.norm is not None:
-            head.norm.start_from(self.clip.codebook().detach(), config.keywords.norm_scale)
+        self.branch = Branch(config, self.speech_encoder.width, self.clip)
+        self.contrast = MaskedInfoNCE(config.objective)
+        with torch.no_grad():
+            if self.branch.cls is not None:
+                self.branch.cls.mul_(config.attention.cls_std)
+            head = self.branch.head
+            if head is not None and head.norm is not None:
+                head.norm.start_from(self.clip.codebook().detach(), config.keywords.norm_scale)
 
     def forward(
         self,

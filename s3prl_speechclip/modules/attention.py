@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .dropout import Dropout
+from ..model.config import AttentionConfig
+from .speed import Dropout, first_positions
 
 
 class Attended(NamedTuple):
-    """What attention gives; positions of padding have no meaning."""
+    """Output of a branch's attention; positions of padding have no meaning."""
 
     output: Tensor
     """(B, T, D)."""
@@ -25,10 +26,12 @@ class AttentionNorm(nn.Module):
     so that the keyword positions stay mixtures of frames.
     """
 
-    def __init__(self, *, width: int, heads: int, dropout: float, norm_eps: float) -> None:
+    def __init__(self, width: int, config: AttentionConfig) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
-        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.attention = nn.MultiheadAttention(
+            width, config.heads, dropout=config.dropout, batch_first=True
+        )
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
 
     def forward(self, states: Tensor, padding: Tensor, first: int | None = None) -> Attended:
         """Let every position attend to every valid one.
@@ -36,21 +39,18 @@ class AttentionNorm(nn.Module):
         Args:
             states: (B, T, D).
             padding: (B, T) bool, True at padding.
-            first: give only so many positions, the first; None: all.
+            first: number of leading positions to compute; None: all.
         """
-        asking = states if first is None else states[:, :first]
+        queries = states[:, :first]
         attended, _ = self.attention(
-            asking, states, states, key_padding_mask=padding, need_weights=False
+            queries, states, states, key_padding_mask=padding, need_weights=False
         )
-        output = self.norm(attended + asking)
+        output = self.norm(attended + queries)
         return Attended(output, (output,))
 
-    def weights(self, states: Tensor, padding: Tensor) -> Tensor:
-        """Give the attention weights themselves, (B, heads, T, T)."""
-        _, weights = self.attention(
-            states, states, states, key_padding_mask=padding, average_attn_weights=False
-        )
-        return weights
+    def last_weights(self, states: Tensor, padding: Tensor) -> Tensor:
+        """Compute the attention weights, (B, heads, T, T)."""
+        return attention_weights(self.attention, states, padding)
 
 
 class AttentionEncoder(nn.Module):
@@ -59,34 +59,24 @@ class AttentionEncoder(nn.Module):
     SpeechCLIP (arXiv 2210.00705), section 3.2.
     """
 
-    def __init__(
-        self,
-        *,
-        width: int,
-        heads: int,
-        layers: int,
-        feedforward: int,
-        dropout: float,
-        norm_eps: float,
-        norm_first: bool,
-    ) -> None:
+    def __init__(self, width: int, config: AttentionConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 width,
-                heads,
-                dim_feedforward=feedforward,
-                dropout=dropout,
+                config.heads,
+                dim_feedforward=config.feedforward,
+                dropout=config.dropout,
                 activation="gelu",
-                layer_norm_eps=norm_eps,
+                layer_norm_eps=config.norm_eps,
                 batch_first=True,
-                norm_first=norm_first,
+                norm_first=config.norm_first,
             )
-            for _ in range(layers)
+            for _ in range(config.layers)
         )
         for layer in self.layers:
             for name in ("dropout", "dropout1", "dropout2"):
-                setattr(layer, name, Dropout(dropout))
+                setattr(layer, name, Dropout(config.dropout))
         self.norm = nn.LayerNorm(width, eps=1e-5)
 
     def forward(self, states: Tensor, padding: Tensor, first: int | None = None) -> Attended:
@@ -98,58 +88,40 @@ class AttentionEncoder(nn.Module):
             outputs.append(states)
         if first is not None:
             assert isinstance(last, nn.TransformerEncoderLayer)
-            return Attended(self.norm(_first_positions(last, states, padding, first)), ())
+            return Attended(self.norm(first_positions(last, states, padding, first)), ())
         states = last(states, src_key_padding_mask=padding)
         return Attended(self.norm(states), (*outputs, states))
 
+    def last_weights(self, states: Tensor, padding: Tensor) -> Tensor:
+        """Compute the attention weights of the last layer, (B, heads, T, T)."""
+        *before, last = self.layers
+        for layer in before:
+            states = layer(states, src_key_padding_mask=padding)
+        assert isinstance(last, nn.TransformerEncoderLayer)
+        states = last.norm1(states) if last.norm_first else states
+        return attention_weights(last.self_attn, states, padding)
 
-def _first_positions(
-    layer: nn.TransformerEncoderLayer, states: Tensor, padding: Tensor, first: int
-) -> Tensor:
-    """Do what the layer does, for the first positions alone; gives (B, first, D)."""
-    keys = layer.norm1(states) if layer.norm_first else states
-    asking = states[:, :first]
-    attended, _ = layer.self_attn(
-        keys[:, :first], keys, keys, key_padding_mask=padding, need_weights=False
+
+def attention_weights(attention: nn.Module, states: Tensor, padding: Tensor) -> Tensor:
+    """Compute the self-attention weights of one layer, (B, heads, T, T)."""
+    _, weights = attention(
+        states, states, states, key_padding_mask=padding, average_attn_weights=False
     )
-    asking = asking + layer.dropout1(attended)
-    if not layer.norm_first:
-        asking = layer.norm1(asking)
-    inner = layer.norm2(asking) if layer.norm_first else asking
-    inner = layer.linear2(layer.dropout(layer.activation(layer.linear1(inner))))
-    asking = asking + layer.dropout2(inner)
-    return asking if layer.norm_first else layer.norm2(asking)
+    return weights
 
 
 def build_attention(
-    kind: Literal["encoder", "norm"],
-    *,
-    width: int,
-    heads: int,
-    layers: int,
-    feedforward: int,
-    dropout: float,
-    norm_eps: float,
-    norm_first: bool,
-) -> nn.Module:
-    """Make a branch's attention.
+    width: int, config: AttentionConfig, *, encoder: bool
+) -> AttentionNorm | AttentionEncoder:
+    """Build a branch's attention.
 
     Args:
-        kind: `encoder` for `AttentionEncoder`, `norm` for `AttentionNorm`.
         width: D.
-        heads: attention heads.
-        layers, feedforward, norm_first: of the encoder only.
-        dropout: of both.
-        norm_eps: of both.
+        config: kind, heads, dropout.
+        encoder: kind of `auto`: whole transformer layers, or attention and norm alone.
     """
-    if kind == "norm":
-        return AttentionNorm(width=width, heads=heads, dropout=dropout, norm_eps=norm_eps)
-    return AttentionEncoder(
-        width=width,
-        heads=heads,
-        layers=layers,
-        feedforward=feedforward,
-        dropout=dropout,
-        norm_eps=norm_eps,
-        norm_first=norm_first,
-    )
+    kind = config.kind if config.kind != "auto" else "encoder" if encoder else "norm"
+    return ATTENTION[kind](width, config)
+
+
+ATTENTION = {"encoder": AttentionEncoder, "norm": AttentionNorm}

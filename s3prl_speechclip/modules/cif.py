@@ -1,11 +1,12 @@
 """Continuous integrate-and-fire: from frames to a variable number of keywords.
 
-CIF (arXiv 1905.11235), section 3, as SpeechCLIP+ (arXiv 2402.06959) uses it. Each frame t carries a
+CIF (arXiv 1905.11235), section 3, as used in SpeechCLIP+ (arXiv 2402.06959). Each frame t has a
 weight alpha_t in [0, 1]; their running sum c_t integrates, and each time that it passes another
-multiple of the threshold a keyword fires. A frame that straddles a firing gives its weight to the
-keyword before and the keyword after in proportion.
+multiple of the threshold a keyword fires. The weight of a frame that straddles a firing is split
+between the keyword before and the keyword after.
 
-Written as dense weights: with c the cumulated alpha and beta the threshold, frame t gives keyword k
+Written as dense weights, with c the cumulated alpha and beta the threshold, frame t contributes to
+keyword k
 
     w_kt = max(0, min(c_t, (k + 1) beta) - max(c_{t-1}, k beta))
 
@@ -16,64 +17,51 @@ Shapes: B batch, T frames, K keywords, D width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..model.config import CifConfig
 from ..structures import HOP, SAMPLE_RATE
-from .dropout import Dropout
 from .padding import padding_mask
+from .speed import Dropout
 
 SCALING_EPS = 1e-5  # keeps floor(sum / threshold) at the target after scaling
 
 
-class FiringWeights(NamedTuple):
-    """How much each frame gives each keyword."""
+def scale_to_target(alpha: Tensor, target_lengths: Tensor, threshold: float = 1.0) -> Tensor:
+    """Scale alpha so that a given number of keywords fires (CIF, section 3.2, scaling strategy).
 
-    weights: Tensor
-    """(B, K, T), zero beyond `lengths` unless what has not fired is kept."""
-    lengths: Tensor
-    """(B,) int64, keywords fired, at least 1."""
-    cumulated: Tensor
-    """(B, T) running sum of alpha in units of the threshold, after any scaling."""
+    Args:
+        alpha: frame weights, (B, T).
+        target_lengths: keywords to fire, (B,).
+        threshold: integrated weight of a keyword.
+
+    Returns:
+        (B, T); an alpha that is zero everywhere stays so, with a finite gradient.
+    """
+    total = alpha.sum(1)
+    wanted = threshold * target_lengths.to(alpha.dtype) + SCALING_EPS
+    return alpha * (wanted / total.masked_fill(total == 0, 1.0)).unsqueeze(1)
 
 
 def firing_weights(
     alpha: Tensor,
-    target_lengths: Tensor | None = None,
+    *,
     threshold: float = 1.0,
     tail_threshold: float = 0.5,
     max_fires: int = 75,
     keep_tail: bool = True,
     keep_unfired: bool = False,
-) -> FiringWeights:
-    """Weigh each frame for each keyword.
-
-    Args:
-        alpha: weights of the frames, (B, T), at least 0, zero on padding.
-        target_lengths: scale alpha so that this many keywords fire, (B,), or None.
-        threshold: integrated weight of a keyword.
-        tail_threshold: a remainder of at least this much fires as well, scaled up to a whole
-            keyword (the factor carries no gradient).
-        max_fires: keywords at most.
-        keep_tail: False drops the remainder, as in training.
-        keep_unfired: leave what has not fired in the slots beyond an utterance's keywords, as the
-            official code does in training, where its batch norm sees it.
+) -> tuple[Tensor, Tensor]:
+    """Compute how much each frame contributes to each keyword; arguments as `integrate_and_fire`.
 
     Returns:
-        The weights; an utterance whose alpha never reaches the threshold fires once, with what
-        there is.
+        weights: (B, K, T), zero beyond `lengths` unless what has not fired is kept.
+        lengths: (B,) int64, keywords fired, at least 1: an utterance whose alpha never reaches the
+            threshold fires once, with what there is.
     """
-    total = alpha.sum(1)
-    if target_lengths is not None:
-        wanted = threshold * target_lengths.to(alpha.dtype) + SCALING_EPS
-        # Alpha that is zero all over stays so, with a gradient that is finite.
-        alpha = alpha * (wanted / total.masked_fill(total == 0, 1.0)).unsqueeze(1)
-        total = alpha.sum(1)
-    fires = (total / threshold).floor().clamp(1, max_fires).long()
-
+    fires = (alpha.sum(1) / threshold).floor().clamp(1, max_fires).long()
     right = alpha.cumsum(1)
     left = F.pad(right, (1, -1))
     slots = int(fires.max()) + (1 if keep_tail else 0)
@@ -83,18 +71,17 @@ def firing_weights(
 
     lengths = fires
     if keep_tail:
-        tail_slot = fires.view(-1, 1, 1)
         remainder = weights.sum(2).gather(1, fires.unsqueeze(1)).squeeze(1)
         fires_too = remainder.detach() >= tail_threshold
         factor = torch.where(fires_too, threshold / remainder.detach(), torch.ones_like(remainder))
-        slot_of = torch.arange(slots, device=alpha.device).view(1, -1, 1)
-        weights = torch.where(slot_of == tail_slot, weights * factor.view(-1, 1, 1), weights)
+        is_tail = torch.arange(slots, device=alpha.device).view(1, -1, 1) == fires.view(-1, 1, 1)
+        weights = torch.where(is_tail, weights * factor.view(-1, 1, 1), weights)
         lengths = (fires + fires_too).clamp_max(max_fires)
         weights = weights[:, : int(lengths.max())]
     if not keep_unfired:
         unfired = padding_mask(lengths, weights.shape[1]).unsqueeze(2)
         weights = weights.masked_fill(unfired, 0.0)
-    return FiringWeights(weights, lengths, right / threshold)
+    return weights, lengths
 
 
 def integrate_and_fire(
@@ -104,57 +91,73 @@ def integrate_and_fire(
     threshold: float = 1.0,
     tail_threshold: float = 0.5,
     max_fires: int = 75,
+    *,
+    keep_tail: bool | None = None,
+    keep_unfired: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Integrate frames into keywords (CIF, arXiv 1905.11235, section 3).
 
     Args:
-        features: (B, T, D).
-        alpha: weights of the frames, (B, T), at least 0, zero on padding.
-        target_lengths: keywords to fire, (B,); alpha is scaled to them and the remainder dropped.
-            None: as many as alpha says, and a remainder of at least `tail_threshold` fires too.
+        features: frames, (B, T, D).
+        alpha: frame weights, (B, T), at least 0, zero on padding.
+        target_lengths: keywords to fire, (B,); alpha is scaled to them. None: as many as alpha
+            decides.
         threshold: integrated weight of a keyword.
-        tail_threshold: see above.
-        max_fires: keywords at most.
+        tail_threshold: smallest remainder that fires as well, scaled up to a whole keyword (the
+            factor carries no gradient).
+        max_fires: maximum number of keywords.
+        keep_tail: whether a remainder may fire; None: only without `target_lengths`.
+        keep_unfired: whether the slots beyond an utterance's keywords keep what has not fired, as
+            in the official code in training, where its batch norm counts it.
 
     Returns:
         fired: (B, K, D), zero beyond `lengths`; K is the longest of `lengths`.
         lengths: (B,) int64, at least 1 each.
 
     Raises:
-        ValueError: shapes that do not go together.
+        ValueError: the shapes do not match.
     """
     if features.ndim != 3 or alpha.shape != features.shape[:2]:
         raise ValueError(
             f"features must be (B, T, D) and alpha (B, T), found {tuple(features.shape)} "
             f"and {tuple(alpha.shape)}"
         )
-    weights, lengths, _ = firing_weights(
+    if target_lengths is not None:
+        alpha = scale_to_target(alpha, target_lengths, threshold)
+    weights, lengths = firing_weights(
         alpha,
-        target_lengths,
         threshold=threshold,
         tail_threshold=tail_threshold,
         max_fires=max_fires,
-        keep_tail=target_lengths is None,
+        keep_tail=target_lengths is None if keep_tail is None else keep_tail,
+        keep_unfired=keep_unfired,
     )
-    return weights.to(features.dtype) @ features, lengths
+    # Not in bf16, which would round the shares of the frames that straddle a firing.
+    wide = torch.promote_types(weights.dtype, features.dtype)
+    with torch.autocast(features.device.type, enabled=False):
+        fired = weights.to(wide) @ features.to(wide)
+    return fired.to(features.dtype), lengths
 
 
-def firing_spans(firing: FiringWeights, frame_lengths: Tensor) -> Tensor:
-    """Say when each keyword was spoken.
+def firing_spans(
+    alpha: Tensor, lengths: Tensor, frame_lengths: Tensor, threshold: float = 1.0
+) -> Tensor:
+    """Compute when each keyword was spoken.
 
-    A keyword lasts from the firing before it to its own, interpolated inside the frame; one fired
+    A keyword lasts from the previous firing to its own, interpolated inside the frame; one fired
     from the remainder lasts to the end of the utterance.
 
     Args:
-        firing: what `firing_weights` gave.
+        alpha: frame weights, (B, T), scaled where the firing was.
+        lengths: keywords fired, (B,).
         frame_lengths: valid frames, (B,).
+        threshold: integrated weight of a keyword.
 
     Returns:
         (B, K, 2) float32, onset and offset in seconds, zero beyond the fired keywords.
     """
-    _, lengths, cumulated = firing
     keywords = int(lengths.max())
-    cumulated = cumulated.detach().contiguous()
+    cumulated = (alpha.detach().cumsum(1) / threshold).contiguous()
     ordinal = torch.arange(1, keywords + 1, device=cumulated.device, dtype=cumulated.dtype)
     targets = ordinal.expand(len(lengths), keywords).contiguous()
     frame = torch.searchsorted(cumulated, targets)
@@ -171,36 +174,27 @@ def firing_spans(firing: FiringWeights, frame_lengths: Tensor) -> Tensor:
 
 
 class CifWeights(nn.Module):
-    """The network that gives each frame its weight: convolution, dropout, ReLU, sigmoid unit.
+    """Predict alpha from the frames: convolution, dropout, ReLU, sigmoid unit.
 
     Args:
         width: D.
-        conv_width: frames that a convolution sees.
-        conv_layers: number of convolutions.
-        dropout: after each convolution and before the unit.
-        read_padding: let the last frame's convolution see what lies on padding, as the official
-            code does; otherwise zeros, as for an utterance alone.
+        config: convolutions and dropout.
+        read_padding: whether the last frame's convolution reads what lies on padding, as in the
+            official code; otherwise zeros, as for an utterance alone.
     """
 
-    def __init__(
-        self,
-        *,
-        width: int,
-        conv_width: int,
-        conv_layers: int,
-        dropout: float,
-        read_padding: bool = False,
-    ) -> None:
+    def __init__(self, width: int, config: CifConfig, *, read_padding: bool = False) -> None:
         super().__init__()
         self.read_padding = read_padding
+        size = config.conv_width
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(width, width, conv_width, padding=conv_width // 2) for _ in range(conv_layers)
+            nn.Conv1d(width, width, size, padding=size // 2) for _ in range(config.conv_layers)
         )
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(config.dropout)
         self.unit = nn.Linear(width, 1)
 
     def forward(self, features: Tensor, padding: Tensor) -> Tensor:
-        """Weigh the frames.
+        """Predict the frames' weights.
 
         Args:
             features: (B, T, D).

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.nn.functional import all_reduce
-from torch.nn import functional as F
 
 MOMENTUM = 0.1  # share of a batch in the running statistics
 EPS = 1e-5  # added to the variance
@@ -15,14 +14,14 @@ EPS = 1e-5  # added to the variance
 class KeywordNorm(nn.Module):
     """Normalise keywords, then scale and shift them as the token embeddings are distributed.
 
-    SpeechCLIP (arXiv 2210.00705), section 3.3. Statistics are over batch and, where one norm serves
-    all keywords, over keywords; over the processes' whole batch in distributed training.
+    SpeechCLIP (arXiv 2210.00705), section 3.3. Statistics are over the batch and, with one norm for
+    all keywords, over keywords; over the batches of all processes in distributed training.
 
     Args:
         width: D.
-        slots: K norms of their own for a fixed number of keywords, or None: one for all.
-        learnable: train scale and shift.
-        count_padding: let padded keywords into the statistics, as the official code does.
+        slots: K, for a norm per keyword; None: one norm for all.
+        learnable: whether scale and shift are trained.
+        count_padding: whether padded keywords count in the statistics, as in the official code.
     """
 
     def __init__(
@@ -56,36 +55,18 @@ class KeywordNorm(nn.Module):
         """
         wide = keywords.float()
         if self.training:
-            valid = None if padding is None or self.count_padding else ~padding
-            rows = len(wide) * (1 if self.weight.ndim == 2 else wide.shape[1])
-            if valid is None and rows > 1 and _processes() == 1:
-                return self._plain(wide).to(keywords.dtype)
-            mean, variance = self._batch_statistics(wide, valid)
+            counted = torch.ones_like(wide[..., :1])
+            if padding is not None and not self.count_padding:
+                counted = counted.masked_fill(padding.unsqueeze(-1), 0.0)
+            mean, variance = self._batch_statistics(wide, counted)
         else:
             mean, variance = self.running_mean, self.running_var
         normal = (wide - mean) * torch.rsqrt(variance + EPS) * self.weight + self.bias
         return normal.to(keywords.dtype)
 
-    def _plain(self, keywords: Tensor) -> Tensor:
-        """Normalise by PyTorch's own kernel, where every keyword of this process counts."""
-        rows = keywords.reshape(-1, self.weight.numel())
-        normal = F.batch_norm(
-            rows,
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
-            self.weight.view(-1),
-            self.bias.view(-1),
-            training=True,
-            momentum=MOMENTUM,
-            eps=EPS,
-        )
-        return normal.view_as(keywords)
-
-    def _batch_statistics(self, keywords: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _batch_statistics(self, keywords: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute mean and variance, and move the running ones; `counted` (B, K, 1) is 0 or 1."""
         over = (0, 1) if self.weight.ndim == 1 else (0,)
-        counted = torch.ones_like(keywords[..., :1])
-        if valid is not None:
-            counted = valid.unsqueeze(-1).to(keywords.dtype)
         count = _over_processes(counted.sum(over)).clamp_min(1)
         mean = _over_processes((keywords * counted).sum(over)) / count
         variance = _over_processes(((keywords - mean).square() * counted).sum(over)) / count
@@ -96,10 +77,7 @@ class KeywordNorm(nn.Module):
         return mean, variance
 
 
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
 def _over_processes(total: Tensor) -> Tensor:
     """Sum over the processes of a distributed run, with gradient."""
-    return all_reduce(total) if _processes() > 1 else total
+    distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return all_reduce(total) if distributed else total

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from ..model.config import KeywordConfig
 
 
 class Quantized(NamedTuple):
@@ -26,29 +27,18 @@ class CosineQuantizer(nn.Module):
     straight-through estimator; in evaluation it is hard.
 
     Args:
-        temperature: divides the cosines in the softmax.
-        learn_temperature: make it a parameter.
-        straight_through: False lets the soft mixture itself through in training.
-        gumbel: sample the choice with Gumbel noise in training instead.
+        config: temperature, straight-through estimator or soft mixture, Gumbel noise.
     """
 
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.1,
-        learn_temperature: bool = False,
-        straight_through: bool = True,
-        gumbel: bool = False,
-    ) -> None:
+    def __init__(self, config: KeywordConfig) -> None:
         super().__init__()
-        value = torch.tensor([float(temperature)])
+        value = torch.tensor([float(config.temperature)])
         self.temperature: Tensor
-        if learn_temperature:
+        if config.learn_temperature:
             self.temperature = nn.Parameter(value)
         else:
             self.register_buffer("temperature", value)
-        self.straight_through = straight_through
-        self.gumbel = gumbel
+        self.config = config
 
     def forward(self, keywords: Tensor, codebook: Tensor, banned: Tensor) -> Quantized:
         """Quantise.
@@ -61,89 +51,25 @@ class CosineQuantizer(nn.Module):
         Returns:
             Embeddings and rows; see `Quantized`.
         """
-        estimated = self.training and self.straight_through and not self.gumbel
-        if estimated and not (codebook.requires_grad or self.temperature.requires_grad):
-            return Quantized(*straight_through(keywords, codebook, banned, self.temperature))
         scores = cosine_scores(keywords, codebook)
         if self.training:
             scores = scores / self.temperature
         # After the division: a temperature that is learned would see 0 times infinity.
         scores = scores.index_fill(-1, banned, float("-inf"))
-        rows = scores.argmax(-1)
         if not self.training:
+            rows = scores.argmax(-1)
             return Quantized(F.embedding(rows, codebook), rows)
-        if self.gumbel:
-            noise = -torch.empty_like(scores).exponential_().log() / self.temperature
-            probabilities = (scores + noise).softmax(-1)
-            rows = probabilities.argmax(-1)
-        else:
-            probabilities = scores.softmax(-1)
-        soft = probabilities.to(codebook.dtype) @ codebook
-        if not self.straight_through:
+        if self.config.gumbel:
+            scores = scores - torch.empty_like(scores).exponential_().log() / self.temperature
+        rows = scores.argmax(-1)
+        soft = scores.softmax(-1).to(codebook.dtype) @ codebook
+        if not self.config.straight_through:
             return Quantized(soft, rows)
         return Quantized(F.embedding(rows, codebook) + (soft - soft.detach()), rows)
 
 
-def straight_through(
-    keywords: Tensor, codebook: Tensor, banned: Tensor, temperature: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Choose hard forward and softly backward, from a codebook that is frozen.
-
-    The value and the gradient of `CosineQuantizer`'s straight-through estimator, for half of its
-    work: the soft mixture cancels out of the value and is never made, and under autocast the
-    gradient is computed in autocast's type.
-
-    Args:
-        keywords: (B, K, D).
-        codebook: (V, D), without gradient.
-        banned: rows never chosen, (N,), int64.
-        temperature: (1,), without gradient.
-
-    Returns:
-        Embeddings (B, K, D) of the codebook's type, and rows (B, K), int64.
-    """
-    device = keywords.device.type
-    low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-    with torch.autocast(device, enabled=False):
-        queries = F.normalize(keywords.float(), dim=-1)
-        return _StraightThrough.apply(queries, codebook, banned, temperature, low)
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Tokens C, unit rows U, p = softmax(q U^T / t): value C[argmax p], gradient that of pC."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        queries: Tensor,
-        codebook: Tensor,
-        banned: Tensor,
-        temperature: Tensor,
-        low: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:
-        unit = F.normalize(codebook.float(), dim=-1)
-        scores = (queries @ unit.T).div_(temperature)
-        scores.index_fill_(-1, banned, float("-inf"))
-        rows = scores.argmax(-1)
-        probabilities = scores.softmax(-1)
-        ctx.save_for_backward(probabilities, unit, codebook, temperature)
-        ctx.low = low
-        ctx.mark_non_differentiable(rows)
-        return F.embedding(rows, codebook), rows
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        probabilities, unit, codebook, temperature = ctx.saved_tensors
-        low = ctx.low
-        change = (gradient.to(low) @ codebook.to(low).T).float()
-        change = torch._softmax_backward_data(change, probabilities, -1, torch.float32)
-        change = (change.to(low) @ unit.to(low)).float() / temperature
-        return change, None, None, None, None
-
-
 def cosine_scores(keywords: Tensor, codebook: Tensor) -> Tensor:
-    """Give the cosine of every keyword with every token.
+    """Compute the cosine of every keyword with every token.
 
     Args:
         keywords: (..., D).
@@ -158,7 +84,7 @@ def cosine_scores(keywords: Tensor, codebook: Tensor) -> Tensor:
 
 
 def code_perplexity(rows: Tensor, vocabulary_size: int) -> Tensor:
-    """Give the perplexity of the tokens chosen: how many are in effective use.
+    """Compute the perplexity of the chosen tokens: how many are in effective use.
 
     Args:
         rows: chosen rows, any shape, int64.

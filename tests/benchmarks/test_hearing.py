@@ -13,7 +13,6 @@ from small_models import small_model, speech_batch
 
 from s3prl_speechclip.benchmarks.hearing import (
     attention_segments,
-    cls_attention,
     evenly,
     hear,
     left_out,
@@ -59,7 +58,7 @@ def test_attention_is_that_of_the_model_itself(variant: str) -> None:
         model.forward_features(features)
         hook.remove()
         mixed = model.layer_mix(features.hidden_states)
-        found = cls_attention(model, mixed, features.lengths)
+        found = model.branch.cls_attention(mixed, features.lengths)
         args, kwargs = seen[0]
         _, expected = inner(
             *args, **{**kwargs, "need_weights": True, "average_attn_weights": False}

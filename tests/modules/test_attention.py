@@ -6,23 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from s3prl_speechclip.modules.attention import AttentionNorm, build_attention
+from s3prl_speechclip.model.config import AttentionConfig
+from s3prl_speechclip.modules.attention import build_attention
 
 WIDTH = 8
 
 
 def build(kind: str, layers: int = 1, norm_first: bool = False) -> nn.Module:
     torch.manual_seed(0)
-    return build_attention(
-        kind,
-        width=WIDTH,
-        heads=2,
-        layers=layers,
-        feedforward=16,
-        dropout=0.5,
-        norm_eps=1e-5,
-        norm_first=norm_first,
-    ).eval()
+    config = AttentionConfig(
+        kind=kind, heads=2, layers=layers, feedforward=16, dropout=0.5, norm_first=norm_first
+    )
+    return build_attention(WIDTH, config, encoder=False).eval()
 
 
 @pytest.mark.parametrize("kind", ["norm", "encoder"])
@@ -63,10 +58,9 @@ def test_the_encoder_is_pytorchs():
 def test_weights_are_those_that_the_output_is_made_with():
     """Guards the attention maps that analyses draw."""
     attention = build("norm")
-    assert isinstance(attention, AttentionNorm)
     states = torch.randn(2, 5, WIDTH)
     padding = torch.arange(5).unsqueeze(0) >= torch.tensor([[5], [3]])
-    weights = attention.weights(states, padding)
+    weights = attention.last_weights(states, padding)
     assert weights.shape == (2, 2, 5, 5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 5))
     assert not weights[1, :, :, 3:].any()

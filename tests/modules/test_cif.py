@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import cif_oracle
 
+from s3prl_speechclip.model.config import CifConfig
 from s3prl_speechclip.modules.cif import (
     CifWeights,
     firing_spans,
@@ -114,7 +115,7 @@ def test_a_batch_changes_no_utterance(alphas):
 def test_every_keyword_has_the_weight_of_the_threshold():
     """Guards the invariant that makes keywords comparable, tail included."""
     alpha = torch.rand(3, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    weights, lengths, _ = firing_weights(alpha, threshold=0.8)
+    weights, lengths = firing_weights(alpha, threshold=0.8)
     for row, length in enumerate(lengths):
         torch.testing.assert_close(
             weights[row, :length].sum(1), torch.full((int(length),), 0.8, dtype=torch.float64)
@@ -150,9 +151,9 @@ def test_what_has_not_fired_is_kept_only_on_request():
     alpha[1, 3:] = 0
     dropped = firing_weights(alpha, keep_tail=False)
     kept = firing_weights(alpha, keep_tail=False, keep_unfired=True)
-    assert torch.equal(dropped.lengths, kept.lengths)
-    assert not dropped.weights[1, 1:].any()
-    torch.testing.assert_close(kept.weights[1].sum(), alpha[1].sum())
+    assert torch.equal(dropped[1], kept[1])
+    assert not dropped[0][1, 1:].any()
+    torch.testing.assert_close(kept[0][1].sum(), alpha[1].sum())
 
 
 def test_shapes_that_do_not_go_together_are_an_error():
@@ -182,8 +183,7 @@ def test_the_official_cases_hold(goldens: Path):
 def test_spans_follow_the_firings():
     """Guards times: a keyword begins where the one before ends, and none outlasts the speech."""
     alpha = torch.tensor([[0.5, 0.5, 0.5, 1.0, 0.3, 0.4], [0.9, 0.9, 0.9, 0.0, 0.0, 0.0]])
-    firing = firing_weights(alpha)
-    spans = firing_spans(firing, torch.tensor([6, 3]))
+    spans = firing_spans(alpha, firing_weights(alpha)[1], torch.tensor([6, 3]))
     # Totals 3.2 and 2.7: three and no tail, two and a tail. Frames of 20 ms; the second keyword of
     # the first utterance is full half-way through the fourth frame.
     frames = spans / 0.02
@@ -198,14 +198,13 @@ def test_spans_follow_the_firings():
 def test_spans_of_the_capped_end_with_their_firing():
     """Guards the last of 75 keywords against lasting to the end of a long recording."""
     alpha = torch.full((1, 200), 1.0)
-    firing = firing_weights(alpha)
-    spans = firing_spans(firing, torch.tensor([200]))
+    spans = firing_spans(alpha, firing_weights(alpha)[1], torch.tensor([200]))
     assert spans.shape == (1, 75, 2)
     torch.testing.assert_close(spans[0, -1], torch.tensor([74 * 0.02, 75 * 0.02]))
 
 
 def test_weights_lie_between_zero_and_one_and_vanish_on_padding():
-    network = CifWeights(width=8, conv_width=3, conv_layers=2, dropout=0.5)
+    network = CifWeights(8, CifConfig(conv_width=3, conv_layers=2))
     padding = torch.tensor([[False] * 5, [False, False, True, True, True]])
     alpha = network(torch.randn(2, 5, 8), padding)
     assert ((alpha >= 0) & (alpha <= 1)).all() and not alpha[padding].any()
@@ -213,8 +212,8 @@ def test_weights_lie_between_zero_and_one_and_vanish_on_padding():
 
 @pytest.mark.parametrize("reads", [False, True])
 def test_weights_depend_on_padding_only_by_habit(reads: bool):
-    """Guards the switch between the official convolution and one that hears an utterance alone."""
-    network = CifWeights(width=8, conv_width=5, conv_layers=2, dropout=0.5, read_padding=reads)
+    """Guards the switch between the official convolution and one that reads an utterance alone."""
+    network = CifWeights(8, CifConfig(conv_width=5, conv_layers=2), read_padding=reads)
     features = torch.randn(1, 9, 8)
     padding = torch.arange(9).unsqueeze(0) >= 4
     alpha = network.eval()(features, padding)[:, :4]

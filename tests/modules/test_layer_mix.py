@@ -12,7 +12,7 @@ from s3prl_speechclip.modules.layer_mix import LayerMix
 @pytest.mark.parametrize("normalize", [False, True])
 def test_it_is_the_softmax_weighted_sum(normalize: bool):
     """Guards the weights' softmax and the optional norm over the width."""
-    mix = LayerMix(layers=3, normalize=normalize)
+    mix = LayerMix(3, normalize=normalize)
     with torch.no_grad():
         mix.weights.copy_(torch.tensor([0.3, -1.0, 2.0]))
     states = [torch.randn(2, 4, 5) * 3 for _ in range(3)]
@@ -29,7 +29,7 @@ def test_weights_learn_alike_from_frozen_and_trained_states(normalize: bool):
     states = [torch.randn(2, 4, 5, requires_grad=True) for _ in range(3)]
     gradients = []
     for given in (states, [state.detach() for state in states]):
-        mix = LayerMix(layers=3, normalize=normalize)
+        mix = LayerMix(3, normalize=normalize)
         mix(given).pow(3).sum().backward()
         gradients.append(mix.weights.grad)
     torch.testing.assert_close(*gradients)
@@ -39,7 +39,7 @@ def test_weights_learn_alike_from_frozen_and_trained_states(normalize: bool):
 def test_states_of_several_types_mix_as_they_promote():
     """Guards mixed precision, where an encoder's first state may be bfloat16 and others not."""
     states = [torch.randn(2, 4, 5).bfloat16(), torch.randn(2, 4, 5)]
-    mix = LayerMix(layers=2)
+    mix = LayerMix(2)
     mixed = mix(states)
     mixed.sum().backward()
     assert mixed.dtype == torch.float32
@@ -49,10 +49,10 @@ def test_states_of_several_types_mix_as_they_promote():
 
 def test_it_starts_from_the_mean():
     states = [torch.full((1, 1, 1), float(i)) for i in range(4)]
-    assert LayerMix(layers=4)(states).item() == pytest.approx(1.5)
+    assert LayerMix(4)(states).item() == pytest.approx(1.5)
 
 
 def test_a_state_more_or_less_is_an_error():
     """Guards against a checkpoint's weights being laid over another encoder's states."""
     with pytest.raises(ValueError):
-        LayerMix(layers=2)([torch.zeros(1, 1, 1)] * 3)
+        LayerMix(2)([torch.zeros(1, 1, 1)] * 3)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from s3prl_speechclip.model.config import KeywordConfig
 from s3prl_speechclip.modules.quantizer import CosineQuantizer, code_perplexity, cosine_scores
 
 BANNED = torch.tensor([0, 2])
@@ -39,7 +40,7 @@ def test_choice_and_gradient_are_the_straight_through_estimators():
     """Guards equations 2 to 4: the gradient is the soft choice's, though the value is hard."""
     keywords, codebook = inputs()
     weights = torch.randn(B, K, D, generator=torch.Generator().manual_seed(1))
-    found = CosineQuantizer(temperature=0.3).train()(keywords, codebook, BANNED)
+    found = CosineQuantizer(KeywordConfig(temperature=0.3)).train()(keywords, codebook, BANNED)
     (gradient,) = torch.autograd.grad((found.embeddings * weights).sum(), keywords)
     embeddings, rows = oracle(keywords, codebook, 0.3)
     (expected,) = torch.autograd.grad((embeddings * weights).sum(), keywords)
@@ -51,7 +52,7 @@ def test_choice_and_gradient_are_the_straight_through_estimators():
 def test_evaluation_gives_the_tokens_themselves():
     """Guards against a soft mixture, or a rounding of it, at inference."""
     keywords, codebook = inputs()
-    found = CosineQuantizer().eval()(keywords, codebook, BANNED)
+    found = CosineQuantizer(KeywordConfig()).eval()(keywords, codebook, BANNED)
     assert torch.equal(found.embeddings, codebook[found.rows])
 
 
@@ -61,13 +62,13 @@ def test_banned_rows_are_never_chosen(gumbel: bool, training: bool):
     """Guards padding, start and end of text, which would cut the sentence short."""
     codebook = torch.randn(V, D)
     keywords = codebook[BANNED].unsqueeze(0)
-    quantizer = CosineQuantizer(gumbel=gumbel).train(training)
+    quantizer = CosineQuantizer(KeywordConfig(gumbel=gumbel)).train(training)
     assert not set(quantizer(keywords, codebook, BANNED).rows.flatten().tolist()) & {0, 2}
 
 
 def test_a_learned_temperature_gets_its_gradient():
     keywords, codebook = inputs()
-    quantizer = CosineQuantizer(temperature=0.2, learn_temperature=True).train()
+    quantizer = CosineQuantizer(KeywordConfig(temperature=0.2, learn_temperature=True)).train()
     quantizer(keywords, codebook, BANNED).embeddings.square().sum().backward()
     assert quantizer.temperature.grad is not None and quantizer.temperature.grad.abs() > 0
 
@@ -80,7 +81,7 @@ def test_a_frozen_codebook_teaches_as_a_trained_one_does(low: torch.dtype):
     for trained in (False, True):
         keywords, codebook = inputs()
         with torch.autocast("cpu", low, enabled=low != torch.float32):
-            found = CosineQuantizer(temperature=0.3).train()(
+            found = CosineQuantizer(KeywordConfig(temperature=0.3)).train()(
                 keywords, codebook.requires_grad_(trained), BANNED
             )
         (found.embeddings * weights).sum().backward()
@@ -91,7 +92,7 @@ def test_a_frozen_codebook_teaches_as_a_trained_one_does(low: torch.dtype):
 
 def test_without_straight_through_the_soft_mixture_comes_out():
     keywords, codebook = inputs()
-    found = CosineQuantizer(temperature=0.5, straight_through=False).train()(
+    found = CosineQuantizer(KeywordConfig(temperature=0.5, straight_through=False)).train()(
         keywords, codebook, BANNED
     )
     scores = cosine_scores(keywords, codebook).index_fill(-1, BANNED, float("-inf"))
@@ -114,7 +115,7 @@ def test_no_operation_holds_every_keyword_against_every_token():
     """Guards memory: (B, K, V, D) at 256 x 8 x 8,112 x 512 would be 34 GB."""
     keywords, codebook = torch.randn(4, 8, 64, requires_grad=True), torch.randn(300, 64)
     with Largest() as watch:
-        found = CosineQuantizer().train()(keywords, codebook, BANNED)
+        found = CosineQuantizer(KeywordConfig()).train()(keywords, codebook, BANNED)
         found.embeddings.sum().backward()
     assert watch.elements <= max(4 * 8 * 300, 300 * 64)
 

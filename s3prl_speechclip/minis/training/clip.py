@@ -18,7 +18,7 @@ from ...encoders.clip_weights import EFFICIENTNET, build_clip
 from ...encoders.efficientnet import imagenet_classifier
 from ...encoders.vocabulary import SPECIAL_TOKENS, corpus_vocabulary, encode, tokenizer
 from ...losses import MaskedInfoNCE
-from ...model.config import ClipConfig
+from ...model.config import ClipConfig, ObjectiveConfig
 from ...pretrain.config import OptimizerConfig, SchedulerConfig
 from ...structures import StepOutput
 from ..pictures import PictureSet
@@ -119,7 +119,7 @@ class Naming(nn.Module):
         self.encoder = encoder
         self.config = config
         self.contrast = MaskedInfoNCE(
-            temperature=config.temperature, max_logit_scale=config.max_logit_scale
+            ObjectiveConfig(temperature=config.temperature, max_logit_scale=config.max_logit_scale)
         )
         weight, bias = imagenet_classifier()
         self.features: Tensor

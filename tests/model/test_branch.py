@@ -92,11 +92,13 @@ def test_any_branch_takes_either_attention(variant: str, kind: str):
 
 
 def test_banned_rows_replace_the_special_tokens():
-    """Guards the official habit of banning rows 0, 2 and 3 whatever they are."""
+    """Guards the official rule of banning rows 0, 2 and 3 whatever they are."""
     model = small_model("speechclip_cascaded", keywords=KeywordConfig(number=3, banned_rows=(5,)))
     with torch.no_grad():
         chosen = model.clip.codebook()[[5, 6, 0]].unsqueeze(0)
-        rows = model.branch.head.quantizer(chosen, model.clip.codebook(), model.branch.head._banned)
+        rows = model.branch.head.quantizer(
+            chosen, model.clip.codebook(), model.branch.head.banned_rows
+        )
     assert rows.rows.tolist()[0][1:] == [6, 0] and rows.rows[0, 0] != 5
 
 

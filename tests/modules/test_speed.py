@@ -1,11 +1,11 @@
-"""Dropout from random bytes."""
+"""Dropout from random bytes; the leading positions alone are tested in test_attention.py."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from s3prl_speechclip.modules.dropout import Dropout
+from s3prl_speechclip.modules.speed import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
@@ -37,7 +37,7 @@ def test_ends_are_those_of_pytorch(p: float) -> None:
 
 
 def test_evaluation_drops_nothing_and_a_seed_gives_one_mask() -> None:
-    """Guards evaluation, and going on where a run was interrupted."""
+    """Guards evaluation, and the exact resumption of an interrupted run."""
     values = torch.randn(9, 11).to(torch.bfloat16)
     dropout = Dropout(0.3)
     assert torch.equal(dropout.eval()(values), values)
