@@ -20,10 +20,9 @@ from s3prl_speechclip.data.images import open_image
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.model.speechclip import SpeechClip
-from s3prl_speechclip.pretrain.config import OptimizerConfig
-from s3prl_speechclip.pretrain.schedule import build_optimizer
 from s3prl_speechclip.pretrain.task import PretrainTask
 from s3prl_speechclip.results import result_record
+from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
 
 SPLIT = "train"

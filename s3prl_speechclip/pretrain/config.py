@@ -13,6 +13,7 @@ import yaml
 from ..config import build, merge, parse_overrides, plain, read_yaml
 from ..errors import ConfigError, unknown_name
 from ..model.config import ModelConfig, find_variant
+from ..runtime.optimization import OptimizerConfig, SchedulerConfig
 
 PRESETS = ("mini", "mini_scratch", "base", "large", "slides", "slides_mini")
 DEFAULT_PRESET = "mini"
@@ -38,23 +39,6 @@ class RunnerConfig:
     """Steps that a trained speech encoder with random weights first spends on the spectrum."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the forward pass; auto: bf16 where the device computes in it, else fp32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    name: Literal["adam", "adamw"] = "adam"
-    lr: float = 1e-4
-    weight_decay: float = 1e-6
-    betas: tuple[float, ...] = (0.9, 0.999)
-    eps: float = 1e-8
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerConfig:
-    name: Literal["linear_warmup_decay", "constant"] = "linear_warmup_decay"
-    warmup_steps: int = 5_000
-    final_lr: float = 1e-8
-    """Reached at `runner.total_steps`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
 
 from ..checkpoints.locate import RUN_CONFIG, read_stored
 from ..checkpoints.native import StoredModel
@@ -23,7 +20,7 @@ from ..encoders.speech_features import cached_features
 from ..encoders.vocabulary import find_vocabulary
 from ..errors import CheckpointError, ConfigError
 from ..model.speechclip import SpeechClip
-from ..runtime.devices import PRECISIONS, find_device
+from ..runtime.devices import build_fabric
 from .config import PretrainConfig, read_config, write_config
 from .reading import RunData
 from .state import STATE_FILE, RunCheckpoints, TrainerState, read_run_checkpoint
@@ -92,7 +89,11 @@ def pretrain(
             f"'{folder}' already holds a run: go on with -a, name another with -n or -p, or "
             "remove it"
         )
-    fabric = build_fabric(config, device)
+    fabric = build_fabric(
+        device,
+        config.runner.precision,
+        find_unused_parameters=config.model.speech_encoder.trainable or config.model.clip.trainable,
+    )
     fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
     with fabric.rank_zero_first():
@@ -124,31 +125,6 @@ def pretrain(
     return trainer.run()
 
 
-def build_fabric(config: PretrainConfig, device: str) -> Fabric:
-    """Make Fabric for the devices and processes that the launcher gives.
-
-    Raises:
-        ConfigError: a device that is unknown or not there.
-    """
-    found = find_device(device)
-    accelerator = found.type
-    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", "1")))
-    if processes == 1:
-        devices: int | list[int] = 1 if found.index is None else [found.index]
-        return Fabric(
-            accelerator=accelerator, devices=devices, precision=_precision(config, accelerator)
-        )
-    trained = config.model.speech_encoder.trainable or config.model.clip.trainable
-    return Fabric(
-        accelerator=accelerator,
-        devices=local,
-        num_nodes=max(1, processes // local),
-        strategy=DDPStrategy(find_unused_parameters=trained),
-        precision=_precision(config, accelerator),
-    )
-
-
 def describe(config: PretrainConfig) -> str:
     """Say what a run would train: configuration and parameter counts, nothing fetched."""
     import yaml
@@ -171,26 +147,6 @@ def describe(config: PretrainConfig) -> str:
     every = sum(p.numel() for p in model.parameters())
     lines.append(f"{'total':<16}{every:>14,}{model.trainable_parameters():>14,}")
     return "\n".join(lines) + "\n"
-
-
-def _precision(config: PretrainConfig, accelerator: str) -> str:
-    wanted = config.runner.precision
-    if wanted == "auto":
-        if accelerator == "cuda":
-            wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        else:
-            wanted = "bf16" if _cpu_computes_bf16() else "fp32"
-    if wanted == "fp16" and accelerator == "cpu":
-        raise ConfigError("runner.precision=fp16 needs a GPU; say bf16 or fp32")
-    return PRECISIONS[wanted]
-
-
-def _cpu_computes_bf16() -> bool:
-    """Say whether bf16 is faster than fp32 here, as it is only with instructions of its own."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    capability = torch.cpu.get_capabilities()
-    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))
 
 
 def _load_corpus(config: PretrainConfig, warn: bool) -> Manifest:

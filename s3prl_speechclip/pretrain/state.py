@@ -127,23 +127,5 @@ def read_run_checkpoint(folder: Path) -> tuple[StoredModel, TrainerState]:
     return read_checkpoint(folder), state
 
 
-def random_state() -> dict[str, Tensor]:
-    """Take this process's random state."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def restore_random_state(states: Mapping[str, Tensor], rank: int) -> None:
-    """Put a process's random state back, or the first one's where it had none."""
-    mine = {name.partition("/")[2]: s for name, s in states.items() if name.startswith(f"{rank}/")}
-    if not mine:
-        mine = {name.partition("/")[2]: s for name, s in states.items() if name.startswith("0/")}
-    torch.set_rng_state(mine["cpu"])
-    if "cuda" in mine and torch.cuda.is_available():
-        torch.cuda.set_rng_state(mine["cuda"])
-
-
 def _plain(state: TrainerState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in TrainerState.__dataclass_fields__}

@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 from lightning.fabric import Fabric
+from torch import Tensor
 from tqdm import tqdm
 
-from ..model.embedding import embed_images, embed_speech
+from ..model.embedding import SpeechEmbeddings, embed_images, embed_speech, in_order
 from ..model.speechclip import SpeechClip
 from ..recall import recall_at_k
 from ..runtime.allocation import KeptMemory
-from ..runtime.distributed import from_first_process, gather_embeddings, gather_random_states
-from ..runtime.log import RunLog, progress_figures
+from ..runtime.devices import loss_scale_state, restore_loss_scale
+from ..runtime.distributed import broadcast_parameters, gather_objects
+from ..runtime.log import ScalarLog, draw_curves
+from ..runtime.optimization import build_optimizer, learning_rate, set_learning_rate
+from ..runtime.randomness import random_state, restore_random_state
+from ..runtime.signals import StopSignal
 from ..structures import PairBatch, SpeechBatch, StepOutput
 from .config import PretrainConfig
 from .reading import RunData
-from .schedule import build_optimizer, learning_rate
 from .spectral_start import learn_spectrum
-from .state import RunCheckpoints, TrainerState, restore_random_state
+from .state import RunCheckpoints, TrainerState
 from .task import PretrainTask
 
 logger = logging.getLogger(__name__)
@@ -74,17 +76,15 @@ class Trainer:
         self.step = state.step if state else 0
         self.best_step = state.best_step if state else 0
         self.best_recall = state.best_recall if state else -1.0
-        self._stop = False
         self._memory = KeptMemory() if fabric.device.type == "cpu" else None
 
         optimizer = build_optimizer(config.optimizer, model.parameters())
         self.task, self.optimizer = fabric.setup(PretrainTask(model), optimizer)
         if state:
             self.optimizer.load_state_dict(state.optimizer)
-            if state.scaler:
-                fabric._precision.scaler.load_state_dict(state.scaler)
-            restore_random_state(state.rng, fabric.global_rank)
-        self.log = RunLog(folder, self.step) if fabric.is_global_zero else None
+            restore_loss_scale(fabric, state.scaler)
+            restore_random_state(_own_state(state.rng, fabric.global_rank))
+        self.log = ScalarLog(folder, self.step) if fabric.is_global_zero else None
 
     def learn_spectrum(self) -> None:
         """Give a speech encoder with random weights its first lesson, where one is configured.
@@ -96,7 +96,7 @@ class Trainer:
         if steps and encoder.trainable:
             batches = (speech.to(self.fabric.device) for speech in self.data.recordings())
             error = learn_spectrum(encoder, batches, steps, self.fabric.autocast())
-            from_first_process(encoder)
+            broadcast_parameters(encoder)
             logger.info("spectrum learned in %d steps: %.2f of its variance is left", steps, error)
 
     def run(self) -> Outcome:
@@ -106,7 +106,6 @@ class Trainer:
             CheckpointError: a checkpoint cannot be written.
         """
         runner = self.config.runner
-        previous = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
         bar = tqdm(
             total=runner.total_steps,
             initial=self.step,
@@ -117,10 +116,10 @@ class Trainer:
         )
         shown: dict[str, float] = {}
         self.task.train()
-        try:
+        with StopSignal(self.fabric) as stop, bar:
             batches = self.data.batches(self.step * runner.gradient_accumulate_steps)
             started, examples = time.perf_counter(), 0
-            while self.step < runner.total_steps and not self._agreed_stop():
+            while self.step < runner.total_steps and not stop.requested():
                 output, count = self._optimize(batches)
                 self.step += 1
                 examples += count
@@ -146,12 +145,9 @@ class Trainer:
             interrupted = self.step < runner.total_steps
             if interrupted:
                 self.save()
-        finally:
-            bar.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         if self.log is not None:
             self.log.close()
+            draw_curves(self.log.folder)
         return Outcome(self.step, self.best_step, self.best_recall, interrupted)
 
     @torch.no_grad()
@@ -163,7 +159,7 @@ class Trainer:
         for name, data in self.data.validation.items():
             share = data.batches[self.fabric.global_rank :: self.fabric.world_size]
             with self.fabric.autocast():
-                speech = gather_embeddings(embed_speech(self.model, data, share), self.fabric)
+                speech = _merge(gather_objects(embed_speech(self.model, data, share)))
                 images = embed_images(self.model, data)
             for kind, vectors in speech.by_name.items():
                 recall = recall_at_k(vectors, images, speech.pair_ids, data.image_ids)
@@ -175,13 +171,13 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of where the run stands; every process must call it."""
-        rng = gather_random_states(self.fabric)
+        states = gather_objects(random_state())
+        rng = {f"{rank}/{name}": v for rank, each in enumerate(states) for name, v in each.items()}
         if self.fabric.is_global_zero:
-            scaler = getattr(self.fabric._precision, "scaler", None)
             state = TrainerState(
                 step=self.step,
                 optimizer=self.optimizer.state_dict(),
-                scaler=scaler.state_dict() if scaler is not None else {},
+                scaler=loss_scale_state(self.fabric),
                 rng=rng,
                 best_step=self.best_step,
                 best_recall=self.best_recall,
@@ -212,8 +208,7 @@ class Trainer:
         rate = learning_rate(
             self.config.scheduler, self.config.optimizer.lr, self.step, runner.total_steps
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         seen = 0
         for part in range(runner.gradient_accumulate_steps):
             batch = next(batches).to(self.fabric.device)
@@ -252,16 +247,37 @@ class Trainer:
         if self.log is not None:
             self.log.add(self.step, values)
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
 
-    def _agreed_stop(self) -> bool:
-        """Say whether any process was asked to stop; all give the same answer."""
-        if self.fabric.world_size == 1:
-            return self._stop
-        asked = torch.tensor(int(self._stop), device=self.fabric.device)
-        torch.distributed.all_reduce(asked)
-        return bool(asked.item())
+def _merge(parts: Sequence[SpeechEmbeddings]) -> SpeechEmbeddings:
+    """Put the processes' shares of a split together, in the order of the split."""
+    if len(parts) == 1:
+        return parts[0]
+    names = next(part.by_name for part in parts if part.by_name)
+    return in_order(
+        {name: torch.cat([p.by_name[name] for p in parts if p.by_name]) for name in names},
+        torch.cat([part.pair_ids for part in parts]),
+        torch.cat([part.indices for part in parts]),
+    )
+
+
+def _own_state(states: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """Return a process's random state, or the first one's where the past run had fewer."""
+    rank = rank if f"{rank}/cpu" in states else 0
+    prefix = f"{rank}/"
+    return {k.removeprefix(prefix): v for k, v in states.items() if k.startswith(prefix)}
+
+
+def progress_figures(shown: Mapping[str, float]) -> dict[str, str]:
+    """Choose what the progress bar shows of a step's figures."""
+    chosen = {}
+    for name, value in shown.items():
+        if name == "loss" or name.startswith("loss/"):
+            chosen[name.removeprefix("loss/")] = f"{value:.3f}"
+        elif name == "recall@10":
+            chosen["R@10"] = f"{value:.1f}"
+        elif name == "examples_per_second":
+            chosen["ex/s"] = f"{value:.0f}"
+    return chosen
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,1 +1,1 @@
-"""What every training loop shares: devices, processes, random state, logs."""
+"""What every training loop shares: devices, processes, signals, run folders, random state, logs."""

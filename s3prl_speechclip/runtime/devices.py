@@ -1,8 +1,16 @@
-"""Devices and precision by the names that users give."""
+"""Devices, precision and Lightning Fabric, by the names that users give."""
 
 from __future__ import annotations
 
+import os
+import platform
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
 import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
 
 from ..errors import ConfigError
 
@@ -10,10 +18,10 @@ PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
 def find_device(name: str) -> torch.device:
-    """Turn `--device` into a device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    """Return the device of `--device`: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        ConfigError: a device that is unknown or not there.
+        ConfigError: the device is unknown or not present.
     """
     kind, _, index = name.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
@@ -26,3 +34,70 @@ def find_device(name: str) -> torch.device:
             "cpu or another number"
         )
     return torch.device(f"{kind}:{index}" if index else kind)
+
+
+def build_fabric(
+    device: str,
+    precision: str,
+    *,
+    find_unused_parameters: bool = True,
+    timeout: timedelta | None = None,
+) -> Fabric:
+    """Build Fabric for the processes that torchrun or Slurm started, not launched yet.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `bf16`, `fp16` or `fp32` of the forward pass; `auto`: bf16 where the device
+            computes in it, else fp16 on a GPU and fp32 on a CPU.
+        find_unused_parameters: DDP's option, needed where a step may leave parameters out.
+        timeout: longest wait of one process for the others; None: torch's default.
+
+    Raises:
+        ConfigError: the device is unknown or not present, or cannot compute in that precision.
+    """
+    found = find_device(device)
+    plugin = PRECISIONS[_find_precision(precision, found.type)]
+    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", "1")))
+    if processes == 1:
+        devices: int | list[int] = 1 if found.index is None else [found.index]
+        return Fabric(accelerator=found.type, devices=devices, precision=plugin)
+    options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+    return Fabric(
+        accelerator=found.type,
+        devices=local,
+        num_nodes=max(1, processes // local),
+        strategy=DDPStrategy(find_unused_parameters=find_unused_parameters, **options),
+        precision=plugin,
+    )
+
+
+def loss_scale_state(fabric: Fabric) -> dict[str, Any]:
+    """Return the state of fp16's loss scale; empty in another precision."""
+    scaler = getattr(fabric._precision, "scaler", None)
+    return scaler.state_dict() if scaler is not None else {}
+
+
+def restore_loss_scale(fabric: Fabric, state: Mapping[str, Any]) -> None:
+    """Restore what `loss_scale_state` returned, where both runs compute in fp16."""
+    scaler = getattr(fabric._precision, "scaler", None)
+    if scaler is not None and state:
+        scaler.load_state_dict(dict(state))
+
+
+def _find_precision(wanted: str, device_type: str) -> str:
+    if wanted == "fp16" and device_type == "cpu":
+        raise ConfigError("runner.precision=fp16 needs a GPU; set bf16 or fp32")
+    if wanted != "auto":
+        return wanted
+    if device_type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if _cpu_computes_bf16() else "fp32"
+
+
+def _cpu_computes_bf16() -> bool:
+    """Return whether the CPU has instructions for bf16, without which it is slower than fp32."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    capability = torch.cpu.get_capabilities()
+    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))

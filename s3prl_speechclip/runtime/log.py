@@ -5,12 +5,8 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # a run on a cluster has no screen
-
-from matplotlib import pyplot as plt
 from torch.utils.tensorboard import SummaryWriter
 
 LOG_FILE = "log.csv"
@@ -18,50 +14,64 @@ PLOT_FILE = "curves.png"
 RECALL = "recall@"  # columns of validation recall begin with it
 
 
-class RunLog:
-    """The log of one experiment.
+class ScalarLog(SummaryWriter):
+    """The scalars of one run, as TensorBoard events and as a CSV.
 
-    The CSV has one line per logged step; a column that a line has no value for is empty.
+    The CSV has one line per logged step; a column that a line has no value for is empty. s3prl's
+    experts take this for the SummaryWriter that it is.
 
     Args:
-        folder: of the experiment.
-        from_step: lines after this step, of a run that went further before it was interrupted, are
-            dropped.
+        folder: the run's folder.
+        from_step: step that the run resumes from; later lines, of a run that went further before
+            it was interrupted, are dropped. None: none are.
     """
 
-    def __init__(self, folder: Path, from_step: int = 0) -> None:
+    def __init__(self, folder: Path, from_step: int | None = None) -> None:
         self.folder = folder
-        self._rows = [row for row in read_log(folder) if int(row["step"]) <= from_step]
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=from_step + 1)
+        self.latest: dict[str, float] = {}
+        """The last value of each scalar that this process wrote."""
+        self._rows: dict[int, dict[str, str]] = {}
+        for row in read_log(folder):
+            if from_step is None or int(row["step"]) <= from_step:
+                self._rows[int(row["step"])] = row
+        purge = None if from_step is None else from_step + 1
+        super().__init__(str(folder / "tensorboard"), purge_step=purge)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Write the values of a step; those of one step share a line."""
+        """Write the values of a step, and the CSV with them; those of one step share a line."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        row = {name: f"{value:.6g}" for name, value in values.items()}
-        if self._rows and int(self._rows[-1]["step"]) == step:
-            self._rows[-1].update(row)
-        else:
-            self._rows.append({"step": str(step), **row})
-        self._write()
+            self.add_scalar(name, value, step)
+        self.write()
 
-    def close(self) -> None:
-        """Finish the TensorBoard file and draw the plot."""
-        self._writer.close()
-        plot(self._rows, self.folder / PLOT_FILE)
+    def add_scalar(
+        self, tag: str, scalar_value: Any, global_step: int = 0, *args: Any, **kwargs: Any
+    ) -> None:
+        """Write one scalar; the CSV gets it at the next `write`, `add` or `close`."""
+        super().add_scalar(tag, scalar_value, global_step, *args, **kwargs)
+        self.latest[tag] = float(scalar_value)
+        row = self._rows.setdefault(global_step, {"step": str(global_step)})
+        row[tag] = f"{self.latest[tag]:.6g}"
 
-    def _write(self) -> None:
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+    def write(self) -> None:
+        """Write the CSV; it appears whole or not at all."""
+        rows = [self._rows[step] for step in sorted(self._rows)]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
         partial = self.folder / (LOG_FILE + ".partial")
         with partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
-            writer.writerows(self._rows)
+            writer.writerows(rows)
         partial.replace(self.folder / LOG_FILE)
+
+    def close(self) -> None:
+        """Finish the CSV and the TensorBoard file."""
+        if self._rows:
+            self.write()
+        super().close()
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:
-    """Read the log of an experiment, empty cells left out."""
+    """Read the log of a run, empty cells left out."""
     path = folder / LOG_FILE
     if not path.is_file():
         return []
@@ -69,8 +79,14 @@ def read_log(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def plot(rows: list[dict[str, str]], path: Path) -> None:
-    """Draw losses and validation recall over steps."""
+def draw_curves(folder: Path) -> Path:
+    """Draw losses and validation recall over steps, from the log of a run; return the image."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # a run on a cluster has no screen
+    from matplotlib import pyplot as plt
+
+    rows = read_log(folder)
     figure, (losses, recalls) = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
     names = dict.fromkeys(name for row in rows for name in row)
     for name in names:
@@ -86,18 +102,6 @@ def plot(rows: list[dict[str, str]], path: Path) -> None:
         if axes.lines:
             axes.legend()
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder / PLOT_FILE, dpi=120)
     plt.close(figure)
-
-
-def progress_figures(shown: Mapping[str, float]) -> dict[str, str]:
-    """Choose what the progress bar shows of a step's figures."""
-    chosen = {}
-    for name, value in shown.items():
-        if name == "loss" or name.startswith("loss/"):
-            chosen[name.removeprefix("loss/")] = f"{value:.3f}"
-        elif name == "recall@10":
-            chosen["R@10"] = f"{value:.1f}"
-        elif name == "examples_per_second":
-            chosen["ex/s"] = f"{value:.0f}"
-    return chosen
+    return folder / PLOT_FILE

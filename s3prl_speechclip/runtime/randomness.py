@@ -1,19 +1,20 @@
-"""Random numbers as functions of what they are for, so that a run resumes anywhere."""
+"""Random numbers as functions of their purpose, so that a run resumes anywhere."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
 
-ORDER, ITEM, STEP, EVALUATION = range(4)  # what a seed is derived for
+ORDER, ITEM, STEP, EVALUATION = range(4)  # purposes that seeds are derived for
 
 
 def derived_seed(purpose: int, *numbers: int) -> int:
-    """Give a seed of 32 bits that follows from numbers, not negative, and a purpose."""
+    """Return a seed of 32 bits that follows from a purpose and numbers, not negative."""
     return int(np.random.SeedSequence([purpose, *numbers]).generate_state(1)[0])
 
 
@@ -29,10 +30,10 @@ def set_seed(seed: int, cuda: bool = True) -> None:
 
 @contextmanager
 def own_randomness(seed: int, cuda: bool = True) -> Iterator[None]:
-    """Seed all generators for a block and put them back as they were.
+    """Seed all generators for a block, and restore them after it.
 
     Args:
-        seed: for the block.
+        seed: seed of the block.
         cuda: the GPUs' generators too. A process that reads data must not touch them.
     """
     python, numpy = random.getstate(), np.random.get_state()
@@ -44,3 +45,18 @@ def own_randomness(seed: int, cuda: bool = True) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def random_state() -> dict[str, Tensor]:
+    """Return the state of torch's generators in this process, by `cpu` and `cuda`."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: Mapping[str, Tensor]) -> None:
+    """Restore what `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

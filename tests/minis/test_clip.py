@@ -36,8 +36,8 @@ from s3prl_speechclip.minis.training.clip_data import (
 from s3prl_speechclip.minis.training.clip_release import ship_clip
 from s3prl_speechclip.minis.training.loop import LoopConfig
 from s3prl_speechclip.model.config import ClipConfig
-from s3prl_speechclip.pretrain.config import OptimizerConfig, SchedulerConfig
 from s3prl_speechclip.results import read_result
+from s3prl_speechclip.runtime.optimization import OptimizerConfig, SchedulerConfig
 
 SHOWN = {
     "frog": "🐸",

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.minis.training.loop import STATE_FILE, LoopConfig, train
-from s3prl_speechclip.pretrain.config import OptimizerConfig, SchedulerConfig
+from s3prl_speechclip.runtime.optimization import OptimizerConfig, SchedulerConfig
 from s3prl_speechclip.structures import StepOutput
 
 

@@ -10,7 +10,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from s3prl_speechclip.pretrain.allocation import KeptMemory
+from s3prl_speechclip.runtime.allocation import KeptMemory
 if sys.argv[1] == "kept":
     assert KeptMemory().kept
 torch.zeros(20_000_000).sum()
@@ -22,7 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 SURPLUS = """
 import torch
-from s3prl_speechclip.pretrain import allocation
+from s3prl_speechclip.runtime import allocation
 memory = allocation.KeptMemory()
 torch.ones(50_000_000).sum()
 pages = allocation._resident_pages()

@@ -19,7 +19,7 @@ from ...encoders.efficientnet import imagenet_classifier
 from ...encoders.vocabulary import SPECIAL_TOKENS, corpus_vocabulary, encode, tokenizer
 from ...losses import MaskedInfoNCE
 from ...model.config import ClipConfig, ObjectiveConfig
-from ...pretrain.config import OptimizerConfig, SchedulerConfig
+from ...runtime.optimization import OptimizerConfig, SchedulerConfig
 from ...structures import StepOutput
 from ..pictures import PictureSet
 from .clip_batches import Batch, BatchConfig, Batches

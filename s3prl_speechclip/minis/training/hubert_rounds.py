@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import HubertModel
 
 from ...encoders.speech import SpeechEncoder
-from ...pretrain.config import OptimizerConfig, SchedulerConfig
 from ...pretrain.spectral_start import learn_spectrum
 from ...runtime.devices import find_device
+from ...runtime.optimization import OptimizerConfig, SchedulerConfig
 from ...structures import SpeechBatch, StepOutput
 from ..speech import SpeechCorpus
 from .hubert import ARCHITECTURE, MaskedCrops, MaskedPrediction, MaskingConfig, build_hubert

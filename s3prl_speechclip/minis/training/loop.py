@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,11 +14,17 @@ from torch import nn
 from tqdm import tqdm
 
 from ...errors import CheckpointError
-from ...pretrain.config import OptimizerConfig, PretrainConfig, RunnerConfig, SchedulerConfig
-from ...pretrain.run import build_fabric
-from ...pretrain.schedule import build_optimizer, learning_rate
-from ...pretrain.state import random_state, restore_random_state
-from ...runtime.log import RunLog
+from ...runtime.devices import build_fabric
+from ...runtime.log import ScalarLog, draw_curves
+from ...runtime.optimization import (
+    OptimizerConfig,
+    SchedulerConfig,
+    build_optimizer,
+    learning_rate,
+    set_learning_rate,
+)
+from ...runtime.randomness import random_state, restore_random_state
+from ...runtime.run_folder import atomic_write
 from ...structures import StepOutput
 
 logger = logging.getLogger(__name__)
@@ -68,8 +73,7 @@ def train(
     Raises:
         CheckpointError: the folder holds something else, or cannot be written.
     """
-    runner = RunnerConfig(precision=config.precision)  # type: ignore[arg-type]
-    fabric = build_fabric(PretrainConfig(runner=runner), device)
+    fabric = build_fabric(device, config.precision)
     fabric.launch()
     fabric.to_device(module)
     optimizer = build_optimizer(config.optimizer, module.parameters())
@@ -80,15 +84,14 @@ def train(
         step, seconds = _resume(path, module, optimizer)
         logger.info("going on from step %d", step)
     folder.mkdir(parents=True, exist_ok=True)
-    log = RunLog(folder, step)
+    log = ScalarLog(folder, step)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     module.train()
     started = time.perf_counter()
     with tqdm(total=config.total_steps, initial=step, unit="step", dynamic_ncols=True) as bar:
         while step < config.total_steps:
             rate = learning_rate(config.scheduler, config.optimizer.lr, step, config.total_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_learning_rate(optimizer, rate)
             with fabric.autocast():
                 output = losses(step)
             output.loss.backward()
@@ -107,6 +110,7 @@ def train(
                 spent = seconds + time.perf_counter() - started
                 _save(path, module, optimizer, step, spent)
     log.close()
+    draw_curves(folder)
     module.eval()
     return seconds + time.perf_counter() - started
 
@@ -123,12 +127,8 @@ def _save(
         "step": step,
         "seconds": seconds,
     }
-    partial = path.with_suffix(".partial")
-    try:
+    with atomic_write(path) as partial:
         torch.save(state, partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"cannot write '{path}' ({error}); make room and go on") from error
 
 
 def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
@@ -141,5 +141,5 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"'{path}' is of another run: {reason}; remove it") from error
-    restore_random_state({f"0/{name}": value for name, value in state["random"].items()}, 0)
+    restore_random_state(state["random"])
     return int(state["step"]), float(state["seconds"])

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn, optim
 
-from .config import OptimizerConfig, SchedulerConfig
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = 1e-4
+    weight_decay: float = 1e-6
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    name: Literal["linear_warmup_decay", "constant"] = "linear_warmup_decay"
+    warmup_steps: int = 5_000
+    final_lr: float = 1e-8
+    """Learning rate at the last step."""
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
-    """Make the optimiser of the parameters that learn."""
+    """Build the optimiser of the parameters that require a gradient."""
     kinds: dict[str, type[optim.Adam]] = {"adam": optim.Adam, "adamw": optim.AdamW}
     beta1, beta2 = config.betas
     return kinds[config.name](
@@ -23,16 +40,16 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
 
 
 def learning_rate(config: SchedulerConfig, peak: float, step: int, total_steps: int) -> float:
-    """Give the learning rate of a step.
+    """Return the learning rate of a step.
 
     Linear from 0 to `peak` over the warm-up, then linear to `final_lr` at the last step
     (SpeechCLIP, arXiv 2210.00705, section 4.1).
 
     Args:
         config: the schedule.
-        peak: optimiser's configured rate.
-        step: counted from 0.
-        total_steps: of the run.
+        peak: `OptimizerConfig.lr`.
+        step: steps taken before this one.
+        total_steps: steps of the whole run.
     """
     if config.name == "constant":
         return peak
@@ -40,3 +57,9 @@ def learning_rate(config: SchedulerConfig, peak: float, step: int, total_steps: 
         return peak * (step + 1) / config.warmup_steps
     left = (total_steps - step) / max(1, total_steps - config.warmup_steps)
     return config.final_lr + (peak - config.final_lr) * max(0.0, left)
+
+
+def set_learning_rate(optimizer: optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

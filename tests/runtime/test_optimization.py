@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s3prl_speechclip.pretrain.config import SchedulerConfig
-from s3prl_speechclip.pretrain.schedule import learning_rate
+from s3prl_speechclip.runtime.optimization import SchedulerConfig, learning_rate
 
 CONFIG = SchedulerConfig(warmup_steps=5_000, final_lr=1e-8)
 

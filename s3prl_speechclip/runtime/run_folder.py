@@ -1,0 +1,138 @@
+"""The checkpoints in a run's folder: written whole, rotated, and found again after a kill.
+
+Nothing here relies on links or on the order of directory entries: a folder may have been copied
+by tools that follow links or drop them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
+
+
+@contextmanager
+def atomic_write(target: Path) -> Iterator[Path]:
+    """Write a file or folder that appears whole or not at all, whenever the process is killed.
+
+        with atomic_write(folder / "state.pt") as partial:
+            torch.save(state, partial)
+
+    Args:
+        target: the file or folder; what has that name is replaced.
+
+    Yields:
+        Where to write: a path that does not exist, beside `target`.
+
+    Raises:
+        CheckpointError: it cannot be written, with the system's reason; `target` is as it was.
+    """
+    partial = target.with_name(target.name + ".partial")
+    try:
+        remove(partial)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        _flush(partial)
+        if target.is_dir() and not target.is_symlink():
+            remove(target)
+        os.replace(partial, target)
+    except (OSError, RuntimeError, CheckpointError) as error:
+        remove(partial)
+        raise CheckpointError(
+            f"cannot write the checkpoint '{target}' ({error}); free some space, then resume"
+        ) from error
+
+
+def link(path: Path, target: Path) -> None:
+    """Point a relative symbolic link at a file or folder beside it, whatever had its name."""
+    partial = path.with_name(path.name + ".partial")
+    remove(partial)
+    partial.symlink_to(target.name, target_is_directory=target.is_dir())
+    if path.is_dir() and not path.is_symlink():  # a copy of the folder that followed the link
+        remove(path)
+    os.replace(partial, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def numbered(folder: Path, prefix: str, suffix: str = "") -> dict[int, Path]:
+    """Find a run's checkpoints by step, the oldest first.
+
+    Args:
+        folder: the run's folder; it may be missing.
+        prefix: what stands before the step in a checkpoint's name, such as `step-`.
+        suffix: what stands after it, such as `.ckpt`.
+    """
+    found = {}
+    for path in folder.glob(f"{prefix}*{suffix}"):
+        number = path.name[len(prefix) : len(path.name) - len(suffix)]
+        if number.isdigit():
+            found[int(number)] = path
+    return dict(sorted(found.items()))
+
+
+def drop_old(checkpoints: Iterable[Path], max_keep: int, spared: Iterable[Path] = ()) -> None:
+    """Remove all checkpoints but the newest.
+
+    Args:
+        checkpoints: the oldest first.
+        max_keep: number of newest ones that stay, at least 1.
+        spared: others that stay, such as the best.
+    """
+    kept = set(spared)
+    for path in list(checkpoints)[:-max_keep]:
+        if path not in kept:
+            remove(path)
+
+
+def read_newest(checkpoints: Sequence[Path], read: Callable[[Path], Read]) -> tuple[Path, Read]:
+    """Read the newest checkpoint that can be read, with a warning for each that cannot.
+
+    Args:
+        checkpoints: the oldest first, at least one.
+        read: reader of one checkpoint, raises CheckpointError where it is damaged.
+
+    Raises:
+        CheckpointError: none can be read.
+    """
+    failures = []
+    for path in reversed(checkpoints):
+        try:
+            value = read(path)
+        except CheckpointError as error:
+            failures.append(str(error))
+            continue
+        for failure in failures:
+            logger.warning("%s; the checkpoint before it, '%s', is used", failure, path)
+        return path, value
+    raise CheckpointError(
+        f"no checkpoint in '{checkpoints[-1].parent}' can be read ({failures[0]}); restore one, or "
+        "remove that folder to start anew"
+    )
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file's or a folder's contents to the disk before it is renamed."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
