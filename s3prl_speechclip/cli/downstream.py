@@ -8,11 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..downstream.config import TASKS
-from ..downstream.request import DEFAULTS, Request
-from ..downstream.run import SWEEP, Outcome
-from ..downstream.run import run as run_downstream
-from ..errors import ConfigError
+from ..downstream.plan import DEFAULTS, RESULTS, SWEEP, Request
+from ..downstream.task import all_tasks, find_task
 from ..results import write_result
 from ..structures import TaskResult
 from .common import is_main_process, run
@@ -21,13 +18,11 @@ from .tables import markdown_table
 logger = logging.getLogger(__name__)
 
 RESULT_FILE = "result.json"
-SHOWN: dict[str, tuple[str, ...]] = {"snips": ("slot_type_f1", "slot_value_cer")}
-"""Metrics of a task in tables; without an entry, the task's own; then all but losses."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options; their letters are s3prl's."""
-    names = ", ".join(f"{task.name} ({task.short})" for task in TASKS)
+    """Describe the options; their letters are s3prl's, their names the fields of `Request`."""
+    names = ", ".join(f"{task.name} ({task.short})" for task in all_tasks())
     p = argparse.ArgumentParser(
         prog="run_downstream.py",
         description="Train a downstream task of s3prl's on an upstream's features, pick the best "
@@ -50,18 +45,32 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "-k",
         "--upstream_ckpt",
+        dest="checkpoint",
         metavar="CKPT",
         help="its weights: experiment or checkpoint folder, official .ckpt, Hub id "
         "(default: the newest pretraining run of that name, else the mini model)",
     )
-    p.add_argument("-g", "--upstream_model_config", metavar="FILE", help="its own configuration")
+    p.add_argument(
+        "-g",
+        "--upstream_model_config",
+        dest="upstream_config",
+        metavar="FILE",
+        help="its own configuration",
+    )
     p.add_argument(
         "-d",
         "--downstream",
+        dest="task",
         metavar="TASK",
-        help=f"{names}, or another of s3prl's with -c (default: {DEFAULTS['downstream']})",
+        help=f"{names}, or another of s3prl's with -c (default: {DEFAULTS['task']})",
     )
-    p.add_argument("-v", "--downstream_variant", metavar="NAME", help="such as fold2 of emotion")
+    p.add_argument(
+        "-v",
+        "--downstream_variant",
+        dest="variant",
+        metavar="NAME",
+        help="such as fold2 of emotion",
+    )
     p.add_argument(
         "-c",
         "--config",
@@ -77,38 +86,47 @@ def parser() -> argparse.ArgumentParser:
         help="changes, such as runner.total_steps=50,,optimizer.lr=1e-3",
     )
     p.add_argument(
-        "-n", "--expname", metavar="NAME", help="experiment name (default: <upstream>-<task>)"
+        "-n",
+        "--expname",
+        dest="name",
+        metavar="NAME",
+        help="experiment name (default: <upstream>-<task>)",
     )
     p.add_argument(
         "-p",
         "--expdir",
+        dest="folder",
         metavar="DIR",
         type=Path,
-        help="experiment folder (default: result/downstream/<name>)",
+        help=f"experiment folder (default: {RESULTS}/<name>)",
     )
     p.add_argument(
         "-e",
         "--past_exp",
+        dest="past",
         metavar="PATH",
         type=Path,
-        help="go on from, or evaluate, an experiment folder or a checkpoint",
+        help="experiment folder or checkpoint to resume from or to evaluate",
     )
     p.add_argument(
         "-a",
         "--auto_resume",
         action="store_true",
-        help="go on where the experiment folder stands; start if it is empty",
+        help="resume from the newest checkpoint of the experiment folder; start if it is empty",
     )
     p.add_argument(
         "-t",
         "--evaluate_split",
+        dest="splits",
         metavar="SPLIT",
         action="append",
-        help="of -m evaluate; may be given again (default: the task's test splits)",
+        default=[],
+        help="split of -m evaluate; may be given again (default: the task's test splits)",
     )
     p.add_argument(
         "-f",
         "--upstream_trainable",
+        dest="trainable",
         action="store_true",
         default=None,
         help="fine-tune the upstream too",
@@ -116,14 +134,21 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "-s",
         "--upstream_feature_selection",
+        dest="selection",
         metavar="NAME",
-        help="entry of the upstream's output (default: hidden_states, weighted)",
+        help=f"entry of the upstream's output (default: {DEFAULTS['selection']}, weighted)",
     )
     p.add_argument(
-        "-l", "--upstream_layer_selection", metavar="N", type=int, help="one state of those, from 0"
+        "-l",
+        "--upstream_layer_selection",
+        dest="layer",
+        metavar="N",
+        type=int,
+        help="one state of those, from 0",
     )
     p.add_argument(
         "--upstream_feature_normalize",
+        dest="normalize",
         action="store_true",
         default=None,
         help="layer-normalise states before they are weighted",
@@ -134,6 +159,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--archive", metavar="FILE", help="packages of the mini set, without apt")
     p.add_argument(
         "--lr-sweep",
+        dest="sweep",
         metavar="LR",
         type=float,
         nargs="*",
@@ -153,26 +179,32 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help="result file (default: result.json in the experiment folder)",
+        help=f"result file (default: {RESULT_FILE} in the experiment folder)",
     )
     return p
 
 
 def command(argv: Sequence[str] | None) -> Path | None:
-    """Run the command line; gives the result's file, or the folder of an interrupted run."""
-    args = parser().parse_args(argv)
-    outcome = run_downstream(_request(args))
+    """Run the command line; returns the result's file, or the folder of an interrupted run."""
+    options = vars(parser().parse_args(argv))
+    out, mode, sweep = options.pop("out"), options.pop("mode"), options.pop("sweep")
+    options["splits"] = tuple(options["splits"])
+    options["sweep"] = () if sweep is None else tuple(sweep) or SWEEP
+    request = Request(**options, evaluate=mode == "evaluate")
+    from ..downstream.run import run as run_downstream  # late: --help needs no torch
+
+    outcome = run_downstream(request)
     if outcome.finished and outcome.result is not None:
         sys.stdout.write(downstream_table([outcome.result]) + "\n")
-        return write_result(outcome.result, args.out or outcome.folder / RESULT_FILE)
+        return write_result(outcome.result, out or outcome.folder / RESULT_FILE)
     if not outcome.finished and is_main_process():
-        _say_how_to_go_on(outcome)
+        logger.info("stopped; resume with the same command and -a, or with -e %s", outcome.folder)
         return outcome.folder
     return None
 
 
 def downstream_table(results: Sequence[TaskResult]) -> str:
-    """Lay results out as a Markdown table, one a row: scores on dev and test, and the time."""
+    """Format results as a Markdown table, one a row: scores on dev and test, and the time."""
     rows: list[tuple[str, ...]] = [
         (
             *(result.task, result.system, result.size, result.corpus),
@@ -189,9 +221,8 @@ def downstream_table(results: Sequence[TaskResult]) -> str:
 
 
 def _shown(result: TaskResult, kind: str) -> str:
-    """Show the scores that SUPERB reports, of the splits of a kind."""
-    metric = result.protocol.get("metric")
-    names = SHOWN.get(result.task) or ((metric,) if metric else ())
+    """Format the metrics that a task declares, of the splits of a kind."""
+    names = [metric.key for metric in find_task(result.task).metrics]
     cells = []
     for split, scores in result.metrics.items():
         if not split.startswith(kind):
@@ -199,42 +230,6 @@ def _shown(result: TaskResult, kind: str) -> str:
         chosen = names or [name for name in scores if "loss" not in name]
         cells += [f"{name} {scores[name]:.4f}" for name in chosen if name in scores]
     return ", ".join(cells) or "-"
-
-
-def _say_how_to_go_on(outcome: Outcome) -> None:
-    logger.info("stopped; go on with the same command and -a, or with -e %s", outcome.folder)
-
-
-def _request(args: argparse.Namespace) -> Request:
-    if args.seed is not None and args.seed < 0:
-        raise ConfigError(f"--seed must not be negative, found {args.seed}")
-    sweep = tuple(args.lr_sweep or SWEEP) if args.lr_sweep is not None else ()
-    if any(not rate > 0 for rate in sweep):
-        raise ConfigError(f"--lr-sweep: learning rates are above 0, found {min(sweep)}")
-    return Request(
-        task=args.downstream,
-        upstream=args.upstream,
-        checkpoint=args.upstream_ckpt,
-        upstream_config=args.upstream_model_config,
-        selection=args.upstream_feature_selection,
-        layer=args.upstream_layer_selection,
-        normalize=args.upstream_feature_normalize,
-        trainable=args.upstream_trainable,
-        variant=args.downstream_variant,
-        config=args.config,
-        override=args.override,
-        data_root=args.data_root,
-        archive=args.archive,
-        name=args.expname,
-        folder=args.expdir,
-        past=args.past_exp,
-        auto_resume=args.auto_resume,
-        evaluate=args.mode == "evaluate",
-        splits=tuple(args.evaluate_split or ()),
-        sweep=sweep,
-        seed=args.seed,
-        device=args.device,
-    )
 
 
 main = run(command)

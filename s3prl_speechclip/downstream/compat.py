@@ -8,10 +8,15 @@ torchaudio, a huggingface_hub or an s3prl that has it. s3prl's files are left as
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
+import io
 import logging
 import sys
+import types
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +30,12 @@ from torch import Tensor
 
 from ..data.audio import UNREADABLE, audio_info, read_channels
 from ..errors import AudioError, SpeechClipError
-from . import sox_effects
+from . import ctc_corpora, sox_effects
+from .tasks import libriphone, snips
 
 logger = logging.getLogger(__name__)
+
+CTC_CORPORA = "s3prl.downstream.ctc.corpus"
 
 
 def apply() -> tuple[str, ...]:
@@ -40,6 +48,17 @@ def apply() -> tuple[str, ...]:
     if supplied:
         logger.debug("supplied for s3prl: %s", ", ".join(supplied))
     return supplied
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep s3prl's prints from standard output, whose last line is a promise.
+
+    Its warnings too, such as of loaders with more workers than processors, which are never run.
+    """
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _audio_backend() -> bool:
@@ -90,14 +109,16 @@ def _namespaces() -> bool:
 
 
 def _ctc_corpora() -> bool:
-    """s3prl's wheel lacks the folder of corpus readers that its ctc (PR, SF, ASR) imports."""
-    import s3prl.downstream.ctc
-
-    own = str(Path(__file__).parent / "ctc")
-    path = s3prl.downstream.ctc.__path__
-    if own in path or importlib.util.find_spec("s3prl.downstream.ctc.corpus") is not None:
+    """s3prl's wheel lacks the folder of corpus readers that its ctc (PR, SF) imports."""
+    if CTC_CORPORA in sys.modules or importlib.util.find_spec(CTC_CORPORA) is not None:
         return False
-    path.append(own)
+    sys.modules[CTC_CORPORA] = types.ModuleType(CTC_CORPORA)
+    for name, module in (
+        ("librispeech", ctc_corpora),
+        ("libriphone", libriphone),
+        ("snips", snips),
+    ):
+        sys.modules[f"{CTC_CORPORA}.{name}"] = module
     return True
 
 

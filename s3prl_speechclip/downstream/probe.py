@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
+
+from ..errors import ConfigError
+from ..runtime.randomness import own_randomness
+from .compat import quiet
+from .experts import build_expert
+from .plan import Plan
+from .upstreams import check_selection
 
 Records = defaultdict[str, list[Any]]
+UNUSABLE = (KeyError, NameError, TypeError, AttributeError, ValueError, AssertionError)
+
+
+def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
+    """Build what a plan trains; its first weights follow from the seed.
+
+    Args:
+        plan: of the run.
+        upstream: in evaluation mode, on `device`.
+        device: to put the probe on.
+
+    Raises:
+        SpeechClipError: what a user can cause, on one line.
+    """
+    from s3prl.upstream.interfaces import Featurizer
+
+    request = plan.request
+    check_selection(upstream, str(request.selection), request.layer, device)
+    with own_randomness(plan.seed):
+        with quiet():
+            featurizer = Featurizer(
+                upstream,
+                request.selection,
+                upstream_device=device,
+                layer_selection=request.layer,
+                normalize=bool(request.normalize),
+            )
+        expert = build_expert(plan, featurizer.output_dim, featurizer.downsample_rate)
+    trained = upstream if request.trainable else None
+    return Probe(featurizer, expert, trained, build_specaug(plan.config)).to(device)
 
 
 class Probe(nn.Module):
@@ -35,7 +72,7 @@ class Probe(nn.Module):
         self.upstream = upstream
         self.specaug = specaug
         # Not an argument of forward: a distributed wrapper hands copies of those on.
-        self.records: Records = defaultdict(list)
+        self.records = new_records()
 
     def forward(
         self,
@@ -45,13 +82,13 @@ class Probe(nn.Module):
         others: Sequence[Any],
         batch_id: int,
     ) -> Tensor:
-        """Give the mean loss of a batch; what the expert notes goes to `records`.
+        """Compute the mean loss of a batch; the expert's notes go to `records`.
 
         Args:
             split: the expert's name of it.
             wavs: 1-D each.
             features: of the frozen upstream; None where the upstream is trained.
-            others: what the expert's collation gave beside the recordings.
+            others: what the expert's collation returns besides the recordings.
             batch_id: of the batch in its split.
         """
         if self.upstream is not None:
@@ -63,11 +100,11 @@ class Probe(nn.Module):
         return loss
 
     def states(self) -> dict[str, dict[str, Tensor]]:
-        """Give the weights by the names that s3prl's checkpoints have."""
+        """Return the weights under the names of s3prl's checkpoints."""
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_states(self, states: dict[str, Any]) -> None:
-        """Take weights over, of those parts that a checkpoint has.
+        """Load the weights of those parts that a checkpoint has.
 
         Raises:
             RuntimeError: they do not fit.
@@ -83,10 +120,57 @@ class Probe(nn.Module):
 
 
 def new_records() -> Records:
-    """Give what an expert notes into."""
+    """Return empty records for an expert."""
     return defaultdict(list)
 
 
-def on_device(wavs: Sequence[Any], device: torch.device) -> list[Tensor]:
-    """Move recordings to a device."""
-    return [torch.from_numpy(wav).to(device) for wav in wavs]
+def build_optimizer(config: Mapping[str, Any], module: nn.Module, steps: int) -> optim.Optimizer:
+    """Build the optimiser of the section `optimizer`.
+
+    Raises:
+        ConfigError: the section is missing, or s3prl cannot use it.
+    """
+    from s3prl.optimizers import get_optimizer
+
+    try:
+        optimizer: optim.Optimizer = get_optimizer([module], steps, config["optimizer"])
+    except UNUSABLE as error:
+        raise _unusable("optimizer", error) from error
+    return optimizer
+
+
+def build_scheduler(config: Mapping[str, Any], optimizer: optim.Optimizer, steps: int) -> Any:
+    """Build the schedule of the section `scheduler`; None where there is none.
+
+    Raises:
+        ConfigError: s3prl cannot use the section.
+    """
+    if not config.get("scheduler"):
+        return None
+    from s3prl.schedulers import get_scheduler
+
+    try:
+        return get_scheduler(optimizer, steps, config["scheduler"])
+    except UNUSABLE as error:
+        raise _unusable("scheduler", error) from error
+
+
+def build_specaug(config: Mapping[str, Any]) -> nn.Module | None:
+    """Build the masking of features of the section `specaug`; None where there is none.
+
+    Raises:
+        ConfigError: s3prl cannot use the section.
+    """
+    if not config.get("specaug"):
+        return None
+    from s3prl.downstream.specaug import SpecAug
+
+    try:
+        specaug: nn.Module = SpecAug(**config["specaug"])
+    except UNUSABLE as error:
+        raise _unusable("specaug", error) from error
+    return specaug
+
+
+def _unusable(section: str, error: Exception) -> ConfigError:
+    return ConfigError(f"the section {section} cannot be used: {type(error).__name__}: {error}")

@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from ..errors import ConfigError, CorpusError
 from .batches import evaluation_batches
-from .config import find_task
 from .dtw import find_distance, match_costs
 from .experts import Loaders, build_expert
-from .features import as_states, check_selection
-from .state import Scores
+from .plan import Plan
+from .task import EXPERT, Scores
 from .twv import measure_detection
+from .upstreams import as_states, check_selection
 
 logger = logging.getLogger(__name__)
 
@@ -57,41 +57,30 @@ class _Recordings:
 
 
 def evaluate_qbe(
-    config: Mapping[str, Any],
-    upstream: nn.Module,
-    device: torch.device,
-    folder: Path,
-    *,
-    selection: str,
-    layer: int | None,
-    workers: int | None,
+    plan: Plan, upstream: nn.Module, device: torch.device
 ) -> tuple[Scores, dict[str, Any]]:
     """Find queries in documents by every layer on dev, then by the best one on test.
 
     Args:
-        config: of the task, its corpus in it.
+        plan: of the run; its folder exists.
         upstream: in evaluation mode.
         device: of the upstream; alignments are computed there too.
-        folder: of the experiment; it exists.
-        selection: entry of the upstream's output.
-        layer: the only state to try; None: all.
-        workers: processes that read.
 
     Returns:
         Metrics of dev and test, and what was chosen how.
 
     Raises:
-        ConfigError: a setting that there is not here.
+        ConfigError: a setting that is not supported.
         CorpusError: the corpus lacks something.
     """
+    selection, layer = str(plan.request.selection), plan.request.layer
     count = check_selection(upstream, selection, layer, device)
     layers = list(range(count)) if layer is None else [layer % count]
-    settings = config["downstream_expert"]
+    settings = plan.config[EXPERT]
     _check(settings)
-    task = find_task("quesst14_dtw")
-    expert = build_expert(task, config, {"expdir": str(folder)}, width=1, rate=1)
-    root = Path(settings["datarc"]["dataset_root"])
-    loaders = Loaders(task, expert)
+    loaders = Loaders(plan.task, build_expert(plan, width=1, rate=1))
+    root, folder = Path(settings["datarc"]["dataset_root"]), plan.folder
+    workers = plan.runner.num_workers
     with tempfile.TemporaryDirectory(dir=folder, prefix="features-") as scratch:
         store = _Extractor(upstream, selection, device, workers, Path(scratch))
         dev = loaders.evaluation("dev")

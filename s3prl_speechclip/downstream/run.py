@@ -1,4 +1,4 @@
-"""One downstream experiment, from what a user asked for to a result."""
+"""One downstream experiment, from a request to a result."""
 
 from __future__ import annotations
 
@@ -19,25 +19,21 @@ from ..config import merge
 from ..errors import CheckpointError, ConfigError
 from ..results import result_record
 from ..runtime.devices import PRECISIONS, find_device
-from ..runtime.randomness import own_randomness
 from ..structures import TaskResult
 from . import compat
-from .config import RunnerConfig
-from .data import without_paths
-from .experts import build_expert, quiet
-from .features import check_selection
-from .optimizers import build_specaug
-from .probe import Probe
-from .request import Plan, Request, Setting, refuse_overwriting, resolve
+from .plan import Plan, Request, RunnerConfig, refuse_overwriting, resolve, without_paths
+from .run_state import RunFolder, read_state
 from .runner import Runner
-from .state import RunFolder, RunState, Scores, read_state
+from .task import EXPERT, Scores
 from .upstreams import Upstream, load_upstream
 
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
-SWEEP = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # learning rates that SUPERB allows to choose from on dev
 WAIT = timedelta(hours=12)  # for the process that evaluates
+
+Measured = tuple[Scores, Mapping[str, Any]]
+"""Metrics by split, and notes for the protocol."""
 
 
 @dataclass(frozen=True)
@@ -61,49 +57,39 @@ def run(request: Request) -> Outcome:
     plan = resolve(request)
     fabric = build_fabric(plan.runner, request.device)
     fabric.launch()
+    asked = plan.request
     upstream = load_upstream(
-        plan.arguments["upstream"],
-        plan.arguments["upstream_ckpt"],
-        plan.arguments["upstream_model_config"],
-        fabric.device,
+        str(asked.upstream), asked.checkpoint, asked.upstream_config, fabric.device
     )
     if fabric.is_global_zero:
-        _prepare(plan)
-        _say(plan, upstream)
+        _write_config(plan)
+        _log_plan(plan, upstream)
     fabric.barrier()
-    if plan.task.folder == "quesst14_dtw":
-        from .qbe import evaluate_qbe  # late: nothing else needs it
-
-        scores, notes = evaluate_qbe(
-            plan.data.config,
-            upstream.module,
-            fabric.device,
-            plan.folder,
-            selection=plan.arguments["upstream_feature_selection"],
-            layer=plan.arguments["upstream_layer_selection"],
-            workers=plan.runner.num_workers,
-        )
+    if plan.task.evaluate is not None:
+        measured: Measured | None = plan.task.evaluate(plan, upstream.module, fabric.device)
+    elif request.evaluate:
+        assert plan.past is not None, "resolve finds the checkpoint"
+        measured = _test(Runner(fabric, plan, upstream.module), plan.past)
+    elif request.sweep:
+        measured = _sweep(plan, fabric, upstream)
     else:
-        swept = request.sweep if not request.evaluate else ()
-        found = (_sweep if swept else _one)(plan, fabric, upstream, request)
-        if found is None:
-            return Outcome(plan.folder, None, finished=False)
-        scores, notes = found
+        measured = _train_and_test(plan, fabric, upstream)
+    if measured is None:
+        return Outcome(plan.folder, None, finished=False)
     if not fabric.is_global_zero:
         return Outcome(plan.folder, None)
-    result = _result(plan, upstream, scores, notes, fabric, started)
-    return Outcome(plan.folder, result)
+    return Outcome(plan.folder, _result(plan, upstream, *measured, fabric, started))
 
 
 def build_fabric(runner: RunnerConfig, device: str) -> Fabric:
-    """Make Fabric for the devices and processes that the launcher gives.
+    """Build Fabric for the devices and processes that the launcher gives.
 
     Raises:
         ConfigError: a device that is unknown or not there.
     """
     found = find_device(device)
     if runner.precision == "fp16" and found.type == "cpu":
-        raise ConfigError("runner.precision=fp16 needs a GPU; say bf16 or fp32")
+        raise ConfigError("runner.precision=fp16 needs a GPU; give bf16 or fp32")
     precision = PRECISIONS[runner.precision]
     processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", "1")))
@@ -119,73 +105,25 @@ def build_fabric(runner: RunnerConfig, device: str) -> Fabric:
     )
 
 
-def build_runner(plan: Plan, fabric: Fabric, upstream: Upstream, state: RunState | None) -> Runner:
-    """Make the runner of a plan, its expert with weights that follow from the seed.
-
-    Raises:
-        SpeechClipError: what a user can cause, on one line.
-    """
-    from s3prl.upstream.interfaces import Featurizer
-
-    arguments = plan.arguments
-    selection, layer = (
-        arguments["upstream_feature_selection"],
-        arguments["upstream_layer_selection"],
-    )
-    check_selection(upstream.module, selection, layer, fabric.device)
-    with own_randomness(int(arguments["seed"])):
-        with quiet():
-            featurizer = Featurizer(
-                upstream.module,
-                selection,
-                upstream_device=fabric.device,
-                layer_selection=layer,
-                normalize=bool(arguments["upstream_feature_normalize"]),
-            )
-        width, rate = featurizer.output_dim, featurizer.downsample_rate
-        expert = build_expert(plan.task, plan.data.config, arguments, width, rate)
-    trained = upstream.module if arguments["upstream_trainable"] else None
-    probe = Probe(featurizer, expert, trained, build_specaug(plan.data.config)).to(fabric.device)
-    setting = Setting(
-        task=plan.task,
-        config=plan.data.config,
-        arguments=arguments,
-        selection=selection,
-        layer=layer,
-        rate=rate,
-        seed=int(arguments["seed"]),
-        folder=plan.folder,
-    )
-    return Runner(fabric, setting, upstream.module, probe, plan.runner, state)
-
-
-def _one(
-    plan: Plan, fabric: Fabric, upstream: Upstream, request: Request
-) -> tuple[Scores, dict[str, Any]] | None:
-    """Train, unless only evaluation is asked for, and test the best checkpoint once."""
-    trained = _train(plan, fabric, upstream) if not request.evaluate else None
-    if not request.evaluate and trained is None:
-        return None
-    runner = trained or build_runner(plan, fabric, upstream, None)
-    path = plan.past if request.evaluate else RunFolder(plan.folder).best()
-    return _test(runner, path, request.splits or plan.runner.test_dataloaders)
+def _train_and_test(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
+    """Train, and test the best checkpoint once; None where training was interrupted."""
+    runner = _train(plan, fabric, upstream)
+    return None if runner is None else _test(runner, RunFolder(plan.folder).best())
 
 
 def _train(plan: Plan, fabric: Fabric, upstream: Upstream) -> Runner | None:
-    """Train to the end; None where it was interrupted."""
+    """Train to the last step; None where it was interrupted."""
     state = read_state(plan.past) if plan.past is not None else None
-    runner = build_runner(plan, fabric, upstream, state)
+    runner = Runner(fabric, plan, upstream.module, state)
     if state is not None:
-        logger.info("going on from step %d", state.step)
+        logger.info("resuming from step %d", state.step)
     if state is None or state.step < plan.runner.total_steps:
         return runner if runner.train() else None
     return runner
 
 
-def _test(
-    runner: Runner, path: Path | None, splits: tuple[str, ...]
-) -> tuple[Scores, dict[str, Any]]:
-    """Measure the test splits with the best checkpoint, in the first process."""
+def _test(runner: Runner, path: Path | None) -> Measured:
+    """Measure a plan's splits with a checkpoint, in the first process."""
     scores: Scores = {}
     notes: dict[str, Any] = {}
     if runner.fabric.is_global_zero:
@@ -194,60 +132,51 @@ def _test(
         runner.load(state)
         scores = dict(state.scores)
         notes = {"checkpoint": path.name, "step": state.step}
-        for split in splits:
+        for split in runner.plan.splits:
             scores[split], _ = runner.evaluate(split)
         runner.close()
     runner.fabric.barrier()
     return scores, notes
 
 
-def _sweep(
-    plan: Plan, fabric: Fabric, upstream: Upstream, request: Request
-) -> tuple[Scores, dict[str, Any]] | None:
+def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
     """Train once a learning rate, and test the one that is best on dev."""
     task = plan.task
-    if not task.metric:
+    if not task.metrics:
         raise ConfigError(f"--lr-sweep: no metric is known to compare {task.name} by")
+    metric = task.metrics[0]
     by_rate: dict[str, float] = {}
     runners: dict[str, tuple[Runner, Path]] = {}
-    for rate in request.sweep:
-        folder = plan.folder / f"lr-{rate:g}"
-        own = RunFolder(folder)
-        refuse_overwriting(own, request.auto_resume)
-        config = merge(plan.data.config, {"optimizer": {"lr": rate}})
-        arguments = {**plan.arguments, "expdir": str(folder)}
-        inner = replace(
-            plan,
-            data=replace(plan.data, config=config),
-            arguments=arguments,
-            folder=folder,
-            past=own.last(),
+    for rate in plan.request.sweep:
+        folder = RunFolder(plan.folder / f"lr-{rate:g}")
+        refuse_overwriting(folder, plan.request.auto_resume)
+        config = merge(plan.config, {"optimizer": {"lr": rate}})
+        folder.path.mkdir(parents=True, exist_ok=True)
+        runner = _train(
+            replace(plan, config=config, folder=folder.path, past=folder.last()), fabric, upstream
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        runner = _train(inner, fabric, upstream)
-        path = own.best()
+        path = folder.best()
         if runner is None or path is None:
             return None
-        by_rate[f"{rate:g}"] = read_state(path).scores[task.dev][task.metric]
+        by_rate[f"{rate:g}"] = read_state(path).scores[task.dev][metric.key]
         runners[f"{rate:g}"] = runner, path
-    sign = 1 if task.higher_is_better else -1
+    sign = 1 if metric.higher_is_better else -1
     chosen = max(by_rate, key=lambda rate: sign * by_rate[rate])
     logger.info("learning rate %s is the best on dev of %s", chosen, by_rate)
-    runner, path = runners[chosen]
-    scores, notes = _test(runner, path, plan.runner.test_dataloaders)
+    scores, notes = _test(*runners[chosen])
     return scores, {**notes, "learning_rate": float(chosen), "dev_by_learning_rate": by_rate}
 
 
-def _prepare(plan: Plan) -> None:
+def _write_config(plan: Plan) -> None:
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(plan.data.config, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True)
         (plan.folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     except OSError as error:
         raise CheckpointError(f"cannot write to '{plan.folder}': {error.strerror}") from error
 
 
-def _say(plan: Plan, upstream: Upstream) -> None:
+def _log_plan(plan: Plan, upstream: Upstream) -> None:
     label = " [mini: not comparable with published figures]" if plan.data.mini else ""
     logger.info("%s on %s%s", upstream.name, plan.data.corpus, label)
     for note in plan.data.notes:
@@ -263,19 +192,19 @@ def _result(
     fabric: Fabric,
     started: float,
 ) -> TaskResult:
-    arguments, runner = plan.arguments, plan.runner
+    request, runner, task = plan.request, plan.runner, plan.task
     trained = {
         "steps": runner.total_steps,
         "gradient_accumulate_steps": runner.gradient_accumulate_steps,
-        "optimizer": plan.data.config.get("optimizer") or {},
+        "optimizer": plan.config.get("optimizer") or {},
         "precision": runner.precision,
-        "feature_cache": "off" if arguments["upstream_trainable"] else runner.feature_cache,
+        "feature_cache": "off" if request.trainable else runner.feature_cache,
         "batch": "over all processes",
         "best": "on dev; the test splits are measured once, with the best",
     }
     return result_record(
         started=started,
-        task=plan.task.name,
+        task=task.name,
         system=upstream.name,
         size=upstream.size,
         corpus=plan.data.corpus,
@@ -283,20 +212,20 @@ def _result(
         checkpoint_hash=upstream.digest,
         metrics=scores,
         protocol={
-            "title": plan.task.title,
-            "metric": plan.task.metric,
-            "higher_is_better": plan.task.higher_is_better,
-            "features": arguments["upstream_feature_selection"],
-            "layer": arguments["upstream_layer_selection"],
-            "normalize": arguments["upstream_feature_normalize"],
-            "upstream_trained": arguments["upstream_trainable"],
-            **(trained if plan.task.folder != "quesst14_dtw" else {}),
+            "title": task.title,
+            "metric": task.metrics[0].key if task.metrics else "",
+            "higher_is_better": task.metrics[0].higher_is_better if task.metrics else True,
+            "features": request.selection,
+            "layer": request.layer,
+            "normalize": request.normalize,
+            "upstream_trained": request.trainable,
+            **(trained if task.evaluate is None else {}),
             **notes,
-            "expert": without_paths(plan.data.config["downstream_expert"]),
+            "expert": without_paths(plan.config[EXPERT]),
             "device": fabric.device.type,
             "processes": fabric.world_size,
             "notes": list(plan.data.notes),
         },
-        seed=int(arguments["seed"]),
+        seed=plan.seed,
         mini=plan.data.mini or upstream.size == "mini",
     )

@@ -18,14 +18,14 @@ from tqdm import tqdm
 from ..errors import CheckpointError, ConfigError
 from ..runtime.randomness import STEP, derived_seed, own_randomness, set_seed
 from .batches import Batch, TrainingBatches, evaluation_batches
-from .config import RunnerConfig
-from .experts import Loaders, corpus_errors, quiet
-from .features import DTYPES, FeatureCache
+from .cache import DTYPES, FeatureCache
+from .compat import quiet
+from .experts import Loaders, corpus_errors
 from .log import ScalarLog
-from .optimizers import build_optimizer, build_scheduler
-from .probe import Probe, new_records, on_device
-from .request import Setting
-from .state import RunFolder, RunState, Scores
+from .plan import Plan
+from .probe import build_optimizer, build_probe, build_scheduler, new_records
+from .run_state import RunFolder, RunState
+from .task import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -35,42 +35,35 @@ class Runner:
 
     Args:
         fabric: launched.
-        setting: of the experiment.
-        upstream: in evaluation mode; trained where the probe holds it.
-        probe: with the weights to begin with.
-        state: where to go on from, or None.
+        plan: of the experiment; its folder exists.
+        upstream: in evaluation mode; trained where the plan says so.
+        state: checkpoint to resume from, or None.
     """
 
     def __init__(
-        self,
-        fabric: Fabric,
-        setting: Setting,
-        upstream: nn.Module,
-        probe: Probe,
-        runner: RunnerConfig,
-        state: RunState | None = None,
+        self, fabric: Fabric, plan: Plan, upstream: nn.Module, state: RunState | None = None
     ) -> None:
         self.fabric = fabric
-        self.setting = setting
-        self.runner = runner
-        self.probe = probe
+        self.plan = plan
+        self.runner = plan.runner
+        self.probe = build_probe(plan, upstream, fabric.device)
         self.step = state.step if state else 0
         self.scores: Scores = dict(state.scores) if state else {}
-        self.folder = RunFolder(setting.folder, runner.max_keep)
-        self.loaders = Loaders(setting.task, probe.expert)
+        self.folder = RunFolder(plan.folder, self.runner.max_keep)
+        self.loaders = Loaders(plan.task, self.probe.expert)
         self._upstream = upstream
         self._state = state
         self._stop = False
         self._log: ScalarLog | None = None
         self._cache: FeatureCache | None = None
-        if runner.feature_cache != "off" and probe.upstream is None:
+        if self.runner.feature_cache != "off" and self.probe.upstream is None:
             self._cache = FeatureCache(
                 upstream,
-                setting.selection,
-                setting.layer,
-                setting.rate,
-                DTYPES[runner.feature_cache],
-                int(runner.feature_cache_gb * 1e9),
+                str(plan.request.selection),
+                plan.request.layer,
+                self.probe.featurizer.downsample_rate,
+                DTYPES[self.runner.feature_cache],
+                int(self.runner.feature_cache_gb * 1e9),
             )
 
     def train(self) -> bool:
@@ -92,12 +85,12 @@ class Runner:
             initial=self.step,
             unit="step",
             dynamic_ncols=True,
-            desc=self.setting.task.name,
+            desc=self.plan.task.name,
             disable=not self.fabric.is_global_zero,
         )
         try:
-            # What is drawn in training is put back too: the caller's numbers are its own.
-            with own_randomness(self.setting.seed):
+            # The caller's random state is restored after training.
+            with own_randomness(self.plan.seed):
                 self._run(bar)
         finally:
             bar.close()
@@ -121,13 +114,13 @@ class Runner:
         log = self._open_log()
         records, self.probe.records = self.probe.records, new_records()
         test = split in self.runner.test_dataloaders
-        with own_randomness(self.setting.seed):
+        with own_randomness(self.plan.seed):
             loader = self.loaders.evaluation(split)
             count = len(loader)
             if not test:
                 count = max(1, round(count * self.runner.evaluate_ratio))
-            what = f"{split} split of {self.setting.task.name}"
-            batches = evaluation_batches(loader, what, self.setting.seed, self.runner.num_workers)
+            what = f"{split} split of {self.plan.task.name}"
+            batches = evaluation_batches(loader, what, self.plan.seed, self.runner.num_workers)
             shown = tqdm(
                 islice(batches, count), total=count, desc=split, leave=False, dynamic_ncols=True
             )
@@ -135,7 +128,7 @@ class Runner:
                 for number, batch in enumerate(shown):
                     with self.fabric.autocast():
                         self._forward(self.probe, split, batch, number)
-            with quiet(), corpus_errors(self.setting.task):
+            with quiet(), corpus_errors(self.plan.task):
                 names = self.probe.expert.log_records(  # type: ignore[operator]
                     split,
                     records=self.probe.records,
@@ -151,7 +144,7 @@ class Runner:
         return scores, any("best" in name for name in names or ())
 
     def load(self, state: RunState) -> None:
-        """Take the weights of a checkpoint.
+        """Load the weights of a checkpoint.
 
         Raises:
             CheckpointError: they do not fit.
@@ -167,7 +160,7 @@ class Runner:
         self.scores = dict(state.scores)
 
     def _set_up_training(self) -> None:
-        config, total = self.setting.config, self.runner.total_steps
+        config, total = self.plan.config, self.runner.total_steps
         if self._state is not None:
             self.load(self._state)
         optimizer = build_optimizer(config, self.probe, total)
@@ -190,7 +183,7 @@ class Runner:
 
     def _open_log(self) -> ScalarLog:
         if self._log is None:
-            self._log = ScalarLog(self.setting.folder, self.step)
+            self._log = ScalarLog(self.plan.folder, self.step)
         return self._log
 
     def _run(self, bar: Any) -> None:
@@ -215,7 +208,7 @@ class Runner:
             self._save(best=False)
 
     def _optimize(self, batches: Iterator[Batch]) -> float:
-        """Take one optimiser step; gives the mean loss of its batches."""
+        """Take one optimiser step; returns the mean loss of its batches."""
         self._module.train()
         parts = self.runner.gradient_accumulate_steps
         split = self.runner.train_dataloader
@@ -224,7 +217,7 @@ class Runner:
             number = self.step * parts + part
             batch = next(batches)
             # Dropout and masks follow from the step, so that a resumed run draws the same.
-            set_seed(derived_seed(STEP, self.setting.seed, number, self.fabric.global_rank))
+            set_seed(derived_seed(STEP, self.plan.seed, number, self.fabric.global_rank))
             with self.fabric.no_backward_sync(self._module, enabled=part + 1 < parts):
                 loss = self._forward(self._module, split, batch, number) * batch.weight
                 self.fabric.backward(loss / parts)
@@ -246,7 +239,7 @@ class Runner:
 
     def _forward(self, module: nn.Module, split: str, batch: Batch, number: int) -> torch.Tensor:
         device = self.fabric.device
-        wavs = on_device(batch.wavs, device)
+        wavs = [torch.from_numpy(wav).to(device) for wav in batch.wavs]
         features: Mapping[str, Any] | None = None
         if self._cache is not None:
             features = self._cache(batch.wavs, device)
@@ -272,8 +265,8 @@ class Runner:
             scaler = getattr(self.fabric._precision, "scaler", None)
             state = RunState(
                 step=self.step,
-                config=self.setting.config,
-                arguments=self.setting.arguments,
+                config=self.plan.config,
+                arguments=self.plan.arguments(),
                 parts=self.probe.states(),
                 optimizer=self._optimizer.state_dict(),
                 scheduler=self._scheduler.state_dict() if self._scheduler is not None else {},
@@ -304,8 +297,8 @@ class Runner:
         split = self.runner.train_dataloader
         batches = TrainingBatches(
             lambda epoch: self.loaders.training(split, epoch),
-            f"{split} split of {self.setting.task.name}",
-            self.setting.seed,
+            f"{split} split of {self.plan.task.name}",
+            self.plan.seed,
             self.fabric.global_rank,
             self.fabric.world_size,
             self.runner.num_workers,
@@ -316,7 +309,7 @@ class Runner:
         self._stop = True
 
     def _agreed_stop(self) -> bool:
-        """Say whether any process was asked to stop; all give the same answer."""
+        """Return whether any process was asked to stop; the same answer in all."""
         if self.fabric.world_size == 1:
             return self._stop
         asked = torch.tensor(int(self._stop), device=self.fabric.device)

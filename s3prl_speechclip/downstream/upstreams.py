@@ -1,26 +1,29 @@
-"""s3prl's upstreams by name, this project's among them."""
+"""s3prl's upstreams by name, this project's among them, and the choice of their features."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ConfigError, SpeechClipError, unknown_name
 from ..hashing import file_hash
-from .experts import quiet
+from ..structures import SAMPLE_RATE
+from ..upstream.speechclip.expert import UpstreamExpert
+from .compat import quiet
 
+FRAMES = 3  # axes of frames: (B, T, D)
 LOCAL = ("_local", "_url", "_custom", "_gdriveid")  # endings of names that need -k
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """An upstream that was made."""
+    """An upstream, ready for use."""
 
     module: nn.Module
     """In evaluation mode, on its device."""
@@ -34,7 +37,7 @@ class Upstream:
 
     @property
     def shown_source(self) -> str:
-        """The source as a reader on another machine understands it."""
+        """The source, relative where a reader on another machine can find it."""
         path = Path(self.source)
         package = Path(__file__).parents[2]
         for base in (Path.cwd(), package):
@@ -44,25 +47,25 @@ class Upstream:
 
 
 def hub_names() -> list[str]:
-    """Name the upstreams that `-u` takes."""
+    """Return the names that `-u` takes."""
     return sorted(_factories())
 
 
 def load_upstream(
     name: str, ckpt: str | None, model_config: str | None, device: torch.device
 ) -> Upstream:
-    """Make an upstream as s3prl does.
+    """Build an upstream as s3prl does.
 
     Args:
         name: of s3prl's hub.
-        ckpt: what `-k` said.
-        model_config: what `-g` said.
+        ckpt: value of `-k`.
+        model_config: value of `-g`.
         device: to put it on.
 
     Raises:
         ConfigError: there is no such upstream, it needs a package or an option that is not there,
             or it cannot be made.
-        SpeechClipError: what this project's own upstreams have to say.
+        SpeechClipError: an error of this project's own upstreams.
     """
     factories = _factories()
     if name not in factories:
@@ -81,10 +84,9 @@ def load_upstream(
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise ConfigError(f"s3prl cannot make the upstream '{name}': {reason}") from error
     module = module.to(device).eval()
-    located = getattr(module, "located", None)
-    if located is not None:
-        size = str(getattr(module, "size", ""))
-        return Upstream(module, name, size, located.source, located.digest())
+    if isinstance(module, UpstreamExpert):
+        located = module.located
+        return Upstream(module, name, module.size, located.source, located.digest())
     digest = file_hash(Path(ckpt)) if ckpt and Path(ckpt).is_file() else ""
     return Upstream(module, name, "", ckpt or "", digest)
 
@@ -98,3 +100,36 @@ def _factories() -> dict[str, Callable[..., nn.Module]]:
         for name, value in vars(hub).items()
         if callable(value) and not name.startswith("_") and name != "options"
     }
+
+
+def check_selection(
+    upstream: nn.Module, selection: str, layer: int | None, device: torch.device
+) -> int:
+    """Check `-s` and `-l` against an upstream's output, and count the chosen states.
+
+    Raises:
+        ConfigError: its output has no such entry or layer, or no frames under that name.
+    """
+    with torch.no_grad():
+        features = upstream([torch.zeros(SAMPLE_RATE, device=device)])
+    if selection not in features:
+        raise ConfigError(f"-s: {unknown_name('feature', selection, map(str, features))}")
+    states = as_states(features[selection])
+    if not states or any(not isinstance(s, Tensor) or s.dim() != FRAMES for s in states):
+        raise ConfigError(
+            f"-s {selection} gives no frames (recordings x frames x width), which the downstream "
+            "tasks need; take hidden_states or last_hidden_state"
+        )
+    count = len(states)
+    if layer is not None and not -count <= layer < count:
+        raise ConfigError(f"-l is from {-count} to {count - 1} with -s {selection}, found {layer}")
+    if layer is None and len({state.shape[-1] for state in states}) > 1:
+        raise ConfigError(f"-s {selection} gives states of several widths; choose one with -l")
+    return count
+
+
+def as_states(feature: Any) -> list[Tensor]:
+    """List the states of an upstream's entry, which s3prl allows to be one, several or named."""
+    if isinstance(feature, Mapping):
+        return list(feature.values())
+    return list(feature) if isinstance(feature, (list, tuple)) else [feature]

@@ -1,18 +1,22 @@
-"""Audio SNIPS: `{train,valid,test}/<speaker>-snips-<split>-<number>.wav`, `all.iob.snips.txt`."""
+"""SUPERB's slot filling on Audio SNIPS."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from s3prl_speechclip.downstream.ctc.corpus.buckets import Bucketed
-from s3prl_speechclip.errors import CorpusError
+from ...errors import CorpusError
+from ..ctc_corpora import Bucketed, read_lines
+from ..task import Layout, Metric, Task, Values, first_existing
 
 logger = logging.getLogger(__name__)
 
 LABELS = "all.iob.snips.txt"
+SLOTS = "slots.txt"
+SPEAKERS = "speakers.json"  # of a corpus in this layout with speakers of its own
 
 
 class SnipsDataset(Bucketed):
@@ -47,15 +51,15 @@ class SnipsDataset(Bucketed):
             speakers = others.get(f"{name}_speakers")
             if speakers:
                 files = [file for file in files if file.stem.split("-")[0] in speakers]
-            told = [file for file in files if file.stem in labels]
-            if not told:
+            labelled = [file for file in files if file.stem in labels]
+            if not labelled:
                 raise CorpusError(
                     f"no '*.wav' below '{root / name}' of {', '.join(speakers or ['anybody'])} "
                     f"with a line in {LABELS}"
                 )
-            if len(told) < len(files):
-                logger.warning("%s: %d recordings have no labels", name, len(files) - len(told))
-            entries += [(file, tokenizer.encode(labels[file.stem])) for file in told]
+            if len(labelled) < len(files):
+                logger.warning("%s: %d recordings have no labels", name, len(files) - len(labelled))
+            entries += [(file, tokenizer.encode(labels[file.stem])) for file in labelled]
         super().__init__(entries, bucket_size, ascending)
 
 
@@ -65,12 +69,8 @@ def read_labels(path: Path) -> dict[str, str]:
     Raises:
         CorpusError: the file cannot be read, or a line has another form.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"cannot read the labels '{path}' ({error}); restore them") from error
     labels = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         name, _, sentence = line.strip().partition(" ")
@@ -82,3 +82,39 @@ def read_labels(path: Path) -> dict[str, str]:
             )
         labels[name] = sentence
     return labels
+
+
+def _place(root: Path) -> Values:
+    root = first_existing(root, "SNIPS", ".")
+    speakers = root / SPEAKERS
+    groups: Values = {}
+    if speakers.is_file():
+        try:
+            groups = dict(json.loads(speakers.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise CorpusError(f"cannot read '{speakers}' ({error}); restore it") from error
+    return {
+        "corpus": {"path": str(root), **groups},
+        "text": {"slots_file": str(root / SLOTS)},
+    }
+
+
+TASK = Task(
+    name="snips",
+    short="sf",
+    expert="ctc",
+    title="slot filling",
+    metrics=(
+        Metric(key="slot_type_f1", label="SF F1", column="SF_F1"),
+        Metric(key="slot_value_cer", label="SF CER", column="SF_CER", higher_is_better=False),
+    ),
+    layout=Layout(
+        title="Audio SNIPS",
+        fetch="SUPERB's preprocessed release (s3prl's documentation of SF links it)",
+        text="{train,valid,test}/<speaker>-snips-<split>-<number>.wav, all.iob.snips.txt, "
+        "slots.txt",
+        needed=(f"SNIPS/{LABELS}|{LABELS}", f"SNIPS/{SLOTS}|{SLOTS}"),
+        place=_place,
+        key="corpus.path",
+    ),
+)

@@ -13,17 +13,15 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from .task import Scores
 
 BEST = "dev-best.ckpt"
 LAST = "states-{}.ckpt"
 
-Scores = dict[str, dict[str, float]]
-"""Metrics by split."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """Where a downstream run stands."""
+    """The state of a downstream run."""
 
     step: int
     """Optimiser steps taken; epoch and position follow from it."""
@@ -81,19 +79,19 @@ class RunFolder:
             except (OSError, RuntimeError) as error:
                 partial.unlink(missing_ok=True)
                 raise CheckpointError(
-                    f"cannot write the checkpoint '{self.path / name}' ({error}); make room and go "
-                    "on with -a"
+                    f"cannot write the checkpoint '{self.path / name}' ({error}); make room and "
+                    "resume with -a"
                 ) from error
         for _, old in self._steps()[: -self.max_keep]:
             old.unlink(missing_ok=True)
 
     def last(self) -> Path | None:
-        """Give the newest checkpoint, if there is one."""
+        """Return the newest checkpoint, if there is one."""
         steps = self._steps()
         return steps[-1][1] if steps else None
 
     def best(self) -> Path | None:
-        """Give the checkpoint that was best on dev; where none ever was, the newest."""
+        """Return the checkpoint that was best on dev; where none ever was, the newest."""
         path = self.path / BEST
         if path.is_file():
             return path

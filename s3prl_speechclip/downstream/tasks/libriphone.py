@@ -1,4 +1,4 @@
-"""LibriSpeech as phones: transcripts looked up in a lexicon."""
+"""SUPERB's phone recognition on LibriSpeech: transcripts looked up in a lexicon."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from s3prl_speechclip.downstream.ctc.corpus.buckets import Bucketed
-from s3prl_speechclip.downstream.ctc.corpus.librispeech import transcripts
-from s3prl_speechclip.errors import CorpusError
+from ...errors import CorpusError
+from ..ctc_corpora import Bucketed, read_lines, transcripts
+from ..task import Layout, Metric, Task, Values
 
+LEXICONS = (
+    "librispeech-lexicon-200k-g2p.txt",
+    "librispeech-lexicon-allothers-g2p.txt",
+    "librispeech-lexicon.txt",
+)
 NAMED = 5  # words without a pronunciation that a message names
 
 
@@ -50,10 +55,12 @@ class LibriPhoneDataset(Bucketed):
             )
         entries = []
         for file, text in texts:
-            said = " ".join(phone for word in text.split() for phone in phones[word])
-            tokens = tokenizer.encode(said)
+            pronunciation = " ".join(phone for word in text.split() for phone in phones[word])
+            tokens = tokenizer.encode(pronunciation)
             if tokenizer.unk_idx in tokens:
-                raise CorpusError(f"'{file}': a phone of '{said}' is not in the vocabulary")
+                raise CorpusError(
+                    f"'{file}': a phone of '{pronunciation}' is not in the vocabulary"
+                )
             entries.append((file, tokens))
         super().__init__(entries, bucket_size, ascending)
 
@@ -66,12 +73,31 @@ def read_lexicon(files: Sequence[str]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for file in files:
-        try:
-            lines = Path(file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CorpusError(f"cannot read the lexicon '{file}' ({error})") from error
-        for line in lines:
+        for line in read_lines(file):
             word, *phones = line.split() or [""]
             if phones:
                 found.setdefault(word, phones)
     return found
+
+
+def _place(root: Path) -> Values:
+    lexicons = [str(root / name) for name in LEXICONS if (root / name).is_file()]
+    return {"corpus": {"path": str(root), "lexicon": lexicons}}
+
+
+TASK = Task(
+    name="libriphone",
+    short="pr",
+    expert="ctc",
+    title="phone recognition",
+    metrics=(Metric(key="per", label="PR PER", column="PR", higher_is_better=False),),
+    layout=Layout(
+        title="LibriSpeech",
+        fetch="openslr.org/12, and its lexicon from openslr.org/11",
+        text="{train-clean-100,dev-clean,test-clean}/<speaker>/<chapter>/*.flac and *.trans.txt, "
+        f"and {' or '.join(LEXICONS)}",
+        needed=("train-clean-100", "dev-clean", "test-clean", "|".join(LEXICONS)),
+        place=_place,
+        key="corpus.path",
+    ),
+)

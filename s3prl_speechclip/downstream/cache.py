@@ -1,59 +1,24 @@
-"""What an upstream makes of recordings: chosen, checked, and kept where it never changes."""
+"""A frozen upstream's features, kept in memory."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, unknown_name
-from ..structures import SAMPLE_RATE
+from .upstreams import as_states
 
-FRAMES = 3  # axes of frames: (B, T, D)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
-
-
-def check_selection(
-    upstream: nn.Module, selection: str, layer: int | None, device: torch.device
-) -> int:
-    """Check `-s` and `-l` against what an upstream gives, and count the chosen states.
-
-    Raises:
-        ConfigError: the upstream gives no such thing, no such layer, or no frames under that name.
-    """
-    with torch.no_grad():
-        features = upstream([torch.zeros(SAMPLE_RATE, device=device)])
-    if selection not in features:
-        raise ConfigError(f"-s: {unknown_name('feature', selection, map(str, features))}")
-    states = as_states(features[selection])
-    if not states or any(not isinstance(s, Tensor) or s.dim() != FRAMES for s in states):
-        raise ConfigError(
-            f"-s {selection} gives no frames (recordings x frames x width), which the downstream "
-            "tasks need; take hidden_states or last_hidden_state"
-        )
-    count = len(states)
-    if layer is not None and not -count <= layer < count:
-        raise ConfigError(f"-l is from {-count} to {count - 1} with -s {selection}, found {layer}")
-    if layer is None and len({state.shape[-1] for state in states}) > 1:
-        raise ConfigError(f"-s {selection} gives states of several widths; choose one with -l")
-    return count
-
-
-def as_states(feature: Any) -> list[Tensor]:
-    """List the states of an upstream's entry, which s3prl allows to be one, several or named."""
-    if isinstance(feature, Mapping):
-        return list(feature.values())
-    return list(feature) if isinstance(feature, (list, tuple)) else [feature]
 
 
 class FeatureCache:
     """A frozen upstream whose features are computed once a recording and kept in memory.
 
-    Each recording is encoded alone, so that what is kept does not hang on the batch that it first
+    Each recording is encoded alone, so that what is kept does not depend on the batch that it first
     came in. Recordings are known by their samples: a random crop is a recording of its own.
 
     Args:
@@ -85,11 +50,11 @@ class FeatureCache:
 
     @torch.no_grad()
     def __call__(self, wavs: Sequence[np.ndarray], device: torch.device) -> dict[str, Any]:
-        """Give what the upstream gives of a batch, padded with zeros.
+        """Return the upstream's features of a batch, padded with zeros.
 
         Args:
             wavs: 1-D float32, 16 kHz.
-            device: of the upstream and of what is given.
+            device: of the upstream and of the result.
 
         Returns:
             The selected entry alone: states of (B, T, D).
@@ -105,7 +70,7 @@ class FeatureCache:
         return {self._selection: [batch[0]] * self._count}
 
     def _of(self, wav: np.ndarray, device: torch.device) -> Tensor:
-        """Give a recording's states, (S, T, D)."""
+        """Return a recording's states, (S, T, D)."""
         key = hashlib.blake2b(np.ascontiguousarray(wav).tobytes(), digest_size=16).digest()
         if key in self._kept:
             return self._kept[key]

@@ -1,0 +1,112 @@
+"""Corpora for s3prl's `ctc` expert, whose wheel lacks its own readers.
+
+`compat` puts them where the expert imports them. An item is a recording's path and its token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import CorpusError
+
+Entry = tuple[Path, list[int]]
+
+
+class Bucketed:
+    """Recordings, the longest texts first.
+
+    With a bucket size above 1 an item is a bucket: the recording at the index and those that
+    follow it, as s3prl's `ctc` task wants them.
+
+    Args:
+        entries: path and token ids of each recording.
+        bucket_size: recordings to an item; 1: an item is one recording.
+        ascending: the shortest texts first instead.
+
+    Raises:
+        CorpusError: there are no recordings.
+    """
+
+    def __init__(self, entries: Sequence[Entry], bucket_size: int, ascending: bool = False) -> None:
+        if not entries:
+            raise CorpusError("a split holds no recordings; check the corpus's files")
+        # Ties by path, so that batches do not depend on the file system's order.
+        by_path = sorted(entries, key=lambda entry: str(entry[0]))
+        self.entries = sorted(by_path, key=lambda entry: len(entry[1]), reverse=not ascending)
+        self.bucket_size = bucket_size
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Entry | list[Entry]:
+        if self.bucket_size <= 1:
+            return self.entries[index]
+        start = max(0, min(len(self.entries) - self.bucket_size, index))
+        return self.entries[start : start + self.bucket_size]
+
+
+class LibriDataset(Bucketed):
+    """Transcripts as the tokenizer's units.
+
+    Args:
+        split: folders below `path`.
+        tokenizer: s3prl's text encoder.
+        bucket_size: see `Bucketed`.
+        path: of the corpus.
+        ascending: see `Bucketed`.
+        others: keys of s3prl's configuration that this reader has no use for.
+
+    Raises:
+        CorpusError: a folder or a transcript is missing.
+    """
+
+    def __init__(
+        self,
+        split: Sequence[str],
+        tokenizer: Any,
+        bucket_size: int,
+        path: str,
+        ascending: bool = False,
+        **others: Any,
+    ) -> None:
+        texts = transcripts(Path(path), split)
+        entries = [(file, tokenizer.encode(text)) for file, text in texts]
+        super().__init__(entries, bucket_size, ascending)
+
+
+def transcripts(root: Path, splits: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """Read every recording's path and transcript.
+
+    Raises:
+        CorpusError: a split's folder, its recordings or a transcript are missing.
+    """
+    for split in splits:
+        files = sorted((root / split).rglob("*.flac"))
+        if not files:
+            raise CorpusError(
+                f"no '*.flac' below '{root / split}'; expected "
+                f"{split}/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac"
+            )
+        chapters: dict[Path, dict[str, str]] = {}
+        for file in files:
+            table = file.with_name("-".join(file.stem.split("-")[:2]) + ".trans.txt")
+            if table not in chapters:
+                parts = (line.partition(" ") for line in read_lines(table))
+                chapters[table] = {name: text.strip() for name, _, text in parts if name}
+            if file.stem not in chapters[table]:
+                raise CorpusError(f"'{file}' has no transcript in '{table}'; restore it")
+            yield file, chapters[table][file.stem]
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Read the lines of a text file of a corpus.
+
+    Raises:
+        CorpusError: the file cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"cannot read '{path}' ({error}); restore it") from error

@@ -1,0 +1,75 @@
+"""SUPERB's keyword spotting on Speech Commands v0.01."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ...errors import CorpusError
+from ..task import Layout, Metric, Task, Values, first_existing
+
+TRAIN = ("speech_commands_v0.01", "train")
+TEST = ("speech_commands_test_set_v0.01", "test")
+CLASSES_FILE = "classes.txt"  # beside a corpus in this layout with words of its own
+CLASS_COUNT = 12  # classes of s3prl's expert
+
+
+def _place(root: Path) -> Values:
+    return {
+        "datarc": {
+            "speech_commands_root": str(first_existing(root, *TRAIN)),
+            "speech_commands_test_root": str(first_existing(root, *TEST)),
+        }
+    }
+
+
+def set_class_words(section: Values, folder: Path) -> None:
+    """Set the words of the corpus in s3prl's module, which holds them as a constant."""
+    from s3prl.downstream.speech_commands import dataset
+
+    words = list(_official_words())
+    path = Path(section["datarc"]["speech_commands_root"]).parent / CLASSES_FILE
+    if path.is_file():
+        words = path.read_text(encoding="utf-8").split()
+        if len(set(words)) != CLASS_COUNT or not {"_unknown_", "_silence_"} <= set(words):
+            raise CorpusError(
+                f"'{path}' must name {CLASS_COUNT} classes, _unknown_ and _silence_ among them; "
+                f"found {len(words)}"
+            )
+    dataset.CLASSES[:] = words  # the list that the expert's module holds too
+
+
+@cache
+def _official_words() -> tuple[str, ...]:
+    from s3prl.downstream.speech_commands import dataset
+
+    return tuple(dataset.CLASSES)
+
+
+def sort_recordings(expert: Any) -> None:
+    """Sort what s3prl lists in the file system's order, so that batches do not depend on it."""
+    for data in (expert.train_dataset, expert.dev_dataset):
+        together = sorted(zip(data.data, data.sample_weights, strict=True), key=str)
+        data.data = [entry for entry, _ in together]
+        data.sample_weights = [weight for _, weight in together]
+    expert.test_dataset.data.sort(key=str)
+
+
+TASK = Task(
+    name="speech_commands",
+    short="ks",
+    title="keyword spotting",
+    metrics=(Metric(key="acc", label="KS acc", column="KS"),),
+    layout=Layout(
+        title="Speech Commands v0.01",
+        fetch="download.tensorflow.org (the training and the test archive)",
+        text="speech_commands_v0.01/<word>/*.wav with _background_noise_/, "
+        "speech_commands_test_set_v0.01/<class>/*.wav",
+        needed=("|".join(TRAIN), "|".join(TEST)),
+        place=_place,
+        key="datarc.speech_commands_root",
+    ),
+    prepare=set_class_words,
+    correct=sort_recordings,
+)
