@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..errors import CheckpointError
 from .task import Scores
 
@@ -60,6 +58,8 @@ class RunFolder:
         Raises:
             CheckpointError: it cannot be written.
         """
+        import torch  # late: the command line's --help reads this module
+
         names = [LAST.format(state.step), *([BEST] if best else [])]
         values = {
             "Step": state.step,
@@ -109,6 +109,8 @@ def read_state(path: Path) -> RunState:
     Raises:
         CheckpointError: it is missing, damaged or something else.
     """
+    import torch
+
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             values = torch.load(path, map_location="cpu", weights_only=True)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from s3prl_speechclip.downstream import compat
-from s3prl_speechclip.downstream.config import config_folder
-from s3prl_speechclip.downstream.ctc.corpus.libriphone import LibriPhoneDataset
-from s3prl_speechclip.downstream.ctc.corpus.librispeech import LibriDataset
-from s3prl_speechclip.downstream.ctc.corpus.snips import SnipsDataset
+from s3prl_speechclip.downstream.ctc_corpora import LibriDataset
+from s3prl_speechclip.downstream.plan import config_folder
+from s3prl_speechclip.downstream.tasks.libriphone import LibriPhoneDataset
+from s3prl_speechclip.downstream.tasks.snips import SnipsDataset
 from s3prl_speechclip.errors import CorpusError
 
 Write = Callable[[str], Path]

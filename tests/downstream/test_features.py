@@ -8,8 +8,8 @@ import torch
 from small_models import small_model
 from torch import nn
 
-from s3prl_speechclip.downstream.features import FeatureCache, check_selection
-from s3prl_speechclip.downstream.upstreams import load_upstream
+from s3prl_speechclip.downstream.cache import FeatureCache
+from s3prl_speechclip.downstream.upstreams import check_selection, load_upstream
 from s3prl_speechclip.errors import ConfigError
 
 CPU = torch.device("cpu")

@@ -13,9 +13,10 @@ import pytest
 import torch
 from small_models import small_model
 
-from s3prl_speechclip.downstream.request import Request, resolve
-from s3prl_speechclip.downstream.run import Outcome, build_fabric, build_runner, run
-from s3prl_speechclip.downstream.state import RunFolder, read_state
+from s3prl_speechclip.downstream.plan import Request, resolve
+from s3prl_speechclip.downstream.run import Outcome, build_fabric, run
+from s3prl_speechclip.downstream.run_state import RunFolder, read_state
+from s3prl_speechclip.downstream.runner import Runner
 from s3prl_speechclip.downstream.upstreams import load_upstream
 from s3prl_speechclip.errors import CheckpointError, ConfigError, CorpusError
 
@@ -133,7 +134,7 @@ def test_evaluation_leaves_random_numbers_alone(write_corpus: Write, tmp_path: P
     plan.folder.mkdir()
     fabric = build_fabric(plan.runner, "cpu")
     upstream = load_upstream(BASELINE, None, None, fabric.device)
-    runner = build_runner(plan, fabric, upstream, None)
+    runner = Runner(fabric, plan, upstream.module)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     first, _ = runner.evaluate("dev")
     assert torch.equal(before[0], torch.get_rng_state())

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ...cli.common import run
 from ...cli.tables import markdown_table
-from ...downstream.config import TASKS, find_task
-from ...downstream.request import RESULTS, Request
+from ...downstream.plan import RESULTS, Request
 from ...downstream.run import run as run_downstream
+from ...downstream.task import all_tasks, find_task
 from ...downstream.upstreams import load_upstream
 from ...encoders.shipped import ASSETS
 from ...errors import ConfigError
@@ -45,7 +45,7 @@ COLUMNS = (
 
 def parser() -> argparse.ArgumentParser:
     """Describe the options."""
-    known = ", ".join(task.short for task in TASKS if task.name in NAMES)
+    known = ", ".join(task.short for task in all_tasks() if task.name in NAMES)
     p = argparse.ArgumentParser(prog="superb-mini", description=__doc__)
     p.add_argument(
         "-d",
