@@ -215,7 +215,7 @@ def refuse_overwriting(folder: RunFolder, auto_resume: bool) -> None:
     Raises:
         ConfigError: one does, and it is not to be resumed.
     """
-    if folder.last() is not None and not auto_resume:
+    if folder.steps() and not auto_resume:
         raise ConfigError(
             f"'{folder.path}' already holds a run: resume it with -a, name another with -n or -p, "
             "or remove it"

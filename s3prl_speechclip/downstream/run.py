@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,15 +12,14 @@ from typing import Any
 
 import yaml
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
 
 from ..config import merge
 from ..errors import CheckpointError, ConfigError
 from ..results import result_record
-from ..runtime.devices import PRECISIONS, find_device
+from ..runtime.devices import build_fabric
 from ..structures import TaskResult
 from . import compat
-from .plan import Plan, Request, RunnerConfig, refuse_overwriting, resolve, without_paths
+from .plan import Plan, Request, refuse_overwriting, resolve, without_paths
 from .run_state import RunFolder, read_state
 from .runner import Runner
 from .task import EXPERT, Scores
@@ -55,7 +53,7 @@ def run(request: Request) -> Outcome:
     compat.apply()
     started = time.perf_counter()
     plan = resolve(request)
-    fabric = build_fabric(plan.runner, request.device)
+    fabric = build_fabric(request.device, plan.runner.precision, timeout=WAIT)
     fabric.launch()
     asked = plan.request
     upstream = load_upstream(
@@ -79,30 +77,6 @@ def run(request: Request) -> Outcome:
     if not fabric.is_global_zero:
         return Outcome(plan.folder, None)
     return Outcome(plan.folder, _result(plan, upstream, *measured, fabric, started))
-
-
-def build_fabric(runner: RunnerConfig, device: str) -> Fabric:
-    """Build Fabric for the devices and processes that the launcher gives.
-
-    Raises:
-        ConfigError: a device that is unknown or not there.
-    """
-    found = find_device(device)
-    if runner.precision == "fp16" and found.type == "cpu":
-        raise ConfigError("runner.precision=fp16 needs a GPU; give bf16 or fp32")
-    precision = PRECISIONS[runner.precision]
-    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", "1")))
-    if processes == 1:
-        devices: int | list[int] = 1 if found.index is None else [found.index]
-        return Fabric(accelerator=found.type, devices=devices, precision=precision)
-    return Fabric(
-        accelerator=found.type,
-        devices=local,
-        num_nodes=max(1, processes // local),
-        strategy=DDPStrategy(find_unused_parameters=True, timeout=WAIT),
-        precision=precision,
-    )
 
 
 def _train_and_test(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..runtime.run_folder import atomic_write, drop_old, numbered, read_newest
 from .task import Scores
 
 BEST = "dev-best.ckpt"
-LAST = "states-{}.ckpt"
+LAST, SUFFIX = "states-", ".ckpt"  # around the step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,6 @@ class RunFolder:
         """
         import torch  # late: the command line's --help reads this module
 
-        names = [LAST.format(state.step), *([BEST] if best else [])]
         values = {
             "Step": state.step,
             "Config": state.config,
@@ -71,24 +70,21 @@ class RunFolder:
             "Scores": state.scores,
             **state.parts,
         }
-        for name in names:
-            partial = self.path / f"{name}.partial"
-            try:
+        for name in (f"{LAST}{state.step}{SUFFIX}", *([BEST] if best else [])):
+            with atomic_write(self.path / name) as partial:
                 torch.save(values, partial)
-                os.replace(partial, self.path / name)
-            except (OSError, RuntimeError) as error:
-                partial.unlink(missing_ok=True)
-                raise CheckpointError(
-                    f"cannot write the checkpoint '{self.path / name}' ({error}); make room and "
-                    "resume with -a"
-                ) from error
-        for _, old in self._steps()[: -self.max_keep]:
-            old.unlink(missing_ok=True)
+        drop_old(self.steps(), self.max_keep)
 
     def last(self) -> Path | None:
-        """Return the newest checkpoint, if there is one."""
-        steps = self._steps()
-        return steps[-1][1] if steps else None
+        """Return the newest checkpoint that can be read, if there is one.
+
+        Raises:
+            CheckpointError: there are some, and none can be read.
+        """
+        best = self.path / BEST  # a complete checkpoint too, no newer than the others
+        steps = self.steps()
+        found = [*([best] if best.is_file() else []), *steps]
+        return read_newest(found, read_state)[0] if steps else None
 
     def best(self) -> Path | None:
         """Return the checkpoint that was best on dev; where none ever was, the newest."""
@@ -97,10 +93,9 @@ class RunFolder:
             return path
         return next(iter(sorted(self.path.glob("*best*.ckpt"))), None) or self.last()
 
-    def _steps(self) -> list[tuple[int, Path]]:
-        files = self.path.glob("states-*.ckpt")
-        numbered = ((path.stem.rpartition("-")[2], path) for path in files)
-        return sorted((int(number), path) for number, path in numbered if number.isdigit())
+    def steps(self) -> list[Path]:
+        """Return the checkpoints besides the best, the oldest first."""
+        return list(numbered(self.path, LAST, SUFFIX).values())
 
 
 def read_state(path: Path) -> RunState:

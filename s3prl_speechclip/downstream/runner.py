@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,12 +14,14 @@ from torch import nn
 from tqdm import tqdm
 
 from ..errors import CheckpointError, ConfigError
+from ..runtime.devices import loss_scale_state, restore_loss_scale
+from ..runtime.log import ScalarLog
 from ..runtime.randomness import STEP, derived_seed, own_randomness, set_seed
+from ..runtime.signals import StopSignal
 from .batches import Batch, TrainingBatches, evaluation_batches
 from .cache import DTYPES, FeatureCache
 from .compat import quiet
 from .experts import Loaders, corpus_errors
-from .log import ScalarLog
 from .plan import Plan
 from .probe import build_optimizer, build_probe, build_scheduler, new_records
 from .run_state import RunFolder, RunState
@@ -53,7 +53,6 @@ class Runner:
         self.loaders = Loaders(plan.task, self.probe.expert)
         self._upstream = upstream
         self._state = state
-        self._stop = False
         self._log: ScalarLog | None = None
         self._cache: FeatureCache | None = None
         if self.runner.feature_cache != "off" and self.probe.upstream is None:
@@ -79,7 +78,8 @@ class Runner:
         if self.runner.total_steps < 1:
             raise ConfigError("runner.total_steps must be at least 1 to train")
         self._set_up_training()
-        previous = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        if self.fabric.is_global_zero:
+            self._log = ScalarLog(self.plan.folder, self.step)
         bar = tqdm(
             total=self.runner.total_steps,
             initial=self.step,
@@ -90,13 +90,10 @@ class Runner:
         )
         try:
             # The caller's random state is restored after training.
-            with own_randomness(self.plan.seed):
-                self._run(bar)
+            with bar, StopSignal(self.fabric) as stop, own_randomness(self.plan.seed):
+                self._run(bar, stop)
         finally:
-            bar.close()
             self.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         return self.step >= self.runner.total_steps
 
     def evaluate(self, split: str) -> tuple[dict[str, float], bool]:
@@ -138,7 +135,7 @@ class Runner:
                     total_batch_num=len(loader),
                 )
         self.probe.records = records
-        scores = log.of(split)
+        scores = _split_scores(log.latest, split)
         shown_scores = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
         logger.info("step %d, %s: %s", self.step, split, shown_scores)
         return scores, any("best" in name for name in names or ())
@@ -171,8 +168,7 @@ class Runner:
             self._optimizer.load_state_dict(self._state.optimizer)
             if self._scheduler is not None and self._state.scheduler:
                 self._scheduler.load_state_dict(self._state.scheduler)
-            if self._state.scaler:
-                self.fabric._precision.scaler.load_state_dict(self._state.scaler)
+            restore_loss_scale(self.fabric, self._state.scaler)
         self._state = None
 
     def close(self) -> None:
@@ -183,14 +179,14 @@ class Runner:
 
     def _open_log(self) -> ScalarLog:
         if self._log is None:
-            self._log = ScalarLog(self.plan.folder, self.step)
+            self._log = ScalarLog(self.plan.folder)
         return self._log
 
-    def _run(self, bar: Any) -> None:
+    def _run(self, bar: Any, stop: StopSignal) -> None:
         runner = self.runner
         batches = self._training_batches()
         noted = 0
-        while self.step < runner.total_steps and not self._agreed_stop():
+        while self.step < runner.total_steps and not stop.requested():
             loss = self._optimize(batches)
             self.step += 1
             noted += 1
@@ -262,7 +258,6 @@ class Runner:
 
     def _save(self, best: bool) -> None:
         if self.fabric.is_global_zero:
-            scaler = getattr(self.fabric._precision, "scaler", None)
             state = RunState(
                 step=self.step,
                 config=self.plan.config,
@@ -270,7 +265,7 @@ class Runner:
                 parts=self.probe.states(),
                 optimizer=self._optimizer.state_dict(),
                 scheduler=self._scheduler.state_dict() if self._scheduler is not None else {},
-                scaler=scaler.state_dict() if scaler is not None else {},
+                scaler=loss_scale_state(self.fabric),
                 scores=self.scores,
             )
             self.folder.save(state, best)
@@ -305,13 +300,12 @@ class Runner:
         )
         return batches.start_at(self.step * self.runner.gradient_accumulate_steps)
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
 
-    def _agreed_stop(self) -> bool:
-        """Return whether any process was asked to stop; the same answer in all."""
-        if self.fabric.world_size == 1:
-            return self._stop
-        asked = torch.tensor(int(self._stop), device=self.fabric.device)
-        torch.distributed.all_reduce(asked)
-        return bool(asked.item())
+def _split_scores(latest: Mapping[str, float], split: str) -> dict[str, float]:
+    """Return a split's scalars by metric; s3prl's experts tag them `task/split-metric`."""
+    named = {tag.rpartition("/")[2]: value for tag, value in latest.items()}
+    return {
+        name.removeprefix(f"{split}-"): value
+        for name, value in named.items()
+        if name.startswith(f"{split}-")
+    }

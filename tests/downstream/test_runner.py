@@ -14,11 +14,12 @@ import torch
 from small_models import small_model
 
 from s3prl_speechclip.downstream.plan import Request, resolve
-from s3prl_speechclip.downstream.run import Outcome, build_fabric, run
+from s3prl_speechclip.downstream.run import Outcome, run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
 from s3prl_speechclip.downstream.runner import Runner
 from s3prl_speechclip.downstream.upstreams import load_upstream
 from s3prl_speechclip.errors import CheckpointError, ConfigError, CorpusError
+from s3prl_speechclip.runtime.devices import build_fabric
 
 Write = Callable[[str], Path]
 BASELINE = "fbank_no_cmvn"
@@ -132,7 +133,7 @@ def test_evaluation_leaves_random_numbers_alone(write_corpus: Write, tmp_path: P
     request = ask("speech_commands", write_corpus("speech_commands"), tmp_path / "run")
     plan = resolve(request)
     plan.folder.mkdir()
-    fabric = build_fabric(plan.runner, "cpu")
+    fabric = build_fabric("cpu", "fp32")
     upstream = load_upstream(BASELINE, None, None, fabric.device)
     runner = Runner(fabric, plan, upstream.module)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
@@ -298,3 +299,17 @@ def test_a_corpus_of_another_kind_is_said(write_corpus: Write, tmp_path: Path):
     table.write_text(table.read_text().replace("action", "deed"))
     with pytest.raises(CorpusError, match=r"KeyError.*expected: data/\{train"):
         run(ask("fluent_commands", root, tmp_path / "run"))
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(
+    write_corpus: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Guards a resumed run against a checkpoint that a crash of the machine cut short."""
+    root = write_corpus("fluent_commands")
+    run(ask("fluent_commands", root, tmp_path / "whole", steps=6))
+    run(ask("fluent_commands", root, tmp_path / "cut", steps=4, changes="runner.max_keep=2"))
+    newest = tmp_path / "cut" / "states-4.ckpt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    run(replace(ask("fluent_commands", root, tmp_path / "cut", steps=6), auto_resume=True))
+    assert any("states-4.ckpt" in message for message in caplog.messages)
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
