@@ -1,24 +1,21 @@
-"""Keywords of a cascaded model on a corpus' test splits: do they name what is said, and when?"""
+"""Do keywords name what is said, and when?"""
 
 from __future__ import annotations
 
+import logging
 import time
+from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from s3prl_speechclip.checkpoints.locate import Located
-from s3prl_speechclip.data.feature_store import FeatureStore
-from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, decode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.model.speechclip import SpeechClip
-from s3prl_speechclip.results import STORED, result_record
+from s3prl_speechclip.results import STORED
 from s3prl_speechclip.structures import TaskResult
 
-from .hearing import Heard, hear, left_out, naming_recordings, nearest_tokens, require_keywords
-from .keyword_scores import (
+from .scores.keyword_scores import (
     NEIGHBOURS,
     Naming,
     Neighbours,
@@ -31,9 +28,39 @@ from .keyword_scores import (
     token_scores,
     word_scores,
 )
-from .languages import language_of
-from .segments import TOLERANCES, Segmented, boundary_scores, naming_scores, timing_errors
+from .scores.segments import (
+    TOLERANCES,
+    Segmented,
+    boundary_scores,
+    naming_scores,
+    timing_errors,
+)
+from .shared.benchmark import (
+    Benchmark,
+    Column,
+    Figure,
+    Measured,
+    Section,
+    add_corpus_options,
+    add_model_options,
+    chosen_splits,
+    corpus_record,
+    kept_states,
+    load_manifest,
+    load_subject,
+    rounded,
+    titled_table,
+)
+from .shared.captions import language_of
 
+if TYPE_CHECKING:
+    from .shared.decoding import Decoded
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 40  # recordings of each split on the page
+PLOTTED = 500  # recordings of each split in the plot
+SLOTS = tuple(f"kw{number}" for number in range(1, 9))
 FREQUENT = 20  # keywords listed in the result
 
 PROTOCOL = {
@@ -59,143 +86,106 @@ PROTOCOL = {
 }
 
 
-@dataclass(frozen=True)
-class KeywordReport:
-    """A result, and what pages and plots are made of."""
+def add_options(p: ArgumentParser) -> None:
+    """Add the options."""
+    add_model_options(p)
+    add_corpus_options(p, states=True)
+    p.add_argument(
+        "--page",
+        type=int,
+        default=SHOWN,
+        metavar="N",
+        help="recordings of each split on the page beside the result, NAME.html; 0: no "
+        "page (default: %(default)s)",
+    )
+    p.add_argument(
+        "--plot",
+        type=int,
+        default=PLOTTED,
+        metavar="N",
+        help="recordings of each split whose keywords are drawn among CLIP's tokens, "
+        "NAME.png; 0: no plot (default: %(default)s)",
+    )
 
-    result: TaskResult
-    heard: dict[str, list[Heard]]
-    """Recordings by split."""
-    neighbours: Neighbours
 
-
-def evaluate_keywords(
-    model: SpeechClip,
-    located: Located,
-    manifest: Manifest,
-    *,
-    splits: Sequence[str] | None = None,
-    batch_size: int = 32,
-    skip_broken: bool = False,
-    seed: int = 0,
-    workers: int = 0,
-    features: Mapping[str, FeatureStore] | None = None,
-    show_progress: bool = True,
-) -> TaskResult:
-    """Measure what keywords name.
-
-    Args:
-        model: in evaluation mode, with a cascaded branch.
-        located: where the model came from.
-        manifest: the corpus.
-        splits: of the corpus; None: its test splits.
-        batch_size: recordings encoded at once.
-        skip_broken: leave out what cannot be read.
-        seed: noted in the result; nothing here is random.
-        workers: processes that read.
-        features: hidden states by split, to be read in place of recordings.
-        show_progress: a bar on standard error.
+def run(args: Namespace) -> Measured:
+    """Measure what keywords name, and where they lie among CLIP's tokens.
 
     Raises:
-        ConfigError: the model names no keywords.
+        ConfigError: the model has no cascaded branch.
         CorpusError: no recording of a split has an English caption.
         AudioError: a recording cannot be read.
         ResultError: a keyword is not a number.
     """
-    return report_keywords(
-        model,
-        located,
-        manifest,
-        splits=splits,
-        batch_size=batch_size,
-        skip_broken=skip_broken,
-        seed=seed,
-        workers=workers,
-        features=features,
-        show_progress=show_progress,
-    ).result
+    from .pages.keyword_page import write_page
+    from .pages.keyword_plot import keyword_placement, plot_keywords
+    from .shared.decoding import decode_split, left_out, nearest_tokens, require_keywords
 
-
-def report_keywords(
-    model: SpeechClip,
-    located: Located,
-    manifest: Manifest,
-    *,
-    splits: Sequence[str] | None = None,
-    batch_size: int = 32,
-    skip_broken: bool = False,
-    seed: int = 0,
-    workers: int = 0,
-    vectors: int = 0,
-    features: Mapping[str, FeatureStore] | None = None,
-    show_progress: bool = True,
-) -> KeywordReport:
-    """Measure as `evaluate_keywords`, and give what was heard beside the result.
-
-    Args:
-        model, located, manifest, splits, batch_size, skip_broken, seed, workers, features,
-            show_progress: as there.
-        vectors: recordings of each split whose keyword vectors are kept.
-    """
-    started = time.perf_counter()
+    subject = load_subject(args)
+    model = subject.model
     require_keywords(model)
-    splits = tuple(splits or manifest.test_splits)
+    manifest = load_manifest(args)
+    started = time.perf_counter()
+    stored = kept_states(args, model, manifest)
     neighbours = nearest_tokens(model)
     vocabulary = frozenset(model.clip.vocabulary.tolist()) - frozenset(SPECIAL_TOKENS)
-    heard: dict[str, list[Heard]] = {}
+    decoded: dict[str, list[Decoded]] = {}
     metrics: dict[str, Any] = {}
     notes = list(manifest.notes)
-    for split in splits:
-        heard[split] = hear(
+    for split in chosen_splits(args, manifest):
+        decoded[split] = decode_split(
             model,
             manifest,
             split,
-            batch_size=batch_size,
-            skip_broken=skip_broken,
-            workers=workers,
-            vectors=vectors,
-            stored=(features or {}).get(split),
-            show_progress=show_progress,
+            batch_size=args.batch_size,
+            skip_broken=args.skip_broken,
+            workers=args.num_workers,
+            vectors=args.plot,
+            stored=stored.get(split),
         )
-        notes += left_out(heard[split], manifest, split)
-        metrics[split] = split_metrics(heard[split], split, neighbours, vocabulary)
-    result = result_record(
-        started=started,
-        task="keywords",
-        system=model.config.variant,
-        size=model.config.size,
-        corpus=manifest.corpus,
-        checkpoint=located.source,
-        checkpoint_hash=located.digest(),
-        metrics=metrics,
-        protocol={
-            **PROTOCOL,
-            **({"hidden_states": STORED} if features else {}),
-            "vocabulary": len(vocabulary),
-            "keyword_norm": model.config.keywords.norm,
-            "notes": notes,
-        },
-        seed=seed,
-        mini=manifest.mini or model.config.size == "mini",
+        notes += left_out(decoded[split], manifest, split)
+        metrics[split] = split_metrics(decoded[split], split, neighbours, vocabulary)
+        if args.plot > 0:
+            metrics[split]["embeddings"] = keyword_placement(model, decoded[split])
+    protocol = {
+        **PROTOCOL,
+        **({"hidden_states": STORED} if stored else {}),
+        "vocabulary": len(vocabulary),
+        "keyword_norm": model.config.keywords.norm,
+        "notes": notes,
+    }
+    result = corpus_record(
+        "keywords", subject, manifest, metrics=metrics, protocol=protocol, started=started
     )
-    return KeywordReport(result, heard, neighbours)
+
+    def write_beside(path: Path) -> None:
+        if args.plot > 0:
+            plot_keywords(model, decoded, path.with_suffix(".png"))
+        if args.page > 0:
+            page = path.with_suffix(".html")
+            write_page(result, decoded, neighbours, manifest, page, args.page)
+            logger.info("page: %s", page)
+
+    return Measured(result, write_beside)
 
 
 def split_metrics(
-    heard: Sequence[Heard], split: str, neighbours: Neighbours, vocabulary: frozenset[int]
+    decoded: Sequence[Decoded], split: str, neighbours: Neighbours, vocabulary: frozenset[int]
 ) -> dict[str, Any]:
-    """Give a split's figures.
+    """Compute the metrics of a split.
 
     Args:
-        heard: its recordings.
-        split: its name, for messages.
-        neighbours: of every token.
+        decoded: recordings of the split.
+        split: name of the split, for messages.
+        neighbours: nearest tokens of every token.
         vocabulary: tokens that a keyword can be, special tokens left out.
 
     Raises:
         CorpusError: no recording has an English caption.
     """
-    captioned, without = naming_recordings(heard)
+    from .shared.decoding import captioned_recordings
+
+    captioned = captioned_recordings(decoded)
     by_language: dict[str, list[Naming]] = {}
     for one, caption in captioned:
         naming = Naming(token_ids=one.token_ids, caption=caption)
@@ -206,12 +196,12 @@ def split_metrics(
             f"no recording of split '{split}' is in English with a caption, which keywords are "
             "measured against; choose another corpus or split"
         )
-    slots = not any(one.spans for one in heard)
+    slots = not any(one.spans for one in decoded)
     found: dict[str, Any] = {
         "recordings": len(namings),
-        "recordings_without_caption": without,
+        "recordings_without_caption": len(decoded) - len(captioned),
         **_naming_metrics(namings, neighbours, vocabulary, slots=slots),
-        "counts": _rounded(keyword_counts(namings)),
+        "counts": rounded(keyword_counts(namings)),
         "frequent": _frequent(namings),
     }
     if by_language:
@@ -235,11 +225,11 @@ def split_metrics(
     if timed:
         found["timed_recordings"] = len(timed)
         found["boundaries"] = {
-            f"{round(1000 * tolerance)}ms": _rounded(boundary_scores(timed, tolerance))
+            f"{round(1000 * tolerance)}ms": rounded(boundary_scores(timed, tolerance))
             for tolerance in TOLERANCES
         }
-        found["timing"] = _rounded(timing_errors(timed))
-        found["named_at"] = _rounded(naming_scores(timed, neighbours))
+        found["timing"] = rounded(timing_errors(timed))
+        found["named_at"] = rounded(naming_scores(timed, neighbours))
     return found
 
 
@@ -254,8 +244,8 @@ def _naming_metrics(
     for name, without in (("with_stop_words", frozenset()), ("without_stop_words", stop_words())):
         found[name] = {
             "hit_rate": _hit_metrics(namings, neighbours, vocabulary, without, slots=slots),
-            "words": _rounded(word_scores(namings, without)),
-            "tokens": _rounded(token_scores(namings, without)),
+            "words": rounded(word_scores(namings, without)),
+            "tokens": rounded(token_scores(namings, without)),
         }
     return found
 
@@ -268,7 +258,7 @@ def _hit_metrics(
     *,
     slots: bool,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = _rounded(hit_rate(namings, neighbours, without))
+    found: dict[str, Any] = rounded(hit_rate(namings, neighbours, without))
     found["chance"] = round(chance_hit_rate(namings, vocabulary, without), 4)
     found["shuffled"] = round(shuffled_hit_rate(namings, neighbours, without), 4)
     if slots:
@@ -283,5 +273,71 @@ def _frequent(namings: Sequence[Naming]) -> list[list[Any]]:
     return [[decode([token]), count] for token, count in ordered[:FREQUENT]]
 
 
-def _rounded(scores: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in scores.items()}
+def table(result: TaskResult) -> str:
+    """Lay a result out, with and without stop words."""
+    head = (
+        "split",
+        "caption",
+        "hit rate",
+        "chance",
+        "shuffled",
+        "words P",
+        "words R",
+        "words F1",
+        "tokens F1",
+        "keywords",
+        "words",
+        "duplicates",
+    )
+    rows = []
+    for split, metrics in result.metrics.items():
+        counts = metrics["counts"]
+        for key, name in (("with_stop_words", "whole"), ("without_stop_words", "no stop words")):
+            hits, words = metrics[key]["hit_rate"], metrics[key]["words"]
+            figures = (
+                *(hits[name] for name in ("mean", "chance", "shuffled")),
+                *(words[name] for name in ("precision", "recall", "f1")),
+                metrics[key]["tokens"]["f1"],
+                *(counts[name] for name in ("keywords", "words", "duplicates")),
+            )
+            rows.append((split, name, *(f"{figure:.1f}" for figure in figures)))
+    recordings = ", ".join(
+        f"{split}: {m['recordings']:,} English recordings" for split, m in result.metrics.items()
+    )
+    return titled_table(result, "keywords in percent", head, rows, recordings)
+
+
+def board_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the leaderboard figures of a result."""
+    for split, found in result.metrics.items():
+        whole = (split, "with_stop_words")
+        columns: dict[str, tuple[str, ...]] = {
+            "average": ("hit_rate", "mean"),
+            "chance": ("hit_rate", "chance"),
+            "words_f1": ("words", "f1"),
+        }
+        slots = found["with_stop_words"]["hit_rate"].get("per_slot", ())
+        columns |= {SLOTS[n]: ("hit_rate", "per_slot", str(n)) for n in range(min(8, len(slots)))}
+        for column, keys in columns.items():
+            yield Figure(column=column, keys=(*whole, *keys), split=split)
+
+
+BENCHMARK = Benchmark(
+    add_options=add_options,
+    run=run,
+    table=table,
+    section=Section(
+        name="keywords",
+        title="Keywords",
+        about="Percent of keywords with a word piece of the caption among their 5 nearest tokens, "
+        "by keyword slot and on average; F1 of the distinct words that keywords name against the "
+        "caption's, as this project defines it.",
+        columns=(
+            *(Column(name=name) for name in (*SLOTS, "average")),
+            Column(name="chance", title="average, by chance", merit=False),
+            Column(name="words_f1", title="words F1"),
+        ),
+        rank_by="average",
+        figures=board_figures,
+    ),
+)

@@ -1,34 +1,58 @@
-"""The leaderboard: results and published figures in one table each, miniatures in their own."""
+"""Results and published figures in one table a benchmark, miniatures in their own.
+
+All figures are one data frame, a figure a row; a table is what is left of it after filtering by
+section, grouping by system and ranking.
+"""
 
 from __future__ import annotations
 
 import csv
-import io
+import json
+import logging
+import math
 import os
+from argparse import ArgumentParser, Namespace
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
 
 from s3prl_speechclip.data.cache import writing
+from s3prl_speechclip.errors import ResultError, unknown_name
+from s3prl_speechclip.results import markdown_table, read_result
+from s3prl_speechclip.structures import TaskResult
 
-from .leaderboard_page import page
-from .leaderboard_published import published_figures
-from .leaderboard_results import result_figures
-from .leaderboard_sections import SECTIONS
-from .leaderboard_tables import Column, Figure, Identity, Row, Section, rows_of, shown
-from .superb_score import PUBLISHED, partial_superb_score, reference_points, superb_score
+from . import keywords, retrieval, speed, words, zerospeech
+from .pages import fill
+from .shared.benchmark import Benchmark, Column, Figure, Section
 
-__all__ = ["Leaderboard", "gather", "partial_superb_score", "superb_score", "write_leaderboard"]
+logger = logging.getLogger(__name__)
 
+PUBLISHED = Path(__file__).parent / "published"
+COMMITTED = Path("benchmarks") / "results"
 TABLE, SHEET, PAGE = "LEADERBOARD.md", "leaderboard.csv", "leaderboard.html"
-COMPUTED = "superb_score of the row"
+SUPERB, HIDDEN, ZEROSPEECH = "SUPERB", "SUPERB hidden set", "ZeroSpeech 2021"
+MINI_SETS = "mini sets"
+CHANCE = "chance"
+CORPORA = {"flickr8k": "Flickr8k", "spokencoco": "SpokenCOCO", "zerospeech2021": ZEROSPEECH}
+"""Corpora of published tables, as those spell them."""
+IDENTITY = ["section", "corpus", "system", "detail", "size", "runs", "mini", "published"]
+"""Columns that make a row; figures of one row and column are averaged."""
+ONE_FIGURE = ["values", "note", "source", "link"]
+SCALE = 1000.0  # superb_s of the better reference point; the other has 0
+
 INTRODUCTION = """\
 # Leaderboard
 
 Made by `python run_benchmark.py leaderboard` from the result files beside it and the published
-figures in [published]({published}/README.md); [leaderboard.csv](leaderboard.csv) has every figure
-with its source, [leaderboard.html](leaderboard.html) the same to sort and filter. A system's name
+figures in [published]({published}/README.md). The same command writes `leaderboard.csv`, every
+figure with its source, and `leaderboard.html`, the tables to sort and filter. A system's name
 links to where its figures are from. "±" is the standard deviation over several runs of a system.
 """
 MINIATURES = """\
@@ -36,65 +60,654 @@ MINIATURES = """\
 
 Results of mini models or on mini corpora, by themselves: not comparable with published figures.
 """
-SHEET_HEAD = (
-    "section",
-    "kind",
-    "corpus",
-    "system",
-    "detail",
-    "size",
-    "runs",
-    "figure",
-    "value",
-    "note",
-    "source",
-    "link",
-)
+
+
+# SUPERB
 
 
 @dataclass(frozen=True)
-class Leaderboard:
+class Reference:
+    """The values of a metric that are scaled to 0 and 1000."""
+
+    base: float
+    top: float
+
+
+@dataclass(frozen=True)
+class PartialScore:
+    """A score over some of the tasks; comparable only with scores over the same."""
+
+    value: float
+    tasks: tuple[str, ...]
+
+
+def superb_score(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """Return superb_s: 1000 x (value - base) / (top - base), mean within a task, then over tasks.
+
+    `base` and `top` are the values of two systems on SUPERB's leaderboard.
+
+    Args:
+        scores: percent by task and metric, of all metrics of all ten tasks, such as
+            `{"PR": {"PER": 5.41}, ..}`.
+
+    Raises:
+        ResultError: a task or metric that is missing, unknown or no number.
+    """
+    missing = [task for task in reference_points() if task not in scores]
+    if missing:
+        raise ResultError(
+            f"superb_s needs all ten tasks, these are missing: {', '.join(missing)}; "
+            "partial_superb_score scores the others"
+        )
+    return partial_superb_score(scores).value
+
+
+def partial_superb_score(scores: Mapping[str, Mapping[str, float]]) -> PartialScore:
+    """Return the score of some of the tasks, computed as superb_s.
+
+    Raises:
+        ResultError: no task; a task that lacks a metric; what is unknown or no number.
+    """
+    points = reference_points()
+    if not scores:
+        raise ResultError("a score needs the metrics of a task, found none")
+    tasks = {}
+    for task, metrics in scores.items():
+        if task not in points:
+            raise ResultError(unknown_name("SUPERB task", task, points))
+        for metric in metrics:
+            if metric not in points[task]:
+                raise ResultError(unknown_name(f"metric of {task}", metric, points[task]))
+        scaled = [_scaled(task, name, metrics, point) for name, point in points[task].items()]
+        tasks[task] = sum(scaled) / len(scaled)
+    in_order = tuple(task for task in points if task in tasks)
+    return PartialScore(sum(tasks[task] for task in in_order) / len(in_order), in_order)
+
+
+@cache
+def reference_points() -> Mapping[str, Mapping[str, Reference]]:
+    """Return the published reference values by task and metric."""
+    points: dict[str, dict[str, Reference]] = defaultdict(dict)
+    for row in _published_rows(PUBLISHED / "superb_reference_points.csv"):
+        points[row["task"]][row["metric"]] = Reference(float(row["base"]), float(row["top"]))
+    return MappingProxyType(dict(points))
+
+
+def _scaled(task: str, metric: str, metrics: Mapping[str, float], point: Reference) -> float:
+    if metric not in metrics:
+        raise ResultError(f"SUPERB's {task} has no {metric}, which its score needs; measure it")
+    value = metrics[metric]
+    if not math.isfinite(value):
+        raise ResultError(f"SUPERB's {task} {metric} is {value}, expected a number")
+    return SCALE * (value - point.base) / (point.top - point.base)
+
+
+# Sections that are no benchmark's own
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A SUPERB column, and where a result has it."""
+
+    column: str
+    name: str
+    split: str = "test"
+    factor: float = 100.0
+
+
+SUPERB_METRICS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
+    {
+        "libriphone": (Metric("PR", "per"),),
+        "speech_commands": (Metric("KS", "acc"),),
+        "fluent_commands": (Metric("IC", "acc"),),
+        "quesst14_dtw": (Metric("QbE", "maxTWV"),),
+        "snips": (Metric("SF_F1", "slot_type_f1"), Metric("SF_CER", "slot_value_cer")),
+        "asr": (Metric("ASR", "wer", "test-clean", 1.0),),
+        "voxceleb1": (Metric("SID", "acc"),),
+        "sv_voxceleb1": (Metric("ASV", "EER"),),
+    }
+)
+"""By task. Of the ten, emotion is missing, whose figure is a mean over five folds, and diarization,
+whose error rate another program computes."""
+
+PROBES = {
+    "frame_accuracy": ("phones", "frame_accuracy"),
+    "phone_error": ("phones", "phone_error"),
+    "purity": ("phones", "purity"),
+    "phrases": ("phrases", "accuracy"),
+    "words": ("words", "accuracy"),
+}
+PROBE_CHANCE = {"frame_accuracy": "phones", "phrases": "phrases", "words": "words"}
+IMAGE_TEXT = {"T2I": "text_to_image", "I2T": "image_to_text", "mean": "mean"}
+
+
+def superb_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the figures of a SUPERB task."""
+    corpus = MINI_SETS if result.corpus.endswith("_mini") else SUPERB
+    for metric in SUPERB_METRICS[result.task]:
+        keys = (metric.split, metric.name)
+        yield Figure(column=metric.column, keys=keys, corpus=corpus, factor=metric.factor)
+
+
+def probe_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the figures of a speech encoder's probes; features that are no layer are baselines."""
+    for column, (probe, metric) in PROBES.items():
+        for features in result.metrics.get(probe, (metric,)):
+            own = "/" in features
+            yield Figure(
+                column=column,
+                keys=(probe, features, metric),
+                detail=features if own else "",
+                baseline="" if own else features,
+            )
+    for column, probe in PROBE_CHANCE.items():
+        yield Figure(column=column, keys=(CHANCE, probe), baseline=CHANCE)
+
+
+def _columns(*names: str, lower: tuple[str, ...] = (), digits: int = 1) -> tuple[Column, ...]:
+    return tuple(Column(name=name, lower_is_better=name in lower, digits=digits) for name in names)
+
+
+SECTIONS = (
+    Section(
+        name="superb",
+        title="SUPERB",
+        about="Frozen features under SUPERB's probes, in percent. PR: phone error rate; KS, IC, "
+        "SID, ER: accuracy; QbE: maximum term-weighted value x 100; SF: slot F1 and character "
+        "error rate; ASR: word error rate; ASV: equal error rate; SD: diarization error rate. "
+        "superb_s is 1000 x (value - base) / (top - base) by SUPERB's reference points, mean "
+        "within a task, then over all ten; a partial score is over the tasks that it names, and "
+        "comparable only with scores over the same.",
+        columns=(
+            *_columns(
+                *("PR", "KS", "IC", "QbE", "SF_F1", "SF_CER", "ASR", "SID", "ASV", "SD", "ER"),
+                lower=("PR", "SF_CER", "ASR", "ASV", "SD"),
+                digits=2,
+            ),
+            Column(name="superb_s", title="superb_s", digits=0),
+            Column(name="partial", title="partial score", digits=0),
+        ),
+        rank_by="superb_s",
+        figures=superb_figures,
+    ),
+    Section(
+        name="superb_hidden",
+        title="SUPERB, hidden set",
+        about="Other recordings than the public set: not comparable with it. ST: BLEU; SS: "
+        "SI-SDRi.",
+        columns=_columns(
+            *("PR", "SID", "ER", "ASR", "QbE_MAP", "QbE_EER", "ASV", "SD", "ST", "SS"),
+            lower=("PR", "ASR", "QbE_EER", "ASV", "SD"),
+            digits=2,
+        ),
+        rank_by="PR",
+    ),
+    retrieval.BENCHMARK.section,
+    Section(
+        name="retrieval_validation",
+        title="Image-speech retrieval, validation",
+        about="The best validation recall that released checkpoints carry in their names, mean of "
+        "both directions.",
+        columns=_columns("R@1", "R@10", digits=2),
+        rank_by="R@10",
+    ),
+    keywords.BENCHMARK.section,
+    words.BENCHMARK.section,
+    zerospeech.BENCHMARK.section,
+    Section(
+        name="image_text",
+        title="Mini CLIP: image-text retrieval",
+        about="Recall at k in percent of written captions and images that training did not have. "
+        "T2I: text to image; I2T: image to text; mean: of both directions.",
+        columns=retrieval.recall_columns(IMAGE_TEXT),
+        rank_by="mean R@10",
+        figures=lambda result: retrieval.recall_figures(
+            result.metrics, ("trained", "untrained"), IMAGE_TEXT
+        ),
+    ),
+    Section(
+        name="probe",
+        title="Mini HuBERT: probes",
+        about="Linear probes of frozen features in percent: phones of synthetic speech by an "
+        "unseen voice (accuracy of frames, phone error rate, purity of clusters), phrases by "
+        "unseen people, and words by an unseen voice.",
+        columns=(
+            Column(name="frame_accuracy", title="phone accuracy"),
+            Column(name="phone_error", title="phone error", lower_is_better=True),
+            Column(name="purity", title="phone purity"),
+            Column(name="phrases", title="phrase accuracy"),
+            Column(name="words", title="word accuracy"),
+        ),
+        rank_by="frame_accuracy",
+        figures=probe_figures,
+    ),
+    speed.BENCHMARK.section,
+)
+SECTION = {section.name: section for section in SECTIONS}
+SECTION_OF = {
+    "image_text_retrieval": SECTION["image_text"],
+    **{name: one for name, one in SECTION.items() if one.figures is not None},
+    **dict.fromkeys(SUPERB_METRICS, SECTION["superb"]),
+}
+"""By the task of a result."""
+
+
+# From files to a data frame
+
+
+@dataclass(frozen=True)
+class Board:
     """Everything that is shown."""
 
-    figures: tuple[Figure, ...]
+    figures: pd.DataFrame
+    """A figure a row: `IDENTITY`, column, value, note, source and link."""
     left_out: tuple[str, ...]
-    """A line for each result that no table has a place for."""
-
-    def rows(self, section: Section, mini: bool) -> list[Row]:
-        """Give a table's rows: miniatures, or everything else."""
-        return [r for r in rows_of(section, self.figures) if r.identity.mini == mini]
+    """A line for each result file that cannot be used."""
 
 
-def gather(folders: Sequence[Path], home: Path) -> Leaderboard:
+def gather(folders: Sequence[Path], home: Path) -> Board:
     """Read published tables and result files.
 
     Args:
-        folders: of results.
-        home: the leaderboard's folder, which links start from.
+        folders: folders of results, read to the bottom.
+        home: folder of the leaderboard, which links start from.
 
     Raises:
-        ResultError: a file is damaged, of another format, or lacks a metric.
+        ResultError: there is no such folder, or a published table is damaged.
     """
     own, left_out = result_figures(folders, home)
-    figures = [*published_figures(home), *own]
-    return Leaderboard((*figures, *_superb_scores(figures), *_mean_recalls(figures)), left_out)
+    figures = pd.DataFrame([*published_figures(home), *own])
+    # Every result holds the chance of its corpus, which is no run.
+    chance = (figures.system == CHANCE) & figures.duplicated([*IDENTITY, "column"])
+    figures = figures[~chance]
+    derived = [*superb_scores(figures), *mean_recalls(figures)]
+    return Board(pd.concat([figures, pd.DataFrame(derived)], ignore_index=True), tuple(left_out))
 
 
-def write_leaderboard(
-    board: Leaderboard, home: Path, html: Path | None = None
-) -> tuple[Path, Path, Path]:
+def published_figures(home: Path, folder: Path = PUBLISHED) -> Iterator[dict[str, Any]]:
+    """Read the published tables.
+
+    Args:
+        home: folder of the leaderboard, which links start from.
+        folder: folder of the tables.
+
+    Raises:
+        ResultError: a table is missing, a cell is no number, or a source is not listed.
+    """
+    addresses = {row["source"]: row["address"] for row in _published_rows(folder / "sources.csv")}
+    for section, name, corpus, row, column, text in _published_cells(folder):
+        path, source = folder / name, row["source"]
+        if source not in addresses:
+            raise ResultError(
+                f"'{path}' has the source '{source}', which '{folder / 'sources.csv'}' does not "
+                "list; add it"
+            )
+        if not text:
+            continue
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise ResultError(
+                f"'{path}' has '{text}' for {column} of {row['system']}, expected a number"
+            ) from error
+        yield {
+            "section": section,
+            "corpus": row.get("dataset") or corpus,
+            "system": row["system"],
+            "detail": "",
+            "size": row.get("size", ""),
+            "runs": "",
+            "mini": False,
+            "published": True,
+            "column": column,
+            "value": value,
+            "note": "",
+            "source": source,
+            "link": addresses[source] or os.path.relpath(path, home),
+        }
+
+
+def _published_cells(folder: Path) -> Iterator[tuple[str, str, str, dict[str, str], str, str]]:
+    """Return section, file, corpus, row, column and text of every figure."""
+    for section, name, corpus in (
+        ("superb", "superb.csv", SUPERB),
+        ("superb_hidden", "superb_hidden.csv", HIDDEN),
+        ("keywords", "keywords.csv", ""),
+        ("zerospeech", "zerospeech2021_semantic.csv", ZEROSPEECH),
+    ):
+        for row in _published_rows(folder / name):
+            for column, text in row.items():
+                if column not in ("dataset", "system", "size", "source"):
+                    yield section, name, corpus, row, column, text
+    for row in _published_rows(folder / "retrieval.csv"):
+        for k in retrieval.KS:
+            column = f"{row['direction']} R@{k}"
+            yield "retrieval", "retrieval.csv", "", row, column, row[f"r{k}"]
+    name = "retrieval_validation.csv"
+    for row in _published_rows(folder / name):
+        yield "retrieval_validation", name, "", row, row["metric"], row["value"]
+
+
+def _published_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            return list(csv.DictReader(handle))
+    except OSError as error:
+        raise ResultError(f"cannot read '{path}': {error.strerror}") from error
+
+
+def result_figures(folders: Sequence[Path], home: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Read all result files below folders; the same result counts once in a folder.
+
+    JSON files that are no results, such as configurations of checkpoints, are passed over.
+
+    Args:
+        folders: folders of results.
+        home: folder of the leaderboard, which links start from.
+
+    Returns:
+        The figures, and a line for each result that cannot be used.
+
+    Raises:
+        ResultError: there is no such folder.
+    """
+    figures: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    seen: set[tuple] = set()
+    for folder in folders:
+        if not folder.is_dir():
+            raise ResultError(f"there is no folder of results '{folder}'; name another")
+        for path in sorted(folder.rglob("*.json")):
+            link = os.path.relpath(path, home)
+            try:
+                if not _is_result(path):
+                    continue
+                result = read_result(path)
+                inner = path.parent.relative_to(folder).as_posix()
+                about = (inner, result.task, result.system, result.size, result.corpus)
+                same = (*about, result.checkpoint_hash, result.seed, repr(result.metrics))
+                if same not in seen:
+                    seen.add(same)
+                    figures += _figures_of(result, path, "" if inner == "." else inner, link)
+            except ResultError as error:
+                left_out.append(f"{link}: {error}")
+                logger.warning("left out: %s", left_out[-1])
+    return figures, left_out
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultError(f"it cannot be read ({error}); measure again") from error
+    return isinstance(values, Mapping) and {"task", "metrics"} <= values.keys()
+
+
+def _figures_of(result: TaskResult, path: Path, folder: str, link: str) -> list[dict[str, Any]]:
+    """Return the figures of a result.
+
+    Raises:
+        ResultError: the file is damaged, lacks a metric, or is of a task without a section.
+    """
+    texts = (result.task, result.system, result.size, result.corpus, result.checkpoint_hash)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(result.metrics, Mapping):
+        raise ResultError(
+            "it is no result file: expected names in task, system, size, corpus and "
+            "checkpoint_hash, and metrics by name; measure again"
+        )
+    section = SECTION_OF.get(result.task)
+    if section is None or section.figures is None:
+        raise ResultError(f"no table for the task '{result.task}'")
+    try:
+        found = list(section.figures(result))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ResultError(f"its metrics are not those of {result.task} ({error!r})") from error
+    if not found:
+        raise ResultError(f"it has no metrics; measure {result.task} again")
+    return [_row(section, result, one, path, folder, link) for one in found]
+
+
+def _row(
+    section: Section, result: TaskResult, one: Figure, path: Path, folder: str, link: str
+) -> dict[str, Any]:
+    corpus = CORPORA.get(result.corpus, result.corpus)
+    if one.split not in ("", "test"):
+        corpus = f"{corpus} {one.split}"
+    return {
+        "section": section.name,
+        "corpus": one.corpus or corpus,
+        "system": one.baseline or result.system,
+        "detail": one.detail,
+        "size": "" if one.baseline else result.size,
+        # Folder, as its runs are averaged, or the name of a single result.
+        "runs": "" if one.baseline else folder or ("" if one.corpus else path.stem),
+        "mini": result.mini,
+        "published": False,
+        "column": one.column,
+        "value": one.factor * _number(result, one.keys),
+        "note": "",
+        "source": path.name,
+        "link": link,
+    }
+
+
+def _number(result: TaskResult, keys: Sequence[str]) -> float:
+    value: Any = result.metrics
+    for key in keys:
+        if isinstance(value, Mapping):
+            value = value.get(key)
+        else:
+            value = value[int(key)] if isinstance(value, list) and key.isdigit() else None
+    name = ".".join(keys)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        found = "nothing" if value is None else repr(value)
+        raise ResultError(f"it has no metric '{name}' (found {found}); measure {result.task} again")
+    if not math.isfinite(value):
+        raise ResultError(f"its metric '{name}' is {value}; measure {result.task} again")
+    return float(value)
+
+
+def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Average both directions where a publication gives them and not their mean."""
+    for who, row in rows_of(ranked(SECTION["retrieval"], figures)):
+        for k in retrieval.KS:
+            both = [f"{direction} R@{k}" for direction in ("S2I", "I2S")]
+            if f"mean R@{k}" in row.index or not set(both) <= set(row.index):
+                continue
+            source = f"mean of the row's two directions; {row.source[both[0]][0]}"
+            yield {
+                **who,
+                "column": f"mean R@{k}",
+                "value": row.value[both].mean(),
+                "note": "",
+                "source": source,
+                "link": row.link[both[0]][0],
+            }
+
+
+def superb_scores(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Score the systems that have figures of SUPERB's own corpora."""
+    points = reference_points()
+    for who, row in rows_of(ranked(SECTION["superb"], figures)):
+        if who["mini"] or "superb_s" in row.index:
+            continue
+        scores = {}
+        for task, metrics in points.items():
+            names = {m: task if len(metrics) == 1 else f"{task}_{m}" for m in metrics}
+            if set(names.values()) <= set(row.index):
+                scores[task] = {m: float(row.value[name]) for m, name in names.items()}
+        if not scores:
+            continue
+        score = partial_superb_score(scores)
+        whole = len(score.tasks) == len(points)
+        yield {
+            **who,
+            "column": "superb_s" if whole else "partial",
+            "value": score.value,
+            "note": "" if whole else ", ".join(score.tasks),
+            "source": "superb_score of the row",
+            "link": row.link.iloc[0][0],
+        }
+
+
+# From the data frame to tables
+
+
+def ranked(section: Section, figures: pd.DataFrame) -> pd.DataFrame:
+    """Return a section's cells, ordered by corpus, then by merit, then by column.
+
+    A cell is the mean `value` of a system's runs and their standard deviation `spread`; the
+    columns of `ONE_FIGURE` list its figures.
+    """
+    places = {column.name: place for place, column in enumerate(section.columns)}
+    part = figures[(figures.section == section.name) & figures.column.isin(places)]
+    if part.empty:
+        return part
+    cells = (
+        part.groupby([*IDENTITY, "column"], sort=False)
+        .agg(
+            value=("value", "mean"),
+            spread=("value", "std"),
+            values=("value", list),
+            note=("note", list),
+            source=("source", list),
+            link=("link", list),
+        )
+        .reset_index()
+    )
+    (best,) = (column for column in section.columns if column.name == section.rank_by)
+    merit = cells[cells.column == best.name].set_index(IDENTITY).value
+    cells = cells.join(merit.mul(1 if best.lower_is_better else -1).rename("merit"), on=IDENTITY)
+    cells["label"] = cells.system.where(cells.detail == "", cells.system + ", " + cells.detail)
+    cells["place"] = cells.column.map(places)
+    return cells.sort_values(
+        ["corpus", "merit", "label", "size", "runs", "published", "place"], ignore_index=True
+    )
+
+
+def rows_of(cells: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Return the identity of each row, and its cells by column."""
+    if not cells.empty:
+        for who, row in cells.groupby(IDENTITY, sort=False):
+            yield dict(zip(IDENTITY, who, strict=True)), row.set_index("column")
+
+
+def shown(cell: Any, column: Column) -> str:
+    """Return the text of a cell: its value, and with several runs their spread."""
+    text = f"{cell.value:.{column.digits}f}"
+    if len(cell["values"]) > 1:
+        text += f" ± {cell.spread:.{column.digits}f}"
+    return f"{text} ({cell.note[0]})" if cell.note[0] else text
+
+
+def markdown(board: Board, home: Path) -> str:
+    """Return the leaderboard as Markdown for a folder."""
+    parts = [INTRODUCTION.format(published=os.path.relpath(PUBLISHED, home))]
+    for mini in (False, True):
+        if mini:
+            parts.append(MINIATURES)
+        for section in SECTIONS:
+            cells = ranked(section, board.figures[board.figures.mini == mini])
+            if not cells.empty:
+                text = f"## {section.title}\n\n{section.about}\n\n{_table(section, cells)}\n"
+                parts.append(text)
+    if board.left_out:
+        parts.append("\n".join(["# Left out", "", *(f"- {line}" for line in board.left_out), ""]))
+    return "\n".join(parts)
+
+
+def _table(section: Section, cells: pd.DataFrame) -> str:
+    # A column that no row has says nothing.
+    columns = [column for column in section.columns if column.name in set(cells.column)]
+    heads = [column.heading + (" ↓" if column.lower_is_better else "") for column in columns]
+    rows = []
+    for who, row in rows_of(cells):
+        runs = row["values"].map(len).max()
+        rows.append(
+            (
+                _plain(who["corpus"]),
+                f"[{_plain(row.label.iloc[0])}]({row.link.iloc[0][0]})",
+                who["size"],
+                f"{runs} in {who['runs']}" if runs > 1 else who["runs"],
+                *(shown(row.loc[c.name], c) if c.name in row.index else "" for c in columns),
+            )
+        )
+    head = ("corpus", "system", "size", "runs", *heads)
+    return markdown_table(head, rows, numbers=len(columns), even=False)
+
+
+def _plain(text: str) -> str:
+    """Escape a name, so that Markdown shows it as it is."""
+    return text.replace("|", "\\|").replace("[", "\\[").replace("_", "\\_").replace("<", "&lt;")
+
+
+def sheet(board: Board) -> str:
+    """Return every figure as a line of CSV."""
+    parts = [
+        ranked(section, board.figures[board.figures.mini == mini])
+        for section in SECTIONS
+        for mini in (False, True)
+    ]
+    lines = pd.concat([part for part in parts if not part.empty]).explode(ONE_FIGURE)
+    lines["kind"] = lines.mini.map({True: "mini", False: "own"}).mask(lines.published, "published")
+    lines["values"] = lines["values"].map("{:.6g}".format)
+    names = {"column": "figure", "values": "value"}
+    who = ["section", "kind", "corpus", "system", "detail", "size", "runs", "column"]
+    return lines[[*who, *ONE_FIGURE]].rename(columns=names).to_csv(index=False, lineterminator="\n")
+
+
+def page(board: Board) -> str:
+    """Return the leaderboard as an HTML file that sorts and filters in the browser."""
+    data = []
+    for section in SECTIONS:
+        cells = ranked(section, board.figures)
+        if cells.empty:
+            continue
+        columns = {c.name: c for c in section.columns if c.name in set(cells.column)}
+        rows = [
+            {
+                **{name: who[name] for name in ("corpus", "size", "runs", "mini", "published")},
+                "system": row.label.iloc[0],
+                "cells": {
+                    name: {
+                        "value": round(float(cell.value), 6),
+                        "text": shown(cell, columns[name]),
+                        "sources": [
+                            [source, link if link.startswith("https://") else quote(link)]
+                            for source, link in zip(cell.source, cell.link, strict=True)
+                        ],
+                    }
+                    for name, cell in row.iterrows()
+                },
+            }
+            for who, row in rows_of(cells)
+        ]
+        headings = [
+            {"name": c.name, "title": c.heading, "lower": c.lower_is_better, "merit": c.merit}
+            for c in columns.values()
+        ]
+        about = {"name": section.name, "title": section.title, "about": section.about}
+        bars = section.name == "superb"
+        data.append({**about, "bars": bars, "columns": headings, "rows": rows})
+    return fill("leaderboard.html", data)
+
+
+def write_leaderboard(board: Board, home: Path, html: Path | None = None) -> tuple[Path, ...]:
     """Write the tables as Markdown, CSV and a page; equal figures give equal files.
 
     Args:
-        board: what is shown.
-        home: folder of the files; made.
-        html: the page's own place.
+        board: everything that is shown.
+        home: folder of the files; created.
+        html: the page, if it has its own place.
+
+    Returns:
+        The three files.
 
     Raises:
         CorpusError: the folder cannot be written.
     """
     paths = home / TABLE, home / SHEET, html or home / PAGE
-    texts = markdown(board, home), sheet(board), page(board.figures)
+    texts = markdown(board, home), sheet(board), page(board)
     with writing(home):
         for path, text in zip(paths, texts, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,129 +715,34 @@ def write_leaderboard(
     return paths
 
 
-def markdown(board: Leaderboard, home: Path) -> str:
-    """Lay the leaderboard out as Markdown for a folder."""
-    introduction = INTRODUCTION.format(published=os.path.relpath(PUBLISHED, home))
-    parts = [introduction, *_tables(board, mini=False), MINIATURES, *_tables(board, mini=True)]
-    if board.left_out:
-        parts.append("\n".join(["# Left out", "", *(f"- {line}" for line in board.left_out), ""]))
-    return "\n".join(parts)
-
-
-def sheet(board: Leaderboard) -> str:
-    """Lay every figure out as a line of CSV."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(SHEET_HEAD)
-    for section in SECTIONS:
-        for mini in (False, True):
-            for row in board.rows(section, mini):
-                for column, cell in row.cells.items():
-                    for one in cell.figures:
-                        table.writerow(_line(section, row.identity, column, one))
-    return text.getvalue()
-
-
-def _line(section: Section, who: Identity, column: str, one: Figure) -> tuple[str, ...]:
-    kind = "published" if who.published else "mini" if who.mini else "own"
-    return (
-        section.name,
-        kind,
-        who.corpus,
-        who.system,
-        who.detail,
-        who.size,
-        who.runs,
-        column,
-        f"{one.value:.6g}",
-        one.note,
-        one.source,
-        one.link,
+def add_options(p: ArgumentParser) -> None:
+    """Add the options."""
+    p.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        default=[COMMITTED],
+        metavar="DIR",
+        help=f"folders of result files, read to the bottom (default: {COMMITTED})",
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"folder for {TABLE} and {SHEET} (default: the first folder of results)",
+    )
+    p.add_argument(
+        "--html", type=Path, metavar="FILE", help=f"the page (default: {PAGE} in that folder)"
     )
 
 
-def _tables(board: Leaderboard, *, mini: bool) -> list[str]:
-    tables = []
-    for section in SECTIONS:
-        rows = board.rows(section, mini)
-        if not rows:
-            continue
-        # A column that no row has says nothing.
-        columns = [c for c in section.columns if any(c.name in row.cells for row in rows)]
-        head = ("corpus", "system", "size", "runs", *(_head(column) for column in columns))
-        lines = [f"| {' | '.join(head)} |", "|" + "---|" * 4 + "--:|" * len(columns)]
-        for row in rows:
-            who = row.identity
-            cells = [shown(row.cells[c.name], c) if c.name in row.cells else "" for c in columns]
-            first = next(iter(row.cells.values())).figures[0]
-            name = f"[{_plain(who.label)}]({first.link})"
-            runs = max(len(cell.figures) for cell in row.cells.values())
-            about = (_plain(who.corpus), name, who.size, _runs(who, runs))
-            lines.append(f"| {' | '.join((*about, *cells))} |")
-        tables.append("\n".join([f"## {section.title}", "", section.about, "", *lines, ""]))
-    return tables
+def run(args: Namespace) -> Path:
+    """Write the leaderboard; returns its Markdown."""
+    home = args.out or args.results[0]
+    table, *others = write_leaderboard(gather(args.results, home), home, args.html)
+    for path in others:
+        logger.info("written: %s", path)
+    return table
 
 
-def _head(column: Column) -> str:
-    return column.heading + (" ↓" if column.lower_is_better else "")
-
-
-def _runs(who: Identity, count: int) -> str:
-    return f"{count} in {who.runs}" if count > 1 else who.runs
-
-
-def _plain(text: str) -> str:
-    """Keep a name from being read as Markdown."""
-    return text.replace("|", "\\|").replace("[", "\\[").replace("_", "\\_").replace("<", "&lt;")
-
-
-def _mean_recalls(figures: Iterable[Figure]) -> list[Figure]:
-    """Average both directions where a publication gives them and not their mean."""
-    section = next(one for one in SECTIONS if one.name == "retrieval")
-    found = []
-    for row in rows_of(section, figures):
-        for k in (1, 5, 10):
-            both = [row.cells.get(f"{direction} R@{k}") for direction in ("S2I", "I2S")]
-            cells = [cell for cell in both if cell is not None]
-            if len(cells) == len(both) and f"mean R@{k}" not in row.cells:
-                found.append(
-                    Figure(
-                        section="retrieval",
-                        identity=row.identity,
-                        column=f"mean R@{k}",
-                        value=sum(cell.value for cell in cells) / len(cells),
-                        source=f"mean of the row's two directions; {cells[0].figures[0].source}",
-                        link=cells[0].figures[0].link,
-                    )
-                )
-    return found
-
-
-def _superb_scores(figures: Iterable[Figure]) -> list[Figure]:
-    """Score the systems that have figures of SUPERB's own corpora."""
-    section = next(one for one in SECTIONS if one.name == "superb")
-    found = []
-    for row in rows_of(section, figures):
-        if row.identity.mini or "superb_s" in row.cells:
-            continue
-        scores: dict[str, dict[str, float]] = defaultdict(dict)
-        for task, metrics in reference_points().items():
-            names = {m: task if len(metrics) == 1 else f"{task}_{m}" for m in metrics}
-            if all(name in row.cells for name in names.values()):
-                scores[task] = {m: row.cells[name].value for m, name in names.items()}
-        if not scores:
-            continue
-        score = partial_superb_score(scores)
-        whole = len(score.tasks) == len(reference_points())
-        found.append(
-            Figure(
-                section="superb",
-                identity=row.identity,
-                column="superb_s" if whole else "partial",
-                value=score.value,
-                source=COMPUTED,
-                link=next(iter(row.cells.values())).figures[0].link,
-                note="" if whole else ", ".join(score.tasks),
-            )
-        )
-    return found
+BENCHMARK = Benchmark(add_options=add_options, run=run)

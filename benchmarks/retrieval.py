@@ -1,27 +1,18 @@
-"""Retrieval by a trained model on a corpus' test splits: images, written captions, languages."""
+"""Recall between recordings and images, written captions, and other languages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s3prl_speechclip.checkpoints.locate import Located
-from s3prl_speechclip.data.feature_store import FeatureStore
-from s3prl_speechclip.data.manifest import Manifest, Utterance
-from s3prl_speechclip.encoders.image_features import load_image_table
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.model.embedding import (
-    SpeechEmbeddings,
-    embed_images,
-    embed_speech,
-    retrieval_set,
-)
-from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.recall import (
     Ranks,
     Recall,
@@ -31,29 +22,39 @@ from s3prl_speechclip.recall import (
     retrieval_ranks,
     wilson_interval,
 )
-from s3prl_speechclip.results import STORED, result_record
+from s3prl_speechclip.results import STORED
 from s3prl_speechclip.structures import TaskResult
 
-from .languages import (
-    crossing_recall,
-    english_caption,
-    language_of,
-    recall_by_language,
-    text_recall,
+from .shared.benchmark import (
+    Benchmark,
+    Column,
+    Figure,
+    Measured,
+    Section,
+    add_corpus_options,
+    add_model_options,
+    chosen_splits,
+    corpus_record,
+    kept_states,
+    load_manifest,
+    load_subject,
+    titled_table,
 )
+from .shared.captions import english_caption, language_of
 
-__all__ = [
-    "Ranks",
-    "Recall",
-    "chance_recall",
-    "evaluate_retrieval",
-    "recall_at_k",
-    "retrieval_ranks",
-    "wilson_interval",
-]
+if TYPE_CHECKING:
+    from s3prl_speechclip.data.manifest import Utterance
+    from s3prl_speechclip.model.embedding import SpeechEmbeddings
+    from s3prl_speechclip.model.speechclip import SpeechClip
+
+__all__ = ["BENCHMARK", "recall_at_k"]
 
 KS = (1, 5, 10)
 TEXTS = 256  # captions embedded at once
+FEWEST = 10  # images that two languages must share to be compared
+EMBEDDINGS = ("parallel", "cascaded", "sum")
+CHANCE = "chance"
+DIRECTIONS = {"S2I": "speech_to_image", "I2S": "image_to_speech", "mean": "mean"}
 PROTOCOL = {
     "recall": "percent of queries with a right answer among the first k",
     "speech_to_image": "right: the image with the recording's id",
@@ -70,49 +71,32 @@ PROTOCOL = {
 }
 
 
-def evaluate_retrieval(
-    model: SpeechClip,
-    located: Located,
-    manifest: Manifest,
-    *,
-    splits: Sequence[str] | None = None,
-    batch_size: int = 32,
-    skip_broken: bool = False,
-    seed: int = 0,
-    workers: int = 0,
-    features: Mapping[str, FeatureStore] | None = None,
-    show_progress: bool = True,
-) -> TaskResult:
+def add_options(p: ArgumentParser) -> None:
+    """Add the options."""
+    add_model_options(p)
+    add_corpus_options(p, states=True)
+
+
+def run(args: Namespace) -> Measured:
     """Measure recall at 1, 5 and 10 in both directions, for each embedding and their sum.
 
     Between recordings and images; between English recordings and written captions where there are
     any; between recordings in different languages where there are several.
 
-    Args:
-        model: in evaluation mode.
-        located: where the model came from.
-        manifest: the corpus.
-        splits: of the corpus; None: its test splits.
-        batch_size: recordings encoded at once.
-        skip_broken: leave out what cannot be read, and say so.
-        seed: noted in the result; nothing here is random.
-        workers: processes that read.
-        features: hidden states by split, to be read in place of recordings.
-        show_progress: a bar on standard error.
-
     Raises:
         CorpusError, AudioError, ImageError: something of the corpus cannot be read.
         ResultError: an embedding is not a number.
     """
+    from s3prl_speechclip.encoders.image_features import load_image_table
+    from s3prl_speechclip.model.embedding import embed_images, embed_speech, retrieval_set
+
+    subject = load_subject(args)
+    model = subject.model
+    manifest = load_manifest(args)
     started = time.perf_counter()
-    splits = tuple(splits or manifest.test_splits)
-    images, manifest = load_image_table(
-        model.clip,
-        manifest,
-        splits,
-        skip_broken=skip_broken,
-        show_progress=show_progress,
-    )
+    splits = chosen_splits(args, manifest)
+    stored = kept_states(args, model, manifest)
+    images, manifest = load_image_table(model.clip, manifest, splits, skip_broken=args.skip_broken)
     metrics: dict[str, Any] = {}
     notes = list(manifest.notes)
     for split in splits:
@@ -120,115 +104,75 @@ def evaluate_retrieval(
             manifest,
             split,
             images,
-            batch_size=batch_size,
-            skip_broken=skip_broken,
-            features=(features or {}).get(split),
+            batch_size=args.batch_size,
+            skip_broken=args.skip_broken,
+            features=stored.get(split),
         )
-        speech = embed_speech(model, data, workers=workers)
+        speech = embed_speech(model, data, workers=args.num_workers)
         utterances = [manifest.split(split)[i] for i in speech.indices.tolist()]
         if not utterances:
             raise ResultError(f"no recording of split '{split}' can be read")
-        heard = torch.isin(data.image_ids, speech.pair_ids)
+        described = torch.isin(data.image_ids, speech.pair_ids)
         if data.dataset.broken:
             notes.append(
                 f"{split}: left out {len(data.dataset.broken)} recordings that cannot be read and "
-                f"{int((~heard).sum())} images that no other recording describes"
+                f"{int((~described).sum())} images that no other recording describes"
             )
-        named = embeddings(speech)
-        metrics[split] = {
-            **split_metrics(
-                speech, utterances, embed_images(model, data)[heard], data.image_ids[heard]
-            ),
-            **text_metrics(model, named, utterances),
-        }
-        across = crossing_recall(named, speech, utterances)
-        if across:
+        named = named_embeddings(speech)
+        pictures, image_ids = embed_images(model, data)[described], data.image_ids[described]
+        metrics[split] = image_recall(named, speech.pair_ids, utterances, pictures, image_ids)
+        metrics[split] |= caption_recall(model, named, utterances)
+        if across := crossing_recall(named, speech.pair_ids, utterances):
             metrics[split]["across_languages"] = across
-    return result_record(
-        started=started,
-        task="retrieval",
-        system=model.config.variant,
-        size=model.config.size,
-        corpus=manifest.corpus,
-        checkpoint=located.source,
-        checkpoint_hash=located.digest(),
-        metrics=metrics,
-        protocol={
-            **PROTOCOL,
-            **({"hidden_states": STORED} if features else {}),
-            "image_resize": model.clip.image_resize,
-            "notes": notes,
-        },
-        seed=seed,
-        mini=manifest.mini or model.config.size == "mini",
+    protocol = {
+        **PROTOCOL,
+        **({"hidden_states": STORED} if stored else {}),
+        "image_resize": model.clip.image_resize,
+        "notes": notes,
+    }
+    return Measured(
+        corpus_record(
+            "retrieval", subject, manifest, metrics=metrics, protocol=protocol, started=started
+        )
     )
 
 
-def embeddings(speech: SpeechEmbeddings) -> dict[str, Tensor]:
-    """Give a split's embeddings by name, and where there are several their sum, unit vectors."""
+def named_embeddings(speech: SpeechEmbeddings) -> dict[str, Tensor]:
+    """Return a split's embeddings by name, and where there are several their sum, unit vectors."""
     named = dict(speech.by_name)
     if len(named) > 1:
         named["sum"] = F.normalize(torch.stack(list(named.values())).sum(0), dim=-1)
     return named
 
 
-def text_metrics(
-    model: SpeechClip, named: Mapping[str, Tensor], utterances: Sequence[Utterance]
+def image_recall(
+    named: Mapping[str, Tensor],
+    pair_ids: Tensor,
+    utterances: Sequence[Utterance],
+    images: Tensor,
+    image_ids: Tensor,
 ) -> dict[str, Any]:
-    """Give a split's retrieval between English recordings and written captions.
+    """Measure recall between recordings and images, by kind of recording and by language.
 
     Args:
-        model: whose CLIP reads the captions.
-        named: embeddings of N recordings.
+        named: embeddings of N recordings by name, (N, E) unit vectors.
+        pair_ids: what each recording describes, (N,).
         utterances: the recordings, N.
-
-    Returns:
-        `{"text": ..}`, or nothing where no English recording has a caption.
-    """
-    captions = {
-        place: english_caption(utterance)
-        for place, utterance in enumerate(utterances)
-        if language_of(utterance) == "en" and english_caption(utterance)
-    }
-    if not captions:
-        return {}
-    distinct = sorted(set(captions.values()))
-    texts = torch.cat(
-        [
-            model.encode_text(distinct[start : start + TEXTS]).float().cpu()
-            for start in range(0, len(distinct), TEXTS)
-        ]
-    )
-    rows = torch.tensor(list(captions))
-    spoken = {name: vectors[rows] for name, vectors in named.items()}
-    return {"text": text_recall(spoken, list(captions.values()), texts, distinct)}
-
-
-def split_metrics(
-    speech: SpeechEmbeddings, utterances: Sequence[Utterance], images: Tensor, image_ids: Tensor
-) -> dict[str, Any]:
-    """Give a split's recall by embedding, beside chance, and by kind of recording.
-
-    Args:
-        speech: N embedded recordings.
-        utterances: the same recordings, N.
         images: (M, E) unit vectors.
-        image_ids: (M,).
+        image_ids: what each image is, (M,).
     """
-    named = embeddings(speech)
-    several = len({language_of(utterance) for utterance in utterances}) > 1
-    chance = chance_recall(speech.pair_ids, image_ids, KS)
-    found: dict[str, Any] = {
-        "recordings": len(utterances),
-        "images": len(set(image_ids.tolist())),
-        "chance": _keyed(chance),
-    }
+    languages = rows_by_language(utterances)
     kinds = {
         "human": torch.tensor([not u.synthetic for u in utterances]),
         "synthetic": torch.tensor([u.synthetic for u in utterances]),
     }
+    found: dict[str, Any] = {
+        "recordings": len(utterances),
+        "images": len(set(image_ids.tolist())),
+        CHANCE: _keyed(chance_recall(pair_ids, image_ids, KS)),
+    }
     for name, vectors in named.items():
-        ranks = retrieval_ranks(vectors, images, speech.pair_ids, image_ids)
+        ranks = retrieval_ranks(vectors, images, pair_ids, image_ids)
         found[name] = _keyed(recall_of_ranks(ranks, KS))
         found[name]["interval_95"] = {
             direction: {f"recall@{k}": _interval(places, k) for k in KS}
@@ -238,22 +182,218 @@ def split_metrics(
             )
         }
         found[name]["speech_to_image_by_kind"] = {
-            kind: {f"recall@{k}": _share(ranks.speech_to_image[rows], k) for k in KS}
+            kind: _shares(ranks.speech_to_image[rows])
             for kind, rows in kinds.items()
             if bool(rows.any())
         }
-        if several:
+        if len(languages) > 1:
             found[name]["speech_to_image_by_language"] = recall_by_language(ranks, utterances)
     return found
+
+
+def recall_by_language(ranks: Ranks, utterances: Sequence[Utterance]) -> dict[str, Any]:
+    """Return speech-to-image recall of each language's recordings, among all images."""
+    return {
+        language: {"recordings": len(rows), **_shares(ranks.speech_to_image[rows])}
+        for language, rows in rows_by_language(utterances).items()
+    }
+
+
+def rows_by_language(utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+    """Return the rows of each language's recordings, int64, languages in order of name."""
+    rows: dict[str, list[int]] = {}
+    for row, utterance in enumerate(utterances):
+        rows.setdefault(language_of(utterance), []).append(row)
+    return {language: torch.tensor(rows[language]) for language in sorted(rows)}
+
+
+def caption_recall(
+    model: SpeechClip, named: Mapping[str, Tensor], utterances: Sequence[Utterance]
+) -> dict[str, Any]:
+    """Measure retrieval between English recordings and written captions.
+
+    Args:
+        model: the model, with the text encoder of its CLIP.
+        named: embeddings of N recordings by name.
+        utterances: the recordings, N.
+
+    Returns:
+        `{"text": ..}`, or nothing where no English recording has a caption.
+    """
+    captions = {
+        row: english_caption(utterance)
+        for row, utterance in enumerate(utterances)
+        if language_of(utterance) == "en" and english_caption(utterance)
+    }
+    if not captions:
+        return {}
+    distinct = sorted(set(captions.values()))
+    rows = torch.tensor(list(captions))
+    spoken = {name: vectors[rows] for name, vectors in named.items()}
+    return {
+        "text": text_recall(spoken, list(captions.values()), embed_texts(model, distinct), distinct)
+    }
+
+
+def embed_texts(model: SpeechClip, texts: Sequence[str]) -> Tensor:
+    """Embed texts by CLIP; (N, E) unit vectors, float32 on the CPU."""
+    chunks = [texts[start : start + TEXTS] for start in range(0, len(texts), TEXTS)]
+    return torch.cat([model.encode_text(chunk).float().cpu() for chunk in chunks])
+
+
+def text_recall(
+    named: Mapping[str, Tensor], captions: Sequence[str], texts: Tensor, distinct: Sequence[str]
+) -> dict[str, Any]:
+    """Measure retrieval between recordings and written captions, which training never paired.
+
+    A recording's right answer is its own caption, a caption's any recording of it.
+
+    Args:
+        named: embeddings of N recordings by name, (N, E) unit vectors.
+        captions: captions of the recordings, N.
+        texts: embeddings of the distinct captions, (M, E) unit vectors.
+        distinct: those captions, M.
+
+    Returns:
+        Recall both ways by embedding, and by chance.
+    """
+    place = {caption: number for number, caption in enumerate(distinct)}
+    speech_ids = [place[caption] for caption in captions]
+    text_ids = list(range(len(distinct)))
+    found: dict[str, Any] = {"recordings": len(captions), "captions": len(distinct)}
+    for name, vectors in named.items():
+        ranks = retrieval_ranks(vectors, texts, speech_ids, text_ids)
+        found[name] = _as_text(recall_of_ranks(ranks, KS))
+    found[CHANCE] = _as_text(chance_recall(speech_ids, text_ids, KS))
+    return found
+
+
+def crossing_recall(
+    named: Mapping[str, Tensor], pair_ids: Tensor, utterances: Sequence[Utterance]
+) -> dict[str, Any]:
+    """Measure retrieval between recordings of the same image in two languages.
+
+    The queries are the first recordings, in one language, of each image described in both; the
+    candidates are all recordings of these images in the other; right is any of the query's image.
+
+    Args:
+        named: embeddings of N recordings by name, (N, E) unit vectors.
+        pair_ids: image of each recording, (N,).
+        utterances: the recordings, N.
+
+    Returns:
+        `pictures`: how many each pair of languages shares, `FEWEST` at least; by embedding, and for
+        chance: `mean` over the pairs, and each pair's `recall@10`. Empty where there is no pair.
+    """
+    rows = rows_by_language(utterances)
+    pictures: dict[str, int] = {}
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for source, target in permutations(rows, 2):
+        both = set(pair_ids[rows[source]].tolist()) & set(pair_ids[rows[target]].tolist())
+        if len(both) < FEWEST:
+            continue
+        pair = f"{source}>{target}"
+        pictures[pair] = len(both)
+        shared = torch.tensor(sorted(both))
+        queries = rows[source][torch.isin(pair_ids[rows[source]], shared)]
+        candidates = rows[target][torch.isin(pair_ids[rows[target]], shared)]
+        ids = pair_ids[candidates], pair_ids[queries]
+        for name, vectors in named.items():
+            ranks = retrieval_ranks(vectors[candidates], vectors[queries], *ids)
+            recall = recall_of_ranks(ranks, KS)
+            found.setdefault(name, {})[pair] = recall["image_to_speech"]
+        found.setdefault(CHANCE, {})[pair] = chance_recall(*ids, KS)["image_to_speech"]
+    if not pictures:
+        return {}
+    return {"pictures": pictures} | {
+        name: {
+            "mean": {
+                f"recall@{k}": round(sum(at[k] for at in pairs.values()) / len(pairs), 4)
+                for k in KS
+            },
+            "recall@10": {pair: round(at[10], 4) for pair, at in pairs.items()},
+        }
+        for name, pairs in found.items()
+    }
+
+
+def table(result: TaskResult) -> str:
+    """Lay a result out, chance in a row of its own per split."""
+    head = ("split", "embedding", *(f"{arrow} R@{k}" for arrow in ("S>I", "I>S") for k in KS))
+    rows = [
+        (
+            split,
+            name,
+            *(
+                f"{found[name][direction][f'recall@{k}']:.1f}"
+                for direction in ("speech_to_image", "image_to_speech")
+                for k in KS
+            ),
+        )
+        for split, found in result.metrics.items()
+        for name in (*EMBEDDINGS, CHANCE)
+        if name in found
+    ]
+    counts = ", ".join(
+        f"{split}: {found['recordings']:,} recordings, {found['images']:,} images"
+        for split, found in result.metrics.items()
+    )
+    return titled_table(result, "recall in percent", head, rows, counts)
+
+
+def recall_columns(directions: Iterable[str]) -> tuple[Column, ...]:
+    """Return the leaderboard columns of recall in some directions."""
+    return tuple(Column(name=f"{direction} R@{k}") for direction in directions for k in KS)
+
+
+def recall_figures(
+    metrics: Mapping[str, Any], names: Sequence[str], directions: Mapping[str, str]
+) -> Iterator[Figure]:
+    """Return the leaderboard figures of recall, by split, embedding and chance."""
+    for split, found in metrics.items():
+        measured = [name for name in names if name in found]
+        if not measured:
+            raise ResultError(f"it has no metric of {', '.join(names)} in '{split}'")
+        for name in (*measured, CHANCE):
+            for short, direction in directions.items():
+                for k in KS:
+                    yield Figure(
+                        column=f"{short} R@{k}",
+                        keys=(split, name, direction, f"recall@{k}"),
+                        split=split,
+                        detail="" if name == CHANCE else name,
+                        baseline=CHANCE if name == CHANCE else "",
+                    )
 
 
 def _keyed(recall: Recall) -> dict[str, Any]:
     return {d: {f"recall@{k}": round(v, 4) for k, v in at.items()} for d, at in recall.items()}
 
 
-def _share(ranks: Tensor, k: int) -> float:
-    return round(100.0 * int((ranks <= k).sum()) / len(ranks), 4)
+def _as_text(recall: Recall) -> dict[str, Any]:
+    names = {"speech_to_image": "speech_to_text", "image_to_speech": "text_to_speech"}
+    return {names.get(direction, direction): at for direction, at in _keyed(recall).items()}
+
+
+def _shares(ranks: Tensor) -> dict[str, float]:
+    return {f"recall@{k}": round(100.0 * int((ranks <= k).sum()) / len(ranks), 4) for k in KS}
 
 
 def _interval(ranks: Tensor, k: int) -> list[float]:
     return [round(end, 4) for end in wilson_interval(int((ranks <= k).sum()), len(ranks))]
+
+
+BENCHMARK = Benchmark(
+    add_options=add_options,
+    run=run,
+    table=table,
+    section=Section(
+        name="retrieval",
+        title="Image-speech retrieval",
+        about="Recall at k in percent. S2I: speech to image; I2S: image to speech, right if any "
+        "caption of the image is among the first k; mean: of both directions.",
+        columns=recall_columns(DIRECTIONS),
+        rank_by="mean R@10",
+        figures=lambda result: recall_figures(result.metrics, EMBEDDINGS, DIRECTIONS),
+    ),
+)

@@ -1,4 +1,4 @@
-"""How fast a model trains and encodes here, on real recordings."""
+"""How fast does a model train and encode on this machine?"""
 
 from __future__ import annotations
 
@@ -6,28 +6,39 @@ import copy
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from s3prl_speechclip.checkpoints.locate import Located
-from s3prl_speechclip.data.batches import PairDataset
-from s3prl_speechclip.data.images import open_image
-from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.model.speechclip import SpeechClip
-from s3prl_speechclip.pretrain.task import PretrainTask
-from s3prl_speechclip.results import result_record
-from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
+from s3prl_speechclip.results import markdown_table
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
+
+from .shared.benchmark import (
+    Benchmark,
+    Column,
+    Figure,
+    Measured,
+    Section,
+    add_corpus_options,
+    add_model_options,
+    corpus_record,
+    load_manifest,
+    load_subject,
+)
+
+if TYPE_CHECKING:
+    from s3prl_speechclip.data.manifest import Manifest
+    from s3prl_speechclip.model.speechclip import SpeechClip
 
 SPLIT = "train"
 MAX_SAMPLES = 102_400  # that the papers crop recordings to in training, 6.4 s
-WARM_UP = 2  # repetitions that are not timed
+WARM_UP = 2  # repetitions before those that are timed
 
 PROTOCOL = {
     "batch": f"recordings of {SPLIT} drawn by the seed, cropped at {MAX_SAMPLES} samples, padded "
@@ -40,37 +51,43 @@ PROTOCOL = {
 }
 
 
-def evaluate_speed(
-    model: SpeechClip,
-    located: Located,
-    manifest: Manifest,
-    *,
-    batch_size: int = 32,
-    repetitions: int = 10,
-    seed: int = 0,
-) -> TaskResult:
-    """Measure training steps and encoding of one batch.
+def add_options(p: ArgumentParser) -> None:
+    """Add the options."""
+    add_model_options(p)
+    add_corpus_options(p, splits=False)
+    p.add_argument(
+        "--repetitions",
+        type=int,
+        default=10,
+        metavar="N",
+        help="timed repetitions of each (default: %(default)s)",
+    )
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="chooses the recordings (default: 0)"
+    )
 
-    Args:
-        model: on the device to measure; it is left as it is.
-        located: where the model came from.
-        manifest: the corpus that the batch is drawn from.
-        batch_size: recordings.
-        repetitions: timed, of each.
-        seed: chooses the recordings.
+
+def run(args: Namespace) -> Measured:
+    """Time training steps and encoding of one batch; the model is left as it is.
 
     Raises:
         ConfigError: a number below 1.
         AudioError, ImageError: something of the corpus cannot be read.
     """
-    if batch_size < 1 or repetitions < 1:
+    from s3prl_speechclip.pretrain.task import PretrainTask
+    from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
+
+    if args.batch_size < 1 or args.repetitions < 1:
         raise ConfigError(
             "--batch-size and --repetitions must be at least 1, found "
-            f"{batch_size} and {repetitions}"
+            f"{args.batch_size} and {args.repetitions}"
         )
+    subject = load_subject(args)
+    model = subject.model
+    manifest = load_manifest(args)
     started = time.perf_counter()
     device = model.clip.vocabulary.device
-    batch = _batch(model, manifest, batch_size, seed).to(device)
+    batch = _batch(model, manifest, args.batch_size, args.seed).to(device)
     seconds = float(batch.speech.lengths.sum()) / SAMPLE_RATE
     trained = copy.deepcopy(model).train()
     task = PretrainTask(trained)
@@ -85,44 +102,73 @@ def evaluate_speed(
         with torch.no_grad():
             model(batch.speech)
 
-    torch.manual_seed(seed)
-    training = _median_time(step, repetitions, device)
+    torch.manual_seed(args.seed)
+    training = _median_time(step, args.repetitions, device)
     model.eval()
-    encoding = _median_time(encode, repetitions, device)
+    encoding = _median_time(encode, args.repetitions, device)
     recordings = len(batch.pair_ids)
-    return result_record(
-        started=started,
-        task="speed",
-        system=model.config.variant,
-        size=model.config.size,
-        corpus=manifest.corpus,
-        checkpoint=located.source,
-        checkpoint_hash=located.digest(),
-        metrics={
-            "training": {
-                "examples_per_second": _digits(recordings / training),
-                "seconds_per_step": _digits(training),
-            },
-            "encoding": {
-                "recordings_per_second": _digits(recordings / encoding),
-                "times_real_time": _digits(seconds / encoding),
-            },
+    metrics = {
+        "training": {
+            "examples_per_second": _digits(recordings / training),
+            "seconds_per_step": _digits(training),
         },
-        protocol={
-            **PROTOCOL,
-            "batch_size": recordings,
-            "seconds_of_speech": round(seconds, 2),
-            "repetitions": repetitions,
-            "device": _device_name(device),
-            "threads": torch.get_num_threads(),
-            "notes": list(manifest.notes),
+        "encoding": {
+            "recordings_per_second": _digits(recordings / encoding),
+            "times_real_time": _digits(seconds / encoding),
         },
-        seed=seed,
-        mini=manifest.mini or model.config.size == "mini",
+    }
+    protocol = {
+        **PROTOCOL,
+        "batch_size": recordings,
+        "seconds_of_speech": round(seconds, 2),
+        "repetitions": args.repetitions,
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "notes": list(manifest.notes),
+    }
+    return Measured(
+        corpus_record(
+            "speed",
+            subject,
+            manifest,
+            metrics=metrics,
+            protocol=protocol,
+            started=started,
+            seed=args.seed,
+        )
     )
 
 
+def table(result: TaskResult) -> str:
+    """Lay a result out, a figure a row."""
+    rows = [
+        (what, name.replace("_", " "), f"{value:g}")
+        for what, found in result.metrics.items()
+        for name, value in found.items()
+    ]
+    about = result.protocol
+    title = (
+        f"{result.system} ({result.size}), {about['batch_size']} recordings at once, "
+        f"{about['device']}, {about['threads']} thread(s)"
+    )
+    return "\n".join([title, "", markdown_table(("what", "figure", "value"), rows)])
+
+
+def board_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the leaderboard figures of a result, under the name of the machine."""
+    device = str(result.protocol.get("device", "unknown device"))
+    for column, keys in (
+        ("train", ("training", "examples_per_second")),
+        ("encode", ("encoding", "recordings_per_second")),
+        ("real_time", ("encoding", "times_real_time")),
+    ):
+        yield Figure(column=column, keys=keys, corpus=device)
+
+
 def _batch(model: SpeechClip, manifest: Manifest, batch_size: int, seed: int) -> PairBatch:
+    from s3prl_speechclip.data.batches import PairDataset
+    from s3prl_speechclip.data.images import open_image
+
     utterances = manifest.split(SPLIT)
     dataset = PairDataset(manifest, utterances, max_samples=MAX_SAMPLES, seed=seed)
     random = np.random.default_rng(seed)
@@ -136,7 +182,7 @@ def _batch(model: SpeechClip, manifest: Manifest, batch_size: int, seed: int) ->
 
 
 def _median_time(work: Callable[[], Any], repetitions: int, device: torch.device) -> float:
-    """Give the median seconds of one piece of work."""
+    """Return the median seconds of one piece of work."""
     times = []
     for number in range(WARM_UP + repetitions):
         _wait_for(device)
@@ -165,5 +211,24 @@ def _device_name(device: torch.device) -> str:
 
 
 def _digits(value: float) -> float:
-    """Keep four significant digits."""
+    """Round to four significant digits."""
     return float(f"{value:.4g}")
+
+
+BENCHMARK = Benchmark(
+    add_options=add_options,
+    run=run,
+    table=table,
+    section=Section(
+        name="speed",
+        title="Speed",
+        about="On the machine that the corpus column names.",
+        columns=(
+            Column(name="train", title="training, examples/s"),
+            Column(name="encode", title="encoding, recordings/s"),
+            Column(name="real_time", title="encoding, x real time"),
+        ),
+        rank_by="encode",
+        figures=board_figures,
+    ),
+)

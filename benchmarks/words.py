@@ -1,27 +1,28 @@
-"""Word discovery: what a cascaded model calls each spoken word, and where it hears words begin."""
+"""Which keyword does a model give each spoken word, and where do words begin?"""
 
 from __future__ import annotations
 
+import json
+import logging
 import time
+from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from s3prl_speechclip.checkpoints.locate import Located
-from s3prl_speechclip.data.manifest import Manifest
+from s3prl_speechclip.data.manifest import Manifest, Word
 from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.model.speechclip import SpeechClip
-from s3prl_speechclip.results import result_record
-from s3prl_speechclip.structures import TaskResult
+from s3prl_speechclip.structures import HOP, SAMPLE_RATE, TaskResult
 
-from .hearing import FRAME, Heard, hear, left_out, require_keywords
-from .keyword_scores import word_of
-from .languages import language_of
-from .segments import TOLERANCES, Segmented, Span, boundary_scores
-from .word_scores import (
+from .retrieval import embed_texts
+from .scores.keyword_scores import word_of
+from .scores.segments import TOLERANCES, Segmented, Span, boundary_scores
+from .scores.word_scores import (
     FEWEST,
     PATTERNS,
     RELATED,
@@ -33,8 +34,35 @@ from .word_scores import (
     recognise,
     spoken_word,
 )
+from .shared.benchmark import (
+    Benchmark,
+    Column,
+    Figure,
+    Measured,
+    Section,
+    add_corpus_options,
+    add_model_options,
+    chosen_splits,
+    corpus_record,
+    load_manifest,
+    load_subject,
+    rounded,
+    titled_table,
+)
+from .shared.captions import language_of
 
-TEXTS = 256  # words embedded at once
+if TYPE_CHECKING:
+    from s3prl_speechclip.model.speechclip import SpeechClip
+
+    from .shared.decoding import Decoded
+
+logger = logging.getLogger(__name__)
+
+ALIGNMENTS = (
+    '{"data": [{"caption": {"wav": "PATH.wav"}, "text_alignment": "START__WORD__END ..."}]}, as '
+    "SpokenCOCO_*_unrolled_karpathy_with_alignments.json"
+)
+CHUNK = 256  # words compared with the vocabulary at once
 LEAST_RELATED = 10  # words that count as related to a word at least
 
 PROTOCOL = {
@@ -55,42 +83,45 @@ PROTOCOL = {
     "one; uniform: as many equal parts as the utterance has words",
     "precision": "fp32",
 }
+SHOWN_PATTERNS = (
+    "perfect match",
+    "semantically related",
+    "bucketing",
+    "default token",
+    "unexpected",
+)
 
 
-def evaluate_words(
-    model: SpeechClip,
-    located: Located,
-    manifest: Manifest,
-    *,
-    splits: Sequence[str] | None = None,
-    batch_size: int = 32,
-    skip_broken: bool = False,
-    seed: int = 0,
-    workers: int = 0,
-    show_progress: bool = True,
-) -> TaskResult:
-    """Measure how well a model tells spoken words apart, and names them.
+def add_options(p: ArgumentParser) -> None:
+    """Add the options."""
+    add_model_options(p)
+    add_corpus_options(p)
+    p.add_argument(
+        "--alignments",
+        type=Path,
+        metavar="FILE",
+        help="JSON of word times as published for SpokenCOCO (default: the corpus' own)",
+    )
 
-    Args:
-        model: in evaluation mode, with a cascaded branch.
-        located: where the model came from.
-        manifest: the corpus, with word times.
-        splits: of the corpus; None: its test splits.
-        batch_size: recordings encoded at once.
-        skip_broken: leave out what cannot be read.
-        seed: noted in the result; nothing here is random.
-        workers: processes that read.
-        show_progress: a bar on standard error.
+
+def run(args: Namespace) -> Measured:
+    """Measure how consistently a model labels spoken words, and what the labels name.
 
     Raises:
-        ConfigError: the model names no keywords.
+        ConfigError: the model has no cascaded branch.
         CorpusError: a split has no word times, or no word occurs often enough.
         AudioError: a recording cannot be read.
         ResultError: a keyword is not a number.
     """
+    from .shared.decoding import decode_split, left_out, require_keywords
+
+    subject = load_subject(args)
+    require_keywords(subject.model)
+    manifest = load_manifest(args)
+    if args.alignments is not None:
+        manifest = with_alignments(manifest, Path(args.alignments))
     started = time.perf_counter()
-    require_keywords(model)
-    splits = tuple(splits or manifest.test_splits)
+    splits = chosen_splits(args, manifest)
     for split in splits:
         if not any(u.words and language_of(u) == "en" for u in manifest.split(split)):
             raise CorpusError(
@@ -101,45 +132,37 @@ def evaluate_words(
     metrics: dict[str, Any] = {}
     notes = list(manifest.notes)
     for split in splits:
-        heard = hear(
-            model,
+        decoded = decode_split(
+            subject.model,
             manifest,
             split,
-            batch_size=batch_size,
-            skip_broken=skip_broken,
-            workers=workers,
+            batch_size=args.batch_size,
+            skip_broken=args.skip_broken,
+            workers=args.num_workers,
             attention=True,
-            show_progress=show_progress,
         )
-        notes += left_out(heard, manifest, split)
-        metrics[split] = split_metrics(model, heard, split)
-    return result_record(
-        started=started,
-        task="words",
-        system=model.config.variant,
-        size=model.config.size,
-        corpus=manifest.corpus,
-        checkpoint=located.source,
-        checkpoint_hash=located.digest(),
-        metrics=metrics,
-        protocol={**PROTOCOL, "notes": notes},
-        seed=seed,
-        mini=manifest.mini or model.config.size == "mini",
+        notes += left_out(decoded, manifest, split)
+        metrics[split] = split_metrics(subject.model, decoded, split)
+    protocol = {**PROTOCOL, "notes": notes}
+    return Measured(
+        corpus_record(
+            "words", subject, manifest, metrics=metrics, protocol=protocol, started=started
+        )
     )
 
 
-def split_metrics(model: SpeechClip, heard: Sequence[Heard], split: str) -> dict[str, Any]:
-    """Give a split's figures.
+def split_metrics(model: SpeechClip, decoded: Sequence[Decoded], split: str) -> dict[str, Any]:
+    """Compute the metrics of a split.
 
     Args:
-        model: whose text embeddings say what is related.
-        heard: its recordings, with attention.
-        split: its name, for messages.
+        model: the model, with the text encoder of its CLIP.
+        decoded: recordings of the split, with attention.
+        split: name of the split, for messages.
 
     Raises:
         CorpusError: no word occurs often enough.
     """
-    timed = [one for one in heard if one.utterance.words and language_of(one.utterance) == "en"]
+    timed = [one for one in decoded if one.utterance.words and language_of(one.utterance) == "en"]
     labels = collect_labels(timed)
     words = recognise(labels)
     if not words:
@@ -150,7 +173,7 @@ def split_metrics(model: SpeechClip, heard: Sequence[Heard], split: str) -> dict
     counts = Counter(found)
     return {
         "recordings": len(timed),
-        "recordings_without_times": len(heard) - len(timed),
+        "recordings_without_times": len(decoded) - len(timed),
         "occurrences": sum(map(len, labels.values())),
         "distinct_words": len(labels),
         "words": len(words),
@@ -163,16 +186,16 @@ def split_metrics(model: SpeechClip, heard: Sequence[Heard], split: str) -> dict
     }
 
 
-def collect_labels(heard: Sequence[Heard]) -> dict[str, list[int | None]]:
+def collect_labels(decoded: Sequence[Decoded]) -> dict[str, list[int | None]]:
     """Label each occurrence of each word; words in order of first occurrence."""
     labels: dict[str, list[int | None]] = {}
-    for one in heard:
+    for one in decoded:
         for word in one.utterance.words:
             text = spoken_word(word)
             if not text:
                 continue
             if one.attention is not None:
-                label = label_by_attention(word, one.attention, one.token_ids, FRAME)
+                label = label_by_attention(word, one.attention, one.token_ids, HOP / SAMPLE_RATE)
             else:
                 label = label_by_span(word, one.spans, one.token_ids)
             labels.setdefault(text, []).append(label)
@@ -181,9 +204,9 @@ def collect_labels(heard: Sequence[Heard]) -> dict[str, list[int | None]]:
 
 @torch.no_grad()
 def related_tokens(model: SpeechClip, words: Sequence[str]) -> dict[str, frozenset[int]]:
-    """Give the tokens whose words are semantically related to each word; see `word_scores`.
+    """Return the tokens semantically related to each word; see `word_scores`.
 
-    Words that a small CLIP's table cannot spell are related to none.
+    Words that a small CLIP's table cannot spell have none.
     """
     spelt = frozenset(model.clip.vocabulary.tolist())
     readable = [w for w in words if model.clip.whole_table or spelt.issuperset(encode(w))]
@@ -193,23 +216,23 @@ def related_tokens(model: SpeechClip, words: Sequence[str]) -> dict[str, frozens
         if (text := word_of(token)) is not None and encode(text) == [token]
     }
     texts = list(known)
-    vocabulary = _embed(model, texts)
+    vocabulary = embed_texts(model, texts)
     nearest = min(len(texts), max(LEAST_RELATED, round(RELATED * len(texts))))
     found: dict[str, frozenset[int]] = dict.fromkeys(words, frozenset())
-    for start in range(0, len(readable), TEXTS):
-        chunk = readable[start : start + TEXTS]
-        rows = (_embed(model, chunk) @ vocabulary.T).topk(nearest).indices.tolist()
+    for start in range(0, len(readable), CHUNK):
+        chunk = readable[start : start + CHUNK]
+        rows = (embed_texts(model, chunk) @ vocabulary.T).topk(nearest).indices.tolist()
         for word, near in zip(chunk, rows, strict=True):
             found[word] = frozenset(known[texts[place]] for place in near)
     return found
 
 
-def segmentation_metrics(heard: Sequence[Heard]) -> dict[str, Any]:
+def segmentation_metrics(decoded: Sequence[Decoded]) -> dict[str, Any]:
     """Score each automatic segmentation's boundaries against those of words, by tolerance."""
-    ways: Mapping[str, list[tuple[Heard, tuple[Span, ...]]]] = {
-        "cif": [(one, one.spans) for one in heard if one.spans],
-        "attention": [(one, one.attended) for one in heard if one.attended],
-        "uniform": [(one, _equal_parts(one)) for one in heard],
+    ways: Mapping[str, list[tuple[Decoded, tuple[Span, ...]]]] = {
+        "cif": [(one, one.spans) for one in decoded if one.spans],
+        "attention": [(one, one.attended) for one in decoded if one.attended],
+        "uniform": [(one, _equal_parts(one)) for one in decoded],
     }
     found: dict[str, Any] = {}
     for way, cut in ways.items():
@@ -219,28 +242,16 @@ def segmentation_metrics(heard: Sequence[Heard]) -> dict[str, Any]:
         ]
         if recordings:
             found[way] = {
-                f"{round(1000 * tolerance)}ms": {
-                    name: round(value, 4)
-                    for name, value in boundary_scores(recordings, tolerance).items()
-                }
+                f"{round(1000 * tolerance)}ms": rounded(boundary_scores(recordings, tolerance))
                 for tolerance in TOLERANCES
             }
     return found
 
 
-def _equal_parts(one: Heard) -> tuple[Span, ...]:
+def _equal_parts(one: Decoded) -> tuple[Span, ...]:
     count = len(one.utterance.words)
     part = one.duration / count
     return tuple((k * part, (k + 1) * part) for k in range(count))
-
-
-def _embed(model: SpeechClip, texts: Sequence[str]) -> torch.Tensor:
-    return torch.cat(
-        [
-            model.encode_text(texts[start : start + TEXTS]).float().cpu()
-            for start in range(0, len(texts), TEXTS)
-        ]
-    )
 
 
 def _row(one: Recognised, pattern: str) -> dict[str, Any]:
@@ -252,3 +263,115 @@ def _row(one: Recognised, pattern: str) -> dict[str, Any]:
         "score": round(one.score, 4),
         "pattern": pattern,
     }
+
+
+def with_alignments(manifest: Manifest, path: Path) -> Manifest:
+    """Return a corpus with the word times of a file.
+
+    Args:
+        manifest: the corpus; recordings that the file does not align keep their word times, and a
+            note counts those that it aligns.
+        path: JSON in the form of SpokenCOCO's alignments, times in seconds, recordings known by
+            the names of their files.
+
+    Raises:
+        CorpusError: the file is missing, of another form, or aligns no recording of the corpus.
+    """
+    aligned = _read_alignments(path)
+    utterances = tuple(
+        replace(u, words=aligned.get(Path(u.audio).stem, u.words)) for u in manifest.utterances
+    )
+    found = sum(Path(u.audio).stem in aligned for u in utterances)
+    if not found:
+        raise CorpusError(
+            f"'{path}' aligns {len(aligned)} recordings, none of them of {manifest.corpus}; give "
+            "the alignments of this corpus"
+        )
+    note = f"word times of {found} of {len(utterances)} recordings from {path.name}"
+    logger.info("%s", note)
+    return replace(manifest, utterances=utterances, notes=(*manifest.notes, note))
+
+
+def _read_alignments(path: Path) -> dict[str, tuple[Word, ...]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["data"]
+        pairs = [_aligned(row) for row in rows]
+    except OSError as error:
+        raise CorpusError(f"cannot read the alignments '{path}': {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorpusError(
+            f"'{path}' holds no alignments ({error}); expected {ALIGNMENTS}"
+        ) from error
+    return {name: words for name, words in pairs if words}
+
+
+def _aligned(row: dict[str, Any]) -> tuple[str, tuple[Word, ...]]:
+    words = []
+    for token in row.get("text_alignment", "").split():
+        fields = token.split("__")
+        # A pause has no word between its times.
+        if len(fields) == 3 and fields[1]:
+            words.append(Word(fields[1].lower(), float(fields[0]), float(fields[2])))
+    return Path(row["caption"]["wav"]).stem, tuple(words)
+
+
+def table(result: TaskResult) -> str:
+    """Lay a result out, a row for each segmentation."""
+    head = (
+        "split",
+        "words",
+        "recognition",
+        ">= 75 %",
+        "perfect",
+        "related",
+        "bucketing",
+        "default",
+        "unexpected",
+        "boundaries",
+        "P 50 ms",
+        "R 50 ms",
+        "F1 50 ms",
+        "R-value",
+    )
+    rows = []
+    for split, metrics in result.metrics.items():
+        figures = (
+            metrics["recognition"],
+            metrics["recognised_well"],
+            *(metrics["patterns"][pattern] for pattern in SHOWN_PATTERNS),
+        )
+        first = (split, f"{metrics['words']:,}", *(f"{figure:.1f}" for figure in figures))
+        for way, scores in metrics["segmentation"].items():
+            found = [scores["50ms"][name] for name in ("precision", "recall", "f1", "r_value")]
+            rows.append((*first, way, *(f"{figure:.1f}" for figure in found)))
+    return titled_table(result, "words in percent", head, rows)
+
+
+def board_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the leaderboard figures of a result."""
+    for split in result.metrics:
+        for column in ("recognition", "recognised_well"):
+            yield Figure(column=column, keys=(split, column), split=split)
+        for pattern in SHOWN_PATTERNS:
+            yield Figure(column=pattern, keys=(split, "patterns", pattern), split=split)
+
+
+BENCHMARK = Benchmark(
+    add_options=add_options,
+    run=run,
+    table=table,
+    section=Section(
+        name="words",
+        title="Word discovery",
+        about="Every spoken word is labelled with a keyword. Recognition: share of a word's "
+        "occurrences that have its most frequent label, mean over words heard 10 times or more, "
+        "and percent of those at 75 % or more; then percent of words by what their label is.",
+        columns=(
+            Column(name="recognition"),
+            Column(name="recognised_well", title="at 75 %"),
+            *(Column(name=pattern) for pattern in SHOWN_PATTERNS),
+        ),
+        rank_by="recognition",
+        figures=board_figures,
+    ),
+)

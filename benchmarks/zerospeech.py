@@ -1,45 +1,70 @@
-"""ZeroSpeech 2021 semantic: layer, pooling and distance are chosen on dev and tested once."""
+"""Do distances between spoken words follow their meanings (ZeroSpeech 2021 semantic)?
+
+Layer, pooling and distance are chosen on dev; test is measured once, with these.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
 
 from s3prl_speechclip.data.corpora.zerospeech import SPLITS, TYPES, SemanticSet
+from s3prl_speechclip.errors import ConfigError, ResultError, unknown_name
 from s3prl_speechclip.results import result_record
-from s3prl_speechclip.structures import TaskResult
+from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
 
-from .zerospeech_features import FeatureSource, model_source, pooled, spectral_source
-from .zerospeech_scores import (
+from .scores.semantic_scores import (
     DISTANCES,
-    POOLINGS,
     Comparison,
     Key,
     Vector,
     compare,
     correlate,
     plain_mean,
+    pool,
     semantic_correlations,
     weighted_mean,
 )
-from .zerospeech_submission import Choice, write_submission
+from .shared.benchmark import (
+    DEFAULT_UPSTREAM,
+    Benchmark,
+    Column,
+    Figure,
+    Measured,
+    Section,
+    add_model_options,
+    titled_table,
+)
 
-__all__ = [
-    "DISTANCES",
-    "POOLINGS",
-    "SEARCHED_POOLINGS",
-    "Choice",
-    "FeatureSource",
-    "choose",
-    "evaluate_zerospeech",
-    "model_source",
-    "semantic_correlations",
-    "spectral_source",
-    "write_submission",
-]
+if TYPE_CHECKING:
+    from torch import nn
 
+    from s3prl_speechclip.upstream.speechclip.expert import UpstreamExpert
+
+__all__ = ["BENCHMARK", "semantic_correlations"]
+
+logger = logging.getLogger(__name__)
+
+LOG_MEL = "log_mel"
+"""Name of the spectral baseline."""
+BANDS = 80
+WINDOW, STEP = 400, 160  # samples, 25 ms and 10 ms at 16 kHz
+FLOOR = 1e-6  # of the power that the logarithm is taken of; -60 dB of a full-scale sine's
+FORMATS = ("npy", "txt")
 SEARCHED_POOLINGS = ("mean", "max", "min", "last")
 PROTOCOL = {
     "correlation": "100 x Spearman's, of people's scores (relatedness, unless a dataset lacks it: "
@@ -54,52 +79,106 @@ PROTOCOL = {
     "precision": "fp32",
 }
 
+Layers = tuple[Tensor, ...]
+"""(T, D) each, on the CPU."""
 
-def evaluate_zerospeech(
-    source: FeatureSource,
-    data: SemanticSet,
-    *,
-    batch_size: int = 32,
-    seed: int = 0,
-    show_progress: bool = True,
-) -> TaskResult:
-    """Measure the semantic score of features.
 
-    Args:
-        source: of the features.
-        data: the set.
-        batch_size: recordings encoded at once.
-        seed: noted in the result; nothing here is random.
-        show_progress: a bar on standard error.
+@dataclass(frozen=True)
+class FeatureSource:
+    """A system that turns recordings into features."""
+
+    system: str
+    size: str
+    checkpoint: str
+    checkpoint_hash: str
+    encode: Callable[[Sequence[Tensor]], list[Layers]]
+    """Layers of each recording, (L,) float32 at 16 kHz."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a recording becomes a vector, and vectors are compared."""
+
+    layer: int
+    pooling: str
+    distance: str
+
+
+def add_options(p: ArgumentParser) -> None:
+    """Add the options."""
+    from s3prl_speechclip.upstream.speechclip.expert import ENCODER
+
+    add_model_options(p, f"; {ENCODER}: the speech encoder alone; {LOG_MEL}: the spectral baseline")
+    p.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="folder that holds ZeroSpeech 2021's semantic/ (default: a mini set, built at its "
+        "first use)",
+    )
+    p.add_argument("--archive", metavar="FILE", help="packages of the mini set, without apt")
+    p.add_argument(
+        "--submission",
+        type=Path,
+        metavar="DIR",
+        help="also write the files that the official toolkit reads",
+    )
+    p.add_argument(
+        "--submission-format",
+        choices=FORMATS,
+        default="npy",
+        help="of the features in them (default: %(default)s)",
+    )
+
+
+def run(args: Namespace) -> Measured:
+    """Measure the semantic score of a system.
 
     Raises:
         CorpusError, AudioError: something of the set is missing or cannot be read.
         ResultError: a feature is not a number, or a dataset has no correlation.
     """
+    from s3prl_speechclip.minis.zerospeech import load_set
+
+    source = find_source(args)
+    data = load_set(args.data_root, args.archive)
+    result, chosen = measure(source, data, args.batch_size)
+
+    def write_beside(path: Path) -> None:
+        if args.submission:
+            folder = Path(args.submission)
+            write_submission(folder, source, data, chosen, args.submission_format, args.batch_size)
+            logger.info("submission: %s", folder)
+
+    return Measured(result, write_beside)
+
+
+def measure(
+    source: FeatureSource, data: SemanticSet, batch_size: int = 32
+) -> tuple[TaskResult, Choice]:
+    """Measure the semantic score of features.
+
+    Args:
+        source: the system.
+        data: the semantic set.
+        batch_size: recordings encoded at once.
+
+    Returns:
+        The record, and the layer, pooling and distance that were chosen.
+
+    Raises:
+        CorpusError, AudioError, ResultError: as `run`.
+    """
     started = time.perf_counter()
     splits = {name: data.split(name) for name in SPLITS}
     comparisons = {name: compare(split.gold, split.pairs) for name, split in splits.items()}
     recordings = {name: split.recordings() for name, split in splits.items()}
-    dev_vectors = pooled(
-        source,
-        recordings["dev"],
-        SEARCHED_POOLINGS,
-        batch_size=batch_size,
-        show_progress=show_progress,
+    vectors = pooled(source, recordings["dev"], SEARCHED_POOLINGS, batch_size=batch_size)
+    chosen, dev, by_layer = choose(comparisons["dev"], vectors)
+    vectors = pooled(
+        source, recordings["test"], [chosen.pooling], layers=[chosen.layer], batch_size=batch_size
     )
-    chosen, dev, by_layer = choose(comparisons["dev"], dev_vectors)
-    test_vectors = pooled(
-        source,
-        recordings["test"],
-        [chosen.pooling],
-        layers=[chosen.layer],
-        batch_size=batch_size,
-        show_progress=show_progress,
-    )
-    test = correlate(
-        comparisons["test"], test_vectors[chosen.layer, chosen.pooling], chosen.distance
-    )
-    return result_record(
+    test = correlate(comparisons["test"], vectors[chosen.layer, chosen.pooling], chosen.distance)
+    result = result_record(
         started=started,
         task="zerospeech",
         system=source.system,
@@ -108,19 +187,16 @@ def evaluate_zerospeech(
         checkpoint=source.checkpoint,
         checkpoint_hash=source.checkpoint_hash,
         metrics={
-            "chosen": {
-                "layer": chosen.layer,
-                "pooling": chosen.pooling,
-                "distance": chosen.distance,
-            },
+            "chosen": asdict(chosen),
             "dev": _metrics(comparisons["dev"], dev),
             "test": _metrics(comparisons["test"], test),
             "best_on_dev_by_layer": {str(layer): round(v, 4) for layer, v in by_layer.items()},
         },
         protocol={**PROTOCOL, "poolings": list(SEARCHED_POOLINGS), "notes": list(data.notes)},
-        seed=seed,
+        seed=0,
         mini=data.mini or source.size == "mini",
     )
+    return result, chosen
 
 
 def choose(
@@ -129,8 +205,8 @@ def choose(
     """Choose layer, pooling and distance on dev; the first of equals.
 
     Args:
-        comparison: of dev.
-        vectors: its pooled recordings by layer and pooling, (N, D) each.
+        comparison: comparisons of dev.
+        vectors: pooled recordings of dev by layer and pooling, (N, D) each.
 
     Returns:
         The choice, its correlations, and the best score of each layer.
@@ -161,3 +237,279 @@ def _metrics(comparison: Comparison, correlations: Mapping[Key, float]) -> dict[
         }
         for kind in TYPES
     }
+
+
+def find_source(args: Namespace) -> FeatureSource:
+    """Return the system that the options name."""
+    from s3prl_speechclip.checkpoints.locate import read_stored
+    from s3prl_speechclip.hashing import state_hash
+    from s3prl_speechclip.model.config import VARIANTS
+    from s3prl_speechclip.model.speechclip import SpeechClip
+    from s3prl_speechclip.runtime.devices import find_device
+    from s3prl_speechclip.upstream.speechclip.expert import ENCODER, UpstreamExpert
+
+    name, given = args.upstream, args.upstream_ckpt
+    if name == LOG_MEL:
+        if given:
+            raise ConfigError(f"{LOG_MEL} has no checkpoint; leave -k out")
+        return spectral_source()
+    device = find_device(args.device)
+    if isinstance(given, SpeechClip):
+        hashed = state_hash(given.state_dict())
+        source = FeatureSource(
+            given.config.variant, given.config.size, "in memory", hashed, _encoding(given, device)
+        )
+        return source
+    if name is None:
+        name = read_stored(given).config.variant if given else DEFAULT_UPSTREAM
+    if name not in (*VARIANTS, ENCODER):
+        raise ConfigError(unknown_name("upstream", name, (*VARIANTS, ENCODER, LOG_MEL)))
+    return model_source(UpstreamExpert(given, name=name), device)
+
+
+def spectral_source() -> FeatureSource:
+    """Return logarithmic mel spectra: one layer of 80 bands every 10 ms."""
+    from torchaudio.transforms import MelSpectrogram
+
+    mel = MelSpectrogram(SAMPLE_RATE, n_fft=WINDOW, hop_length=STEP, n_mels=BANDS)
+
+    def encode(waveforms: Sequence[Tensor]) -> list[Layers]:
+        padded = [torch.nn.functional.pad(w, (0, max(0, WINDOW - len(w)))) for w in waveforms]
+        return [((mel(waveform) + FLOOR).log().T,) for waveform in padded]
+
+    return FeatureSource(LOG_MEL, "", "", "", encode)
+
+
+def model_source(expert: UpstreamExpert, device: torch.device) -> FeatureSource:
+    """Return all hidden states of a model, or of its speech encoder alone.
+
+    Args:
+        expert: the model as an upstream.
+        device: where it runs.
+    """
+    located = expert.located
+    encode = _encoding(expert.model, device)
+    return FeatureSource(expert.name, expert.size, located.source, located.digest(), encode)
+
+
+def _encoding(model: nn.Module, device: torch.device) -> Callable[[Sequence[Tensor]], list[Layers]]:
+    from s3prl_speechclip.modules.padding import pad_waveforms
+
+    model = model.to(device).eval()
+
+    @torch.no_grad()
+    def encode(waveforms: Sequence[Tensor]) -> list[Layers]:
+        output = model(pad_waveforms(waveforms).to(device))
+        states = [state.float().cpu() for state in output.hidden_states]
+        return [
+            tuple(state[row, :length] for state in states)
+            for row, length in enumerate(output.lengths.tolist())
+        ]
+
+    return encode
+
+
+def frames(
+    source: FeatureSource, recordings: Mapping[Key, Path], batch_size: int
+) -> Iterator[tuple[Key, Layers]]:
+    """Encode recordings in batches of similar length, not in their order.
+
+    Raises:
+        AudioError: a recording cannot be read.
+    """
+    from s3prl_speechclip.data.audio import audio_info, read_audio
+
+    seconds = {key: audio_info(path).duration for key, path in recordings.items()}
+    order = sorted(recordings, key=lambda key: (seconds[key], key))
+    with tqdm(total=len(order), desc=source.system, unit="recording", disable=None) as bar:
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            waveforms = [torch.from_numpy(read_audio(recordings[key])) for key in batch]
+            yield from zip(batch, source.encode(waveforms), strict=True)
+            bar.update(len(batch))
+
+
+def pooled(
+    source: FeatureSource,
+    recordings: Mapping[Key, Path],
+    poolings: Sequence[str],
+    *,
+    layers: Sequence[int] | None = None,
+    batch_size: int = 32,
+) -> Mapping[tuple[int, str], Vector]:
+    """Encode recordings and pool their frames.
+
+    Args:
+        source: the system.
+        recordings: N files.
+        poolings: poolings to compute.
+        layers: layers to pool; None: all.
+        batch_size: recordings encoded at once.
+
+    Returns:
+        By layer and pooling, (N, D) in the order of `recordings`.
+
+    Raises:
+        AudioError: a recording cannot be read.
+        ResultError: a feature that is no number.
+    """
+    row = {key: number for number, key in enumerate(recordings)}
+    found: dict[tuple[int, str], NDArray[np.float32]] = {}
+    for key, states in frames(source, recordings, batch_size):
+        for layer in layers if layers is not None else range(len(states)):
+            for pooling in poolings:
+                vector = pool(states[layer], pooling, "/".join(key))
+                table = found.setdefault(
+                    (layer, pooling), np.empty((len(row), len(vector)), np.float32)
+                )
+                table[row[key]] = vector
+    return MappingProxyType({name: table.astype(np.float64) for name, table in found.items()})
+
+
+def write_submission(
+    folder: Path,
+    source: FeatureSource,
+    data: SemanticSet,
+    choice: Choice,
+    form: str = "npy",
+    batch_size: int = 32,
+) -> None:
+    """Write features for the toolkit: `zrc benchmarks:run sLM21 FOLDER -t semantic` scores them.
+
+        meta.yaml      the submitter; the parts in <> are left to fill in
+        params.yaml    how the features are pooled and compared
+        semantic/{dev,test}/{librispeech,synthetic}/<filename>.npy    (T, D) float64, or .txt
+
+    Args:
+        folder: folder to write; new or empty.
+        source: the system.
+        data: the semantic set.
+        choice: layer, pooling and distance.
+        form: `npy` or `txt`.
+        batch_size: recordings encoded at once.
+
+    Raises:
+        ResultError: the folder holds something.
+        CorpusError, AudioError: something of the set is missing, or the folder cannot be written.
+    """
+    from s3prl_speechclip.data.cache import writing
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ResultError(f"'{folder}' is not empty; name a new folder for the submission")
+    with writing(folder):
+        for split in SPLITS:
+            recordings = data.split(split).recordings()
+            target = folder / "semantic" / split
+            for kind in {kind for kind, _ in recordings}:
+                (target / kind).mkdir(parents=True)
+            for (kind, name), layers in frames(source, recordings, batch_size):
+                matrix = layers[choice.layer].numpy().astype(np.float64)
+                if form == "npy":
+                    np.save(target / kind / f"{name}.npy", matrix)
+                else:
+                    # With all digits, so that both forms score alike.
+                    np.savetxt(target / kind / f"{name}.txt", matrix, fmt="%.17g")
+        _write_yaml(folder / "params.yaml", _parameters(choice, form))
+        _write_yaml(folder / "meta.yaml", _meta(source, data, choice))
+
+
+def _parameters(choice: Choice, form: str) -> dict[str, object]:
+    return {
+        "quiet": False,
+        "semantic": {
+            "metric": choice.distance,
+            "pooling": choice.pooling,
+            "librispeech": True,
+            "synthetic": True,
+            "n_jobs": 1,
+        },
+        # The toolkit takes the semantic task's file type from here.
+        "syntactic": {"score_files_type": f".{form}"},
+    }
+
+
+def _meta(source: FeatureSource, data: SemanticSet, choice: Choice) -> dict[str, object]:
+    size = f" ({source.size})" if source.size else ""
+    return {
+        "username": "<user name on zerospeech.com>",
+        "benchmark_name": "sLM21",
+        "model_info": {
+            "system_description": f"{source.system}{size}, layer {choice.layer}, features of "
+            f"{data.corpus}, SHA-256 of the weights {source.checkpoint_hash or 'none'}",
+            "train_set": "<what the system was trained on>",
+            "gpu_budget": "<hours>",
+        },
+        "publication": {
+            "author_label": "<first author et al.>",
+            "authors": "<all authors>",
+            "paper_title": "<title>",
+            "paper_url": "<address>",
+            "publication_year": 0,
+            "institution": "<institution>",
+            "team": "<team>",
+        },
+        "open_source": True,
+        "code_url": "<address>",
+    }
+
+
+def _write_yaml(path: Path, values: dict[str, object]) -> None:
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def table(result: TaskResult) -> str:
+    """Lay a result out, a dataset a row."""
+    rows: list[tuple[str, ...]] = []
+    for split in SPLITS:
+        for kind, found in result.metrics[split].items():
+            scores = {
+                name: (one["correlation"], one["pairs"]) for name, one in found["datasets"].items()
+            }
+            pairs = sum(count for _, count in scores.values())
+            scores |= {"mean": (found["mean"], pairs), "weighted mean": (found["weighted"], pairs)}
+            rows += [(split, kind, name, f"{v:.2f}", f"{n:,}") for name, (v, n) in scores.items()]
+    chosen = result.metrics["chosen"]
+    about = (
+        f"chosen on dev: layer {chosen['layer']}, {chosen['pooling']} over frames, "
+        f"{chosen['distance']} distance"
+    )
+    head = ("split", "type", "dataset", "correlation", "pairs")
+    return titled_table(result, "100 x Spearman's correlation", head, rows, about)
+
+
+def board_columns() -> dict[str, tuple[str, ...]]:
+    """Return the leaderboard columns of correlations, and where a result has them."""
+    return {
+        f"{split}_{prefix}{kind}": (split, kind, name)
+        for split, prefix, name in (
+            ("dev", "", "mean"),
+            ("test", "", "mean"),
+            ("test", "weighted_", "weighted"),
+        )
+        for kind in TYPES
+    }
+
+
+def board_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the leaderboard figures of a result."""
+    for column, keys in (*board_columns().items(), ("layer", ("chosen", "layer"))):
+        yield Figure(column=column, keys=keys)
+
+
+BENCHMARK = Benchmark(
+    add_options=add_options,
+    run=run,
+    table=table,
+    section=Section(
+        name="zerospeech",
+        title="ZeroSpeech 2021 semantic",
+        about="100 x Spearman's correlation of people's scores with negated distances, mean over "
+        "data sets and mean weighted by their pairs.",
+        columns=(
+            *(Column(name=name, digits=2) for name in board_columns()),
+            Column(name="layer", title="layer chosen on dev", digits=0, merit=False),
+        ),
+        rank_by="test_synthetic",
+        figures=board_figures,
+    ),
+)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from . import registration
 
 if TYPE_CHECKING:
+    from .benchmarks.shared.benchmark import evaluate as evaluate
     from .model.speechclip import SpeechClip as SpeechClip
 
 __version__ = "0.1.0"
-__all__ = ["SpeechClip", "__version__"]
+__all__ = ["SpeechClip", "__version__", "evaluate"]
 
 registration.install()
 
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from .model.speechclip import SpeechClip
 
         return SpeechClip
+    if name == "evaluate":
+        from .benchmarks.shared.benchmark import evaluate
+
+        return evaluate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Image-speech retrieval: recall at k, what chance gives, and how sure a recall is.
+"""Image-speech retrieval: recall at k, recall by chance, and confidence intervals.
 
 N captions, M images, E joint space. Scores are inner products of unit vectors.
 
@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from .errors import ResultError
 
 GRID = 2.0**26  # grid points per unit of a component
 NORM_TOLERANCE = 1e-3  # of a unit vector's length; float16 vectors pass, bfloat16 ones do not
-Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 Recall = dict[str, dict[int, float]]
 """Percent by direction (`speech_to_image`, `image_to_speech`, `mean`) and k."""
@@ -80,7 +80,7 @@ def recall_at_k(
 
 
 def recall_of_ranks(ranks: Ranks, ks: Sequence[int] = (1, 5, 10)) -> Recall:
-    """Give the recall of ranks that are there already; see `recall_at_k`."""
+    """Return the recall of given ranks; see `recall_at_k`."""
     _check_cutoffs(ks)
     return _both_ways(
         {k: _percent_within(ranks.speech_to_image, k) for k in ks},
@@ -134,7 +134,7 @@ def chance_recall(
     image_ids: Tensor | np.ndarray | Sequence[int],
     ks: Sequence[int] = (1, 5, 10),
 ) -> Recall:
-    """Give the recall that a random order of the candidates has on average.
+    """Return the recall that a random order of the candidates has on average.
 
     A caption has one right image among M. An image has c right captions among N, and a draw of
     k misses all of them with probability C(N - c, k) / C(N, k).
@@ -169,16 +169,15 @@ def chance_recall(
     )
 
 
-def wilson_interval(hits: int, total: int, z: float = Z_95) -> tuple[float, float]:
-    """Bound a share of hits by Wilson's score interval.
+def wilson_interval(hits: int, total: int) -> tuple[float, float]:
+    """Bound a share of hits by Wilson's score interval, 95 %.
 
     Queries are taken as independent; several captions of one image are not quite, so the
     interval of speech-to-image recall is somewhat too narrow.
 
     Args:
         hits: queries answered.
-        total: queries asked.
-        z: normal quantile, two-sided; 95 % by default.
+        total: all queries.
 
     Returns:
         Lower and upper end in percent.
@@ -188,14 +187,8 @@ def wilson_interval(hits: int, total: int, z: float = Z_95) -> tuple[float, floa
     """
     if total < 1 or not 0 <= hits <= total:
         raise ResultError(f"hits must be between 0 and the queries, found {hits} of {total}")
-    share = hits / total
-    centre = share + z * z / (2 * total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    # Rounding must not push the ends of 0 and of all hits off 0 and 100.
-    low = 0.0 if hits == 0 else (centre - half) / scale
-    high = 1.0 if hits == total else (centre + half) / scale
-    return 100.0 * low, 100.0 * high
+    interval = binomtest(hits, total).proportion_ci(method="wilson")
+    return 100.0 * float(interval.low), 100.0 * float(interval.high)
 
 
 def _both_ways(to_image: dict[int, float], to_speech: dict[int, float]) -> Recall:

@@ -6,7 +6,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -81,6 +81,31 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def markdown_table(
+    head: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: int = 0, even: bool = True
+) -> str:
+    """Return a Markdown table.
+
+    Args:
+        head: headings.
+        rows: cells.
+        numbers: how many of the last columns are set to the right.
+        even: whether columns are padded to an even width, for reading as plain text.
+    """
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(map(len, column)) if even else 0 for column in zip(*lines, strict=True)]
+    texts = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+    names = len(widths) - numbers
+    rule = [
+        "-" * max(3, width + 2) if place < names else "-" * max(2, width + 1) + ":"
+        for place, width in enumerate(widths)
+    ]
+    return "\n".join([texts[0], f"|{'|'.join(rule)}|", *texts[1:]])
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

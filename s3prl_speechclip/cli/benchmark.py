@@ -7,26 +7,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..benchmarks.shared.benchmark import benchmark_titles, load_benchmark, run_command
 from .common import run
-from .tasks import TASKS
 
 
-def parser() -> argparse.ArgumentParser:
-    """Describe the tasks and their options."""
+def parser(task: str | None = None) -> argparse.ArgumentParser:
+    """Describe the benchmarks, and the options of the one that is run."""
     p = argparse.ArgumentParser(
         prog="run_benchmark.py",
         description="Measure a trained model. 'run_benchmark.py TASK --help' has a task's options.",
     )
     tasks = p.add_subparsers(dest="task", metavar="TASK", required=True)
-    for name, task in TASKS.items():
-        task.add_options(tasks.add_parser(name, help=task.help, description=task.help))
+    for name, title in benchmark_titles().items():
+        options = tasks.add_parser(name, help=title, description=title)
+        if name == task:
+            load_benchmark(name).add_options(options)
     return p
 
 
 def command(argv: Sequence[str] | None) -> Path:
-    """Run the command line; gives the file that was made."""
-    args = parser().parse_args(argv)
-    return TASKS[args.task].run(args)
+    """Run the command line; returns the file that was made."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = parser(words[0] if words else None).parse_args(words)
+    return run_command(load_benchmark(args.task), args)
 
 
 main = run(command)

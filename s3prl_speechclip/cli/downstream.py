@@ -10,10 +10,9 @@ from pathlib import Path
 
 from ..downstream.plan import DEFAULTS, RESULTS, SWEEP, Request
 from ..downstream.task import all_tasks, find_task
-from ..results import write_result
+from ..results import markdown_table, write_result
 from ..structures import TaskResult
 from .common import is_main_process, run
-from .tables import markdown_table
 
 logger = logging.getLogger(__name__)
 

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..benchmarks.retrieval import table as retrieval_table
+from ..benchmarks.shared.benchmark import RESULTS
 from ..errors import ResultError
 from ..minis.training.demo import NAME
 from ..minis.training.superb import COMMITTED as SUPERB
 from ..minis.training.superb import superb_table
 from ..results import read_result
 from .common import run
-from .tables import retrieval_table
-from .tasks.common import RESULTS
 
 README = Path("README.md")
 COMMITTED = Path("benchmarks") / "results" / "demo.json"
@@ -37,11 +37,13 @@ def place(name: str) -> re.Pattern[str]:
 
 def command(argv: Sequence[str] | None) -> Path:
     """Copy the result of the last `make demo`, if any, and rewrite the tables; gives the README."""
-    made = RESULTS / f"retrieval-stamps-{NAME}-mini.json"
-    if made.is_file():
-        shutil.copyfile(made, COMMITTED)
+    made = sorted(
+        RESULTS.glob(f"retrieval-stamps-{NAME}-mini-*.json"), key=lambda p: p.stat().st_mtime
+    )
+    if made:
+        shutil.copyfile(made[-1], COMMITTED)
     elif not COMMITTED.is_file():
-        raise ResultError(f"neither '{made}' nor '{COMMITTED}' is there: run 'make demo' first")
+        raise ResultError(f"'{RESULTS}' holds no result of the demo: run 'make demo' first")
     text = README.read_text(encoding="utf-8")
     for name, table in blocks().items():
         before, after = place(name).split(text, maxsplit=1)

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from open_clip.tokenizer import SimpleTokenizer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import ConfigError, EncoderError
 from .shipped import SHIPPED, shipped_folder
+
+if TYPE_CHECKING:
+    from open_clip.tokenizer import SimpleTokenizer
 
 PADDING = 0
 START_OF_TEXT = 49_406
@@ -34,6 +37,8 @@ OFFICIAL = {
 @cache
 def tokenizer() -> SimpleTokenizer:
     """Give CLIP's BPE tokenizer, which open_clip ships."""
+    from open_clip.tokenizer import SimpleTokenizer  # takes seconds to import
+
     return SimpleTokenizer()
 
 

@@ -13,25 +13,24 @@ from PIL import Image
 from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
-from s3prl_speechclip.benchmarks.embedding_plots import (
+from s3prl_speechclip import evaluate
+from s3prl_speechclip.benchmarks.pages.keyword_page import token_text, write_page
+from s3prl_speechclip.benchmarks.pages.keyword_plot import (
+    keyword_placement,
     placement,
     plot_keywords,
     principal_components,
 )
-from s3prl_speechclip.benchmarks.keyword_page import token_text, write_page
-from s3prl_speechclip.benchmarks.keywords import KeywordReport, evaluate_keywords, report_keywords
-from s3prl_speechclip.benchmarks.retrieval import evaluate_retrieval
-from s3prl_speechclip.checkpoints.locate import Located
+from s3prl_speechclip.benchmarks.shared.decoding import Decoded, decode_split, nearest_tokens
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.cache import CACHE_VARIABLE
 from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Manifest, Word
-from s3prl_speechclip.encoders.speech_features import cached_features
 from s3prl_speechclip.encoders.vocabulary import encode
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.model.speechclip import SpeechClip
-from s3prl_speechclip.pretrain.config import DataConfig
 from s3prl_speechclip.results import read_result, write_result
+from s3prl_speechclip.structures import TaskResult
 
 HOSTILE = 'A </script><script>document.title="stolen"</script> & "dog" .'
 
@@ -51,16 +50,19 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return replace(read, utterances=tuple(utterances))
 
 
-def report(manifest: Manifest, model: SpeechClip) -> KeywordReport:
-    return report_keywords(
-        model, Located("nowhere", "a test"), manifest, batch_size=4, vectors=20, show_progress=False
-    )
+def decoded(manifest: Manifest, model: SpeechClip) -> dict[str, list[Decoded]]:
+    return {"test": decode_split(model, manifest, "test", batch_size=4, vectors=20)}
+
+
+def measured(manifest: Manifest, model: SpeechClip) -> TaskResult:
+    return evaluate(model, "keywords", corpus=manifest, batch_size=4, plot=20)
 
 
 def test_every_figure_is_there_and_consistent(manifest: Manifest, tmp_path: Path) -> None:
     """Guards the result: English apart from other languages, CIF per keyword, times where known."""
-    found = report(manifest, small_model("speechclip_plus"))
-    metrics = found.result.metrics["test"]
+    model = small_model("speechclip_plus")
+    found = measured(manifest, model)
+    metrics = found.metrics["test"]
     assert metrics["recordings"] == 3 * CAPTIONS - 2
     assert metrics["recordings_without_caption"] == 1
     assert metrics["by_language"]["de"]["recordings"] == 1
@@ -69,17 +71,17 @@ def test_every_figure_is_there_and_consistent(manifest: Manifest, tmp_path: Path
     assert {"20ms", "50ms"} == metrics["boundaries"].keys()
     fired = [
         len(one.token_ids)
-        for one in found.heard["test"]
+        for one in decoded(manifest, model)["test"]
         if one.utterance.language == "en" and one.utterance.caption
     ]
     assert metrics["counts"]["keywords"] == pytest.approx(np.mean(fired), abs=1e-4)
     assert sum(count for _, count in metrics["frequent"]) == sum(fired)
-    assert read_result(write_result(found.result, tmp_path / "r.json")).task == "keywords"
+    assert read_result(write_result(found, tmp_path / "r.json")).task == "keywords"
 
 
 def test_fixed_keywords_have_a_rate_a_slot(manifest: Manifest) -> None:
     """Guards SpeechCLIP's form: the mean is that of the slots; no times are claimed."""
-    metrics = report(manifest, small_model("speechclip_hybrid")).result.metrics["test"]
+    metrics = measured(manifest, small_model("speechclip_hybrid")).metrics["test"]
     rates = metrics["with_stop_words"]["hit_rate"]
     assert len(rates["per_slot"]) == 3
     assert rates["mean"] == pytest.approx(np.mean(rates["per_slot"]), abs=1e-3)
@@ -93,7 +95,7 @@ def test_a_corpus_without_captions_is_one_line(manifest: Manifest) -> None:
         utterances=tuple(replace(u, language="de", caption="") for u in manifest.utterances),
     )
     with pytest.raises(CorpusError, match="no recording of split 'test' is in English"):
-        report(silent, small_model("speechclip_cascaded"))
+        measured(silent, small_model("speechclip_cascaded"))
 
 
 CHECKS = """
@@ -137,12 +139,14 @@ return found;
 
 def test_the_page_shows_filters_and_plays(manifest: Manifest, tmp_path: Path) -> None:
     """Guards the page in a real browser: what it shows, its controls, sound, and hostile text."""
-    made = report(manifest, small_model("speechclip_plus"))
-    page = write_page(made.result, made.heard, made.neighbours, manifest, tmp_path / "page.html", 9)
+    model = small_model("speechclip_plus")
+    decodings, page = decoded(manifest, model), tmp_path / "page.html"
+    result = measured(manifest, model)
+    write_page(result, decodings, nearest_tokens(model), manifest, page, 9)
     found = open_page(page, CHECKS)
     assert found.console_errors == ()
     value = found.value
-    first = made.heard["test"][0]
+    first = decodings["test"][0]
     assert value["title"] == "Keywords of speechclip_plus (custom) on flickr8k"
     assert value["all"] == 9
     assert 0 < value["searched"] < 9
@@ -172,8 +176,8 @@ def test_principal_components_are_those_of_the_covariance() -> None:
     vectors = np.random.default_rng(0).normal(size=(200, 6)) * [5, 3, 2, 1, 1, 1] + 7
     found = principal_components(vectors)
     values = np.sort(np.linalg.eigvalsh(np.cov(vectors.T)))[::-1]
-    np.testing.assert_allclose(found.explained, values / values.sum(), rtol=1e-9)
-    np.testing.assert_allclose(found.project(vectors).var(0, ddof=1), values, rtol=1e-9)
+    np.testing.assert_allclose(found.explained_variance_ratio_, values / values.sum(), rtol=1e-9)
+    np.testing.assert_allclose(found.transform(vectors).var(0, ddof=1), values, rtol=1e-9)
 
 
 def test_placement_of_known_cases() -> None:
@@ -193,19 +197,10 @@ def test_kept_hidden_states_give_what_recordings_give(
     """Guards the table of many runs: both benchmarks may read hidden states from the cache."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     model = small_model("speechclip_hybrid_plus", batch_invariant=True)
-    located = Located("nowhere", "a test")
-    features = cached_features(
-        model.speech_encoder,
-        manifest,
-        DataConfig(num_workers=0),
-        splits=["test"],
-        show_progress=False,
-    )
-    assert set(features) == {"test"}
-    for evaluate in (evaluate_retrieval, evaluate_keywords):
+    for task, options in (("retrieval", {}), ("keywords", {"plot": 0})):
         read, kept = (
-            evaluate(model, located, manifest, batch_size=4, show_progress=False, **more)
-            for more in ({}, {"features": features})
+            evaluate(model, task, corpus=manifest, batch_size=4, keep_states=keep, **options)
+            for keep in (False, True)
         )
         assert kept.metrics == read.metrics
         assert "hidden_states" in kept.protocol and "hidden_states" not in read.protocol
@@ -214,9 +209,10 @@ def test_kept_hidden_states_give_what_recordings_give(
 def test_the_plot_is_a_picture_and_the_same_every_time(manifest: Manifest, tmp_path: Path) -> None:
     """Guards the plot: a panel with and one without norm, deterministic, figures beside it."""
     model = small_model("speechclip_hybrid")
-    heard = report(manifest, model).heard
-    found = plot_keywords(model, heard, tmp_path / "a.png")["test"]
-    plot_keywords(model, heard, tmp_path / "b.png")
+    decodings = decoded(manifest, model)
+    found = keyword_placement(model, decodings["test"])
+    plot_keywords(model, decodings, tmp_path / "a.png")
+    plot_keywords(model, decodings, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     width, height = Image.open(tmp_path / "a.png").size
     assert width > 2 * height

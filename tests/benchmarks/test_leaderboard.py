@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,25 +14,26 @@ from urllib.parse import unquote
 
 import pytest
 from browser import open_page
+from small_models import small_model
 
 from s3prl_speechclip.benchmarks.leaderboard import (
+    PUBLISHED,
+    SECTION,
     gather,
     markdown,
     partial_superb_score,
-    sheet,
+    ranked,
+    reference_points,
+    rows_of,
     superb_score,
     write_leaderboard,
 )
-from s3prl_speechclip.benchmarks.leaderboard_sections import SECTIONS
-from s3prl_speechclip.benchmarks.leaderboard_tables import rows_of
-from s3prl_speechclip.benchmarks.superb_score import PUBLISHED, reference_points
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.results import read_result, write_result
 from s3prl_speechclip.structures import TaskResult
 
-RETRIEVAL = next(section for section in SECTIONS if section.name == "retrieval")
-SUPERB = next(section for section in SECTIONS if section.name == "superb")
+RETRIEVAL, SUPERB = SECTION["retrieval"], SECTION["superb"]
 
 
 def published_superb() -> list[dict[str, str]]:
@@ -109,8 +111,9 @@ RECALLED = result("retrieval", {"test": {"parallel": recall(30.0), "chance": rec
 
 
 def rows(folder: Path, section: Any = RETRIEVAL) -> list[Any]:
-    board = gather([folder], folder)
-    return [row for row in rows_of(section, board.figures) if not row.identity.published]
+    """Identity and cells of the rows that are not published."""
+    found = rows_of(ranked(section, gather([folder], folder).figures))
+    return [(who, cells) for who, cells in found if not who["published"]]
 
 
 def test_the_committed_table_is_what_the_results_give(root: Path) -> None:
@@ -119,16 +122,13 @@ def test_the_committed_table_is_what_the_results_give(root: Path) -> None:
     board = gather([home], home)
     stale = "run 'python run_benchmark.py leaderboard'"
     assert (home / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(board, home), stale
-    assert (home / "leaderboard.csv").read_text(encoding="utf-8") == sheet(board), stale
 
 
 def test_miniatures_are_never_ranked_with_published_figures(root: Path) -> None:
     """Guards the two parts of the leaderboard."""
     home = root / "benchmarks" / "results"
     board = gather([home], home)
-    for section in SECTIONS:
-        assert not any(row.identity.published for row in board.rows(section, mini=True))
-        assert not any(row.identity.mini for row in board.rows(section, mini=False))
+    assert not (board.figures.mini & board.figures.published).any()
     comparable, _, miniatures = markdown(board, home).partition("# Miniatures")
     assert "demo.json" in miniatures and "demo.json" not in comparable
     assert "arxiv.org" in comparable and "arxiv.org" not in miniatures
@@ -137,19 +137,17 @@ def test_miniatures_are_never_ranked_with_published_figures(root: Path) -> None:
 def test_every_figure_links_to_where_it_is_from(root: Path) -> None:
     """Guards against links that lead nowhere."""
     home = root / "benchmarks" / "results"
-    for one in gather([home], home).figures:
-        if not one.link.startswith("https://"):
-            assert (home / one.link).is_file(), one
+    for link in set(gather([home], home).figures.link):
+        assert link.startswith("https://") or (home / link).is_file(), link
 
 
 def test_own_results_stand_beside_published_ones(tmp_path: Path) -> None:
     """Guards the corpus' spelling: another one would be another table."""
     write_result(RECALLED, tmp_path / "one.json")
-    corpora = [row.identity.corpus for row in rows(tmp_path)]
-    assert corpora == ["Flickr8k", "Flickr8k"]
-    (own,) = [row for row in rows(tmp_path) if row.identity.system != "chance"]
-    assert own.cells["S2I R@5"].value == 35.0
-    assert own.cells["S2I R@5"].figures[0].link == "one.json"
+    assert [who["corpus"] for who, _ in rows(tmp_path)] == ["Flickr8k", "Flickr8k"]
+    ((_, own),) = [row for row in rows(tmp_path) if row[0]["system"] != "chance"]
+    assert own.value["S2I R@5"] == 35.0
+    assert own.link["S2I R@5"] == ["one.json"]
 
 
 def test_runs_in_a_folder_are_averaged_with_their_spread(tmp_path: Path) -> None:
@@ -160,11 +158,11 @@ def test_runs_in_a_folder_are_averaged_with_their_spread(tmp_path: Path) -> None
         write_result(run, tmp_path / "seeds" / f"{seed}.json")
     shutil.copy(tmp_path / "seeds" / "0.json", tmp_path / "seeds" / "again.json")
     shutil.copy(tmp_path / "seeds" / "0.json", tmp_path / "0.json")  # and takes none from there
-    of_seeds = [row for row in rows(tmp_path) if row.identity.runs != "0"]
-    chance, own = sorted(of_seeds, key=lambda row: row.identity.system)
-    cell = own.cells["mean R@1"]
-    assert (cell.value, cell.spread, len(cell.figures)) == (32.0, 1.0, 3)
-    assert chance.cells["mean R@1"].spread is None
+    of_seeds = [row for row in rows(tmp_path) if row[0]["runs"] != "0"]
+    (_, chance), (_, own) = sorted(of_seeds, key=lambda row: row[0]["system"])
+    cell = own.loc["mean R@1"]
+    assert (cell.value, cell.spread, len(cell["values"])) == (32.0, 1.0, 3)
+    assert len(chance["values"]["mean R@1"]) == 1
     assert "32.0 ± 1.0" in markdown(gather([tmp_path], tmp_path), tmp_path)
 
 
@@ -177,11 +175,11 @@ def test_superb_tasks_of_a_system_are_one_row(tmp_path: Path) -> None:
     write_result(superb("speech_commands", acc=0.963), tmp_path / "ks.json")
     write_result(superb("libriphone", per=0.0541), tmp_path / "pr.json")
     write_result(superb("snips", slot_type_f1=0.9, slot_value_cer=0.25), tmp_path / "sf.json")
-    (row,) = rows(tmp_path, SUPERB)
-    values = {name: round(cell.value, 4) for name, cell in row.cells.items()}
+    ((_, row),) = rows(tmp_path, SUPERB)
+    values = row.value.round(4).to_dict()
     score = values.pop("partial")
     assert values == {"PR": 5.41, "KS": 96.3, "SF_F1": 90.0, "SF_CER": 25.0}
-    assert row.cells["partial"].figures[0].note == "PR, KS, SF"
+    assert row.note["partial"] == ["PR, KS, SF"]
     scores = {"PR": {"PER": 5.41}, "KS": {"accuracy": 96.3}, "SF": {"F1": 90.0, "CER": 25.0}}
     assert score == pytest.approx(partial_superb_score(scores).value, abs=1e-3)
 
@@ -190,37 +188,56 @@ def test_mini_sets_have_no_superb_score(tmp_path: Path) -> None:
     """Guards against reference points of the real corpora on others."""
     run = replace(superb("speech_commands", acc=0.9), corpus="speech_commands_mini", mini=True)
     write_result(run, tmp_path / "ks.json")
-    (row,) = rows(tmp_path, SUPERB)
-    assert set(row.cells) == {"KS"} and row.identity.corpus == "mini sets"
+    ((who, row),) = rows(tmp_path, SUPERB)
+    assert set(row.index) == {"KS"} and who["corpus"] == "mini sets"
 
 
 @pytest.mark.parametrize(
     ("break_it", "named"),
     [
-        (lambda v: v.update(format=0), "one.json' is a result of format 0"),
-        (lambda v: v.pop("seed"), "one.json' is not a result file.*seed"),
+        (lambda v: v.update(format=0), "is a result of format 0"),
+        (lambda v: v.pop("seed"), "is not a result file.*seed"),
         (
             lambda v: v["metrics"]["test"]["parallel"]["mean"].pop("recall@5"),
-            "one.json' has no metric 'test.parallel.mean.recall@5'",
+            "it has no metric 'test.parallel.mean.recall@5'",
         ),
         (
             lambda v: v["metrics"]["test"]["parallel"]["mean"].update({"recall@5": float("nan")}),
-            "'test.parallel.mean.recall@5' of '.*one.json' is nan",
+            "its metric 'test.parallel.mean.recall@5' is nan",
         ),
-        (lambda v: v["metrics"]["test"].pop("parallel"), "one.json' has no metric of parallel"),
-        (lambda v: v.update(metrics={}), "one.json' has no metrics"),
-        (lambda v: v.update(metrics=[]), "one.json' is not a result file"),
-        (lambda v: v.update(system=3), "one.json' is not a result file"),
+        (lambda v: v["metrics"]["test"].pop("parallel"), "it has no metric of parallel"),
+        (lambda v: v.update(metrics={}), "it has no metrics"),
+        (lambda v: v.update(metrics=[]), "it is no result file"),
+        (lambda v: v.update(metrics={"test": 3}), "its metrics are not those of retrieval"),
+        (lambda v: v.update(system=3), "it is no result file"),
     ],
 )
-def test_a_bad_result_is_named(tmp_path: Path, break_it: Callable[[Any], None], named: str) -> None:
-    """Guards against figures that vanish from the leaderboard."""
-    path = write_result(RECALLED, tmp_path / "one.json")
+def test_a_bad_result_is_left_out_and_named(
+    tmp_path: Path, break_it: Callable[[Any], None], named: str
+) -> None:
+    """Guards against figures that vanish from the leaderboard, and one file that stops it all."""
+    write_result(RECALLED, tmp_path / "good.json")
+    path = write_result(replace(RECALLED, seed=1), tmp_path / "one.json")
     values = json.loads(path.read_text(encoding="utf-8"))
     break_it(values)
     path.write_text(json.dumps(values), encoding="utf-8")
-    with pytest.raises(ResultError, match=named):
-        gather([tmp_path], tmp_path)
+    board = gather([tmp_path], tmp_path)
+    (line,) = board.left_out
+    assert re.match(f"one.json: .*{named}", line)
+    assert set(board.figures.source) >= {"good.json"}
+    assert "one.json" in markdown(board, tmp_path).partition("# Left out")[2]
+
+
+def test_other_json_files_beside_results_are_passed_over(tmp_path: Path) -> None:
+    """Guards `leaderboard --results result`, where checkpoints and partial evaluations lie too."""
+    write_result(RECALLED, tmp_path / "retrieval" / "one.json")
+    small_model("speechclip_parallel").save_pretrained(tmp_path / "pretrain" / "last")
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "torn.json").write_text('{"task')
+    write_result(result("snips", {"dev": {"slot_type_f1": 0.5}}), tmp_path / "dev.json")
+    board = gather([tmp_path], tmp_path)
+    assert [line.partition(":")[0] for line in board.left_out] == ["dev.json", "torn.json"]
+    assert "one.json" in set(board.figures.source)
 
 
 def test_a_result_without_a_table_is_listed(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
-from s3prl_speechclip.benchmarks.alignments import with_alignments
-from s3prl_speechclip.benchmarks.keyword_scores import word_of
-from s3prl_speechclip.benchmarks.word_scores import (
+from s3prl_speechclip import evaluate
+from s3prl_speechclip.benchmarks.scores.keyword_scores import word_of
+from s3prl_speechclip.benchmarks.scores.word_scores import (
     PATTERNS,
     Recognised,
     label_by_attention,
@@ -22,8 +22,7 @@ from s3prl_speechclip.benchmarks.word_scores import (
     recognise,
     spoken_word,
 )
-from s3prl_speechclip.benchmarks.words import evaluate_words, related_tokens
-from s3prl_speechclip.checkpoints.locate import Located
+from s3prl_speechclip.benchmarks.words import related_tokens, with_alignments
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Manifest, Word
@@ -118,9 +117,7 @@ def write_ctm(corpus: Path, manifest: Manifest) -> None:
 def test_words_of_a_ctm_are_labelled(corpus: Path, variant: str) -> None:
     """Guards the whole way from Flickr8k's alignments to a result, for spans and attention."""
     write_ctm(corpus, flickr8k.read(corpus))
-    result = evaluate_words(
-        small_model(variant), Located("x", "a test"), flickr8k.read(corpus), show_progress=False
-    )
+    result = evaluate(small_model(variant), "words", corpus="flickr8k", root=corpus)
     found = result.metrics["test"]
     assert found["words"] == 2
     assert found["occurrences"] == 2 * 3 * CAPTIONS
@@ -173,11 +170,11 @@ def test_wrong_alignments_are_one_line(
 
 def test_a_corpus_without_times_or_with_too_few_words_is_one_line(corpus: Path) -> None:
     """Guards against means over nothing."""
-    model, located = small_model("speechclip_plus"), Located("x", "a test")
+    model = small_model("speechclip_plus")
     read = flickr8k.read(corpus)
     silent = replace(read, utterances=tuple(replace(u, words=()) for u in read.utterances))
     with pytest.raises(CorpusError, match="no English recording of split 'test' of flickr8k has"):
-        evaluate_words(model, located, silent, show_progress=False)
+        evaluate(model, "words", corpus=silent)
     rare = replace(
         read,
         utterances=tuple(
@@ -185,7 +182,7 @@ def test_a_corpus_without_times_or_with_too_few_words_is_one_line(corpus: Path) 
         ),
     )
     with pytest.raises(CorpusError, match="no word of split 'test' occurs 10 times"):
-        evaluate_words(model, located, rare, show_progress=False)
+        evaluate(model, "words", corpus=rare)
 
 
 def test_the_command_takes_alignments(

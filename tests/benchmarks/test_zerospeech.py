@@ -14,17 +14,20 @@ import torch
 import yaml
 from small_models import small_model, waveforms
 
-from s3prl_speechclip.benchmarks.zerospeech import (
+from s3prl_speechclip.benchmarks.scores.semantic_scores import (
     DISTANCES,
+    plain_mean,
+    weighted_mean,
+)
+from s3prl_speechclip.benchmarks.zerospeech import (
     SEARCHED_POOLINGS,
     Choice,
-    evaluate_zerospeech,
+    measure,
     model_source,
     semantic_correlations,
     spectral_source,
     write_submission,
 )
-from s3prl_speechclip.benchmarks.zerospeech_scores import plain_mean, weighted_mean
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.corpora.zerospeech import (
     NATURAL,
@@ -183,7 +186,7 @@ def all_features(data: SemanticSet, split: str) -> Features:
 
 def test_test_is_measured_with_what_is_best_on_dev(tones: SemanticSet) -> None:
     """Guards against reporting the best on test, and against another search than it says."""
-    result = evaluate_zerospeech(spectral_source(), tones, batch_size=4, show_progress=False)
+    result, _ = measure(spectral_source(), tones, batch_size=4)
     dev, test = (tones.split(name) for name in ("dev", "test"))
     scores = {}
     for pooling in SEARCHED_POOLINGS:
@@ -220,9 +223,8 @@ def test_a_recording_sounds_the_same_in_any_batch(tmp_path: Path) -> None:
 def test_a_submission_scores_as_its_result(tones: SemanticSet, tmp_path: Path, form: Any) -> None:
     """Guards the files that the official toolkit reads: shape, type, names and parameters."""
     choice = Choice(0, "max", "euclidean")
-    folder = write_submission(
-        tmp_path / "sent", spectral_source(), tones, choice, form=form, show_progress=False
-    )
+    folder = tmp_path / "sent"
+    write_submission(folder, spectral_source(), tones, choice, form)
     read = np.load if form == "npy" else np.loadtxt
     features: Features = {
         kind: {p.stem: read(p) for p in (folder / "semantic/test" / kind).iterdir()}
@@ -267,4 +269,4 @@ def test_an_absent_recording_is_named(tones: SemanticSet, tmp_path: Path) -> Non
     shutil.copytree(tones.root, root)
     (root / "semantic/test/synthetic/dog-1.wav").unlink()
     with pytest.raises(CorpusError, match="names 1 recordings.*dog-1.wav"):
-        evaluate_zerospeech(spectral_source(), find_set(root), show_progress=False)
+        measure(spectral_source(), find_set(root))

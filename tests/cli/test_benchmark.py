@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
+from s3prl_speechclip import evaluate
+from s3prl_speechclip.benchmarks.shared.benchmark import benchmark_titles, load_benchmark
+from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.recall import chance_recall
 from s3prl_speechclip.results import read_result
 
 
 def test_retrieval_writes_a_result_that_can_be_repeated(tmp_path: Path) -> None:
-    """Guards the result JSON: every embedding, chance, hash, and its path as the last line."""
+    """Guards the result JSON: every embedding, chance, hash, its path as the last line, and that
+    `evaluate` returns the same record."""
     corpus = write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=6)
     small_model("speechclip_hybrid").save_pretrained(tmp_path / "model")
     done = subprocess.run(
@@ -51,6 +57,11 @@ def test_retrieval_writes_a_result_that_can_be_repeated(tmp_path: Path) -> None:
     assert found["chance"]["speech_to_image"]["recall@1"] == round(chance["speech_to_image"][1], 4)
     assert found["parallel"]["speech_to_image"]["recall@10"] == 100.0
 
+    same = evaluate(tmp_path / "model", "retrieval", corpus="flickr8k", root=corpus)
+    assert {**asdict(same), "wall_time": result.wall_time} == asdict(result)
+    dev = evaluate(tmp_path / "model", "retrieval", corpus="flickr8k", root=corpus, split="dev")
+    assert list(dev.metrics) == ["dev"]
+
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     """Guards against a traceback where `-k` names nothing."""
@@ -65,3 +76,23 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no checkpoint 'nowhere'" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_every_benchmark_is_a_file_of_the_folder(root: Path) -> None:
+    """Guards the one place to add a benchmark: its file gives the command and its line of help."""
+    files = {path.stem for path in (root / "benchmarks").glob("*.py")} - {"__init__"}
+    titles = benchmark_titles()
+    assert titles.keys() == files
+    for name, title in titles.items():
+        assert title and not title.endswith(".")
+        assert load_benchmark(name).run
+
+
+def test_unknown_benchmarks_and_options_are_named() -> None:
+    """Guards `evaluate` against an option that is silently ignored."""
+    with pytest.raises(ConfigError, match="did you mean 'retrieval'"):
+        evaluate("speechclip_plus", "retrieve")
+    with pytest.raises(ConfigError, match="did you mean 'batch_size'"):
+        evaluate("speechclip_plus", "retrieval", batchsize=4)
+    with pytest.raises(ConfigError, match="measures no model"):
+        evaluate("speechclip_plus", "leaderboard", results=[])

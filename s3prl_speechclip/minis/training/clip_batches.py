@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...benchmarks.keyword_scores import stop_words
+from ...benchmarks.scores.keyword_scores import stop_words
 from .clip_data import Example, ImageClass, groups
 
 LONGEST = 9  # words of a text

@@ -7,17 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.embedding_plots import plot_keywords
-from ...benchmarks.keywords import report_keywords
+from ...benchmarks.shared.benchmark import evaluate
 from ...checkpoints.locate import Located
 from ...data.corpora import load_corpus
-from ...encoders.speech_features import cached_features
 from ...errors import ResultError
-from ...model.speechclip import SpeechClip
 from ...pretrain.config import resolve_config
 from ...pretrain.run import pretrain
 from ...results import read_result, write_result
-from ...runtime.devices import find_device
 from ...structures import TaskResult
 from .models import is_result_of
 
@@ -46,17 +42,15 @@ def train_both(runs: Path, results: Path, device: str = "auto") -> None:
         path = results / f"keywords-{NAME}-{norm}.json"
         if is_result_of(path, located):
             continue
-        model = SpeechClip.from_pretrained(folder).to(find_device(device))
-        features = cached_features(
-            model.speech_encoder, manifest, config.data, splits=manifest.test_splits
+        result = evaluate(
+            located.source,
+            "keywords",
+            corpus=manifest,
+            device=device,
+            keep_states=True,
+            plot=PLOTTED,
         )
-        report = report_keywords(model, located, manifest, vectors=PLOTTED, features=features)
-        placed = plot_keywords(model, report.heard, path.with_suffix(".png"))
-        metrics = {
-            split: {**found, "embeddings": placed[split]}
-            for split, found in report.result.metrics.items()
-        }
-        write_result(replace(report.result, metrics=metrics, seed=config.seed), path)
+        write_result(replace(result, seed=config.seed), path)
 
 
 def read_both(results: Path) -> dict[str, TaskResult]:

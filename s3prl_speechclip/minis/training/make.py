@@ -12,11 +12,10 @@ from pathlib import Path
 from ...checkpoints.locate import Located
 from ...cli import benchmark
 from ...cli.common import run
-from ...cli.tables import markdown_table
 from ...data.corpora import load_corpus
 from ...model.config import VARIANTS
 from ...pretrain.config import resolve_config
-from ...results import write_result
+from ...results import markdown_table, write_result
 from .. import pictures
 from ..speech import load_speech
 from .clip import train_clip

@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...benchmarks.keywords import evaluate_keywords
-from ...benchmarks.retrieval import evaluate_retrieval
+from ...benchmarks.shared.benchmark import evaluate
 from ...checkpoints.locate import Located
 from ...checkpoints.native import write_checkpoint
 from ...data.corpora import load_corpus
 from ...data.manifest import Manifest
-from ...encoders.speech_features import cached_features
 from ...model.card import model_card
 from ...model.config import find_variant
 from ...model.speechclip import SpeechClip
-from ...pretrain.config import DataConfig, resolve_config
+from ...pretrain.config import resolve_config
 from ...pretrain.run import pretrain
 from ...results import read_result, write_result
-from ...runtime.devices import find_device
 from ...structures import TaskResult
 
 logger = logging.getLogger(__name__)
@@ -101,18 +98,16 @@ def measure(
     located: Located, manifest: Manifest, results: Path, seed: int, device: str = "auto"
 ) -> None:
     """Write the retrieval and keyword results of a run, unless they are there already."""
-    model = SpeechClip.from_pretrained(located.source).to(find_device(device))
-    name = model.config.variant
-    features = cached_features(
-        model.speech_encoder, manifest, DataConfig(), splits=manifest.test_splits
-    )
-    measures = {"retrieval": evaluate_retrieval}
-    if find_variant(name).keywords is not None:
-        measures["keywords"] = evaluate_keywords
-    for task, evaluate in measures.items():
+    name = SpeechClip.from_pretrained(located.source).config.variant
+    tasks = {"retrieval": {}, "keywords": {"plot": 0}}
+    if find_variant(name).keywords is None:
+        del tasks["keywords"]
+    for task, options in tasks.items():
         path = results / f"{task}-{name}-seed{seed}.json"
         if not is_result_of(path, located):
-            result = evaluate(model, located, manifest, features=features)
+            result = evaluate(
+                located.source, task, corpus=manifest, device=device, keep_states=True, **options
+            )
             write_result(replace(result, seed=seed), path)
 
 

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...cli.common import run
-from ...cli.tables import markdown_table
 from ...downstream.plan import RESULTS, Request
 from ...downstream.run import run as run_downstream
 from ...downstream.task import all_tasks, find_task
 from ...downstream.upstreams import load_upstream
 from ...encoders.shipped import ASSETS
 from ...errors import ConfigError
-from ...results import read_result, write_result
+from ...results import markdown_table, read_result, write_result
 from ...runtime.devices import find_device
 from ...structures import TaskResult
 

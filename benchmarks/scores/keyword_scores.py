@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,19 +49,19 @@ class Caption:
 
 @cache
 def stop_words() -> frozenset[str]:
-    """Give the English stop words; `assets/stopwords/README.md` names their source."""
+    """Return the English stop words; `assets/stopwords/README.md` names their source."""
     listing = resources.files("s3prl_speechclip") / "assets" / "stopwords" / "english.txt"
     return frozenset(listing.read_text(encoding="utf-8").split())
 
 
 def words_of(text: str) -> list[str]:
-    """Give the words of a text in order, in lower case."""
+    """Return the words of a text in order, in lower case."""
     return WORD.findall(text.lower())
 
 
 @cache
 def read_caption(text: str, without: frozenset[str] = frozenset()) -> Caption:
-    """Read a caption as sets of tokens and words.
+    """Return the tokens and words of a caption.
 
     Args:
         text: the caption.
@@ -74,13 +75,13 @@ def read_caption(text: str, without: frozenset[str] = frozenset()) -> Caption:
 
 @cache
 def encode_word(word: str) -> frozenset[int]:
-    """Give the tokens of one word."""
+    """Return the tokens of one word."""
     return frozenset(encode(word))
 
 
 @cache
 def word_of(token_id: int) -> str | None:
-    """Give the word that a token alone names; None where it names none.
+    """Return the word that a token alone names; None where it names none.
 
     A token names a word if it ends one (`</w>`) and is made of letters and digits.
     """
@@ -135,7 +136,7 @@ def hit_rate_by_slot(
 def chance_hit_rate(
     namings: Sequence[Naming], vocabulary: Iterable[int], without: frozenset[str] = frozenset()
 ) -> float:
-    """Give the hit rate that random neighbours have on average, percent.
+    """Return the hit rate that random neighbours have on average, percent.
 
     For each keyword `NEIGHBOURS` different tokens are drawn from the vocabulary of V, of which g
     are in the caption: all miss with probability C(V - g, n) / C(V, n).
@@ -159,9 +160,9 @@ def chance_hit_rate(
 def shuffled_hit_rate(
     namings: Sequence[Naming], neighbours: Neighbours, without: frozenset[str] = frozenset()
 ) -> float:
-    """Give the hit rate of the same keywords against captions drawn at random, percent, exactly.
+    """Return the hit rate of the same keywords against captions drawn at random, percent, exactly.
 
-    What stands above it is owed to hearing, and not to naming tokens that are frequent.
+    A model that names frequent tokens whatever is said has no higher hit rate than this.
     """
     captions = [read_caption(n.caption, without).tokens for n in namings]
     holding: dict[int, set[int]] = {}
@@ -248,13 +249,12 @@ def _overlap(pairs: Iterable[tuple[set, frozenset]]) -> dict[str, float]:
 
 
 def _correlation(a: Sequence[int], b: Sequence[int]) -> float:
-    count = len(a)
-    mean_a, mean_b = sum(a) / count, sum(b) / count
-    both = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
-    scale = math.sqrt(sum((x - mean_a) ** 2 for x in a) * sum((y - mean_b) ** 2 for y in b))
-    return both / scale if scale else 0.0
+    try:
+        return statistics.correlation(a, b)
+    except statistics.StatisticsError:  # one recording, or constant counts
+        return 0.0
 
 
 def _percent(part: int, whole: int) -> float:
-    """Give a share in percent; of nothing, nothing is right."""
+    """Return a share in percent; 0 of nothing."""
     return 100.0 * part / whole if whole else 0.0

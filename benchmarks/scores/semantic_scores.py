@@ -219,7 +219,7 @@ def correlate(comparison: Comparison, vectors: Vector, distance: str) -> dict[Ke
 
 
 def word_distances(comparison: Comparison, vectors: Vector, distance: str) -> Vector:
-    """Give the mean distance of the recordings of each pair, (P,).
+    """Return the mean distance of the recordings of each pair, (P,).
 
     Raises:
         ResultError: a distance that is no number.

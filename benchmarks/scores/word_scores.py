@@ -50,12 +50,12 @@ class Recognised:
 
     @property
     def score(self) -> float:
-        """Give the recognition score, percent."""
+        """Return the recognition score, percent."""
         return 100.0 * self.hits / self.count
 
 
 def spoken_word(word: Word) -> str:
-    """Give an aligned word as it is counted: lower case, without punctuation."""
+    """Return an aligned word as it is counted: lower case, without punctuation."""
     return " ".join(words_of(word.text))
 
 
@@ -73,7 +73,7 @@ def label_by_attention(
     """Label a word by the keyword that pays it the most attention.
 
     Args:
-        word: with its times.
+        word: the word, with its times.
         attention: (K, frames), of each keyword to each frame.
         token_ids: of the keywords.
         frame: seconds of a frame.
@@ -108,7 +108,7 @@ def recognise(labels: Mapping[str, Sequence[int | None]]) -> list[Recognised]:
 
 
 def patterns(words: Sequence[Recognised], related: Mapping[str, frozenset[int]]) -> list[str]:
-    """Sort words into the patterns of the module's description.
+    """Return the pattern of each word, by the rules of the module's docstring.
 
     Args:
         words: recognised.

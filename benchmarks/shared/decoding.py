@@ -1,4 +1,4 @@
-"""What a model hears in the recordings of a split: keywords, when, and where it attends."""
+"""Keywords that a model decodes from the recordings of a split, their times and its attention."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.quantizer import cosine_scores
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechFeatures, SpeechOutput
 
-from .keyword_scores import NEIGHBOURS
-from .languages import english_caption
+from ..scores.keyword_scores import NEIGHBOURS
+from .captions import english_caption
 
 FRAME = HOP / SAMPLE_RATE  # seconds
-BLOCK = 1024  # tokens whose neighbours are looked for at once
+BLOCK = 1024  # tokens whose neighbours are searched at once
 ATTENDED = 0.9  # quantile of a head's attention from which on a frame is attended to
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """One recording as a model hears it."""
+class Decoded:
+    """One recording, and what a model decodes from it."""
 
     utterance: Utterance
     frames: int
     """Valid ones, 20 ms each."""
     token_ids: tuple[int, ...] = ()
-    """Original BPE ids of the keywords; empty where a model names none."""
+    """Original BPE ids of the keywords; empty without a cascaded branch."""
     spans: tuple[tuple[float, float], ...] = ()
     """Seconds, one a keyword, where CIF fires them."""
     alpha: np.ndarray | None = None
     """(frames,) CIF's weights."""
     attention: np.ndarray | None = None
-    """(K, frames) of the keywords' CLS tokens to the frames, heads averaged, where it was asked for
-    and keywords come from CLS tokens."""
+    """(K, frames) of the keywords' CLS tokens to the frames, heads averaged; where requested, and
+    keywords come from CLS tokens."""
     attended: tuple[tuple[float, float], ...] = ()
-    """Seconds; segments that CLS attention picks out, where it was asked for."""
+    """Seconds; segments selected by CLS attention, where requested."""
     queries: np.ndarray | None = None
-    """(K, D) keywords before quantisation, where they were asked for."""
+    """(K, D) keywords before quantisation, where requested."""
     unnormed: np.ndarray | None = None
     """(K, D) the same before keyword norm."""
 
     @property
     def duration(self) -> float:
-        """Seconds, in whole frames."""
+        """Return the duration in seconds, in whole frames."""
         return self.frames * FRAME
 
 
 def require_keywords(model: SpeechClip) -> None:
-    """Refuse a model without a cascaded branch.
+    """Check that a model has a cascaded branch.
 
     Raises:
-        ConfigError: the model names no keywords.
+        ConfigError: it has none.
     """
     if model.branch.head is None:
         raise ConfigError(
@@ -70,7 +70,7 @@ def require_keywords(model: SpeechClip) -> None:
 
 
 @torch.no_grad()
-def hear(
+def decode_split(
     model: SpeechClip,
     manifest: Manifest,
     split: str,
@@ -81,27 +81,26 @@ def hear(
     attention: bool = False,
     vectors: int = 0,
     stored: FeatureStore | None = None,
-    show_progress: bool = True,
-) -> list[Heard]:
+) -> list[Decoded]:
     """Run a model over a split.
 
     Args:
-        model: in evaluation mode.
+        model: the model, in evaluation mode.
         manifest: the corpus.
-        split: its name.
+        split: name of the split.
         batch_size: recordings encoded at once.
-        skip_broken: leave out recordings that cannot be read.
+        skip_broken: whether recordings that cannot be read are left out.
         workers: processes that read.
-        attention: keep where CLS tokens attend.
-        vectors: keep keyword vectors of this many recordings, spread evenly over the split.
-        stored: the recordings' hidden states, to be read in their place.
-        show_progress: a bar on standard error.
+        attention: whether the attention of CLS tokens is kept.
+        vectors: number of recordings, spread evenly over the split, whose keyword vectors are kept.
+        stored: hidden states, read instead of recordings.
 
     Returns:
         Recordings in the order of the split.
 
     Raises:
-        CorpusError, AudioError: the split is not there, or a recording, or none, can be read.
+        CorpusError: there is no such split, or none of its recordings can be read.
+        AudioError: a recording cannot be read.
         ResultError: a keyword is not a number.
     """
     utterances = manifest.split(split)
@@ -112,7 +111,7 @@ def hear(
     batches = evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
     wanted = evenly(len(utterances), vectors)
     device = model.clip.vocabulary.device
-    heard: dict[int, Heard] = {}
+    decoded: dict[int, Decoded] = {}
     projected: list[Tensor] = []
     head = model.branch.head
     hook = None
@@ -124,7 +123,7 @@ def hear(
             total=len(batches),
             desc=split,
             unit="batch",
-            disable=not show_progress,
+            disable=None,
             leave=False,
         ):
             speech = pairs.speech.to(device)
@@ -139,24 +138,24 @@ def hear(
                 weights = model.branch.cls_attention(mixed, features.lengths)
             for row, index in enumerate(pairs.indices.tolist()):
                 raw = projected[0][row] if index in wanted and projected else None
-                heard[index] = _heard(utterances[index], output, row, weights, raw)
+                decoded[index] = _decoded(utterances[index], output, row, weights, raw)
     finally:
         if hook is not None:
             hook.remove()
-    if not heard:
+    if not decoded:
         raise CorpusError(f"no recording of split '{split}' can be read")
-    return [heard[index] for index in sorted(heard)]
+    return [decoded[index] for index in sorted(decoded)]
 
 
-def left_out(heard: Sequence[Heard], manifest: Manifest, split: str) -> list[str]:
-    """Note how many recordings of a split could not be read; nothing where all could."""
-    lost = len(manifest.split(split)) - len(heard)
+def left_out(decoded: Sequence[Decoded], manifest: Manifest, split: str) -> list[str]:
+    """Return a note on the recordings of a split that could not be read; none where all could."""
+    lost = len(manifest.split(split)) - len(decoded)
     return [f"{split}: left out {lost} recordings that cannot be read"] if lost else []
 
 
-def _heard(
+def _decoded(
     utterance: Utterance, output: SpeechOutput, row: int, weights: Tensor | None, raw: Tensor | None
-) -> Heard:
+) -> Decoded:
     frames = int(output.lengths[row])
     found: dict = {"utterance": utterance, "frames": frames}
     if weights is not None:
@@ -184,11 +183,11 @@ def _heard(
             found["spans"] = tuple((onset, offset) for onset, offset in spans)
     if firing is not None:
         found["alpha"] = firing.alpha[row, :frames].float().cpu().numpy()
-    return Heard(**found)
+    return Decoded(**found)
 
 
 def attention_segments(weights: np.ndarray) -> tuple[tuple[float, float], ...]:
-    """Cut out what a CLS token attends to, as VG-HuBERT does (arXiv 2203.15081).
+    """Return the segments that a CLS token attends to, as VG-HuBERT (arXiv 2203.15081).
 
     A frame is attended to if it is at or above the quantile `ATTENDED` of any head's attention;
     runs of such frames are segments, single frames only where there are no longer runs.
@@ -208,16 +207,16 @@ def attention_segments(weights: np.ndarray) -> tuple[tuple[float, float], ...]:
 
 @torch.no_grad()
 def nearest_tokens(model: SpeechClip, count: int = NEIGHBOURS) -> dict[int, tuple[int, ...]]:
-    """Give the tokens of the vocabulary nearest to each of them by cosine, itself first.
+    """Return the tokens of the vocabulary nearest to each token by cosine, itself first.
 
     In evaluation a keyword is a token's embedding, so that these are its neighbours.
 
     Args:
-        model: whose CLIP is asked.
-        count: neighbours; fewer where the vocabulary has no more.
+        model: the model, with the token embeddings of its CLIP.
+        count: number of neighbours; fewer where the vocabulary has no more.
 
     Returns:
-        By original BPE id. Special tokens are nobody's neighbours; they have some themselves,
+        By original BPE id. Special tokens are no neighbours; they have neighbours themselves,
         because a few released checkpoints let keywords become special tokens.
     """
     codebook = model.clip.codebook()
@@ -237,18 +236,13 @@ def nearest_tokens(model: SpeechClip, count: int = NEIGHBOURS) -> dict[int, tupl
 
 
 def evenly(total: int, wanted: int) -> frozenset[int]:
-    """Choose places spread evenly over a sequence; all of them where there are no more."""
+    """Return places spread evenly over a sequence; all of them where there are no more."""
     if wanted >= total:
         return frozenset(range(total))
     return frozenset(place * total // wanted for place in range(wanted))
 
 
-def naming_recordings(heard: Sequence[Heard]) -> tuple[list[tuple[Heard, str]], int]:
-    """Keep the recordings with an English caption.
-
-    Returns:
-        Recordings with their captions, and how many have none.
-    """
-    kept = [(one, english_caption(one.utterance)) for one in heard]
-    kept = [(one, caption) for one, caption in kept if caption]
-    return kept, len(heard) - len(kept)
+def captioned_recordings(decoded: Sequence[Decoded]) -> list[tuple[Decoded, str]]:
+    """Return the recordings with an English caption, and the caption."""
+    captioned = [(one, english_caption(one.utterance)) for one in decoded]
+    return [(one, caption) for one, caption in captioned if caption]

@@ -11,17 +11,15 @@ from reference import retrieval_oracle as oracle
 from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
-from s3prl_speechclip.benchmarks.languages import (
+from s3prl_speechclip import evaluate
+from s3prl_speechclip.benchmarks.retrieval import (
     crossing_recall,
-    english_caption,
     recall_by_language,
     text_recall,
 )
-from s3prl_speechclip.benchmarks.retrieval import evaluate_retrieval
-from s3prl_speechclip.checkpoints.locate import Located
+from s3prl_speechclip.benchmarks.shared.captions import english_caption
 from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Utterance
-from s3prl_speechclip.model.embedding import SpeechEmbeddings
 from s3prl_speechclip.recall import retrieval_ranks
 
 PICTURES = 12
@@ -59,8 +57,7 @@ def test_crossing_agrees_with_the_oracle() -> None:
     said = utterances()
     vectors = unit(len(said))
     ids = torch.tensor([u.pair_id for u in said])
-    speech = SpeechEmbeddings({"parallel": vectors}, ids, torch.arange(len(said)))
-    found = crossing_recall({"parallel": vectors}, speech, said)
+    found = crossing_recall({"parallel": vectors}, ids, said)
     assert found["pictures"] == {"de>en": PICTURES, "en>de": PICTURES}
     english = [i for i, u in enumerate(said) if u.language == "en-GB"]
     german = [i for i, u in enumerate(said) if u.language == "de"]
@@ -78,8 +75,8 @@ def test_crossing_agrees_with_the_oracle() -> None:
 
 def test_two_languages_that_share_too_little_are_left_alone() -> None:
     said = [u for u in utterances() if u.language != "de"]
-    speech = SpeechEmbeddings({}, torch.tensor([u.pair_id for u in said]), torch.arange(len(said)))
-    assert crossing_recall({"parallel": unit(len(said))}, speech, said) == {}
+    ids = torch.tensor([u.pair_id for u in said])
+    assert crossing_recall({"parallel": unit(len(said))}, ids, said) == {}
 
 
 def test_languages_split_the_whole() -> None:
@@ -125,12 +122,8 @@ def test_an_image_whose_recordings_are_all_broken_is_left_out_and_noted(tmp_path
     manifest = flickr8k.read(corpus)
     for utterance in manifest.split("test")[:CAPTIONS]:
         manifest.path(utterance.audio).write_bytes(b"not a recording")
-    result = evaluate_retrieval(
-        small_model("speechclip_parallel"),
-        Located("x", "a test"),
-        manifest,
-        skip_broken=True,
-        show_progress=False,
+    result = evaluate(
+        small_model("speechclip_parallel"), "retrieval", corpus=manifest, skip_broken=True
     )
     found = result.metrics["test"]
     assert (found["recordings"], found["images"]) == (2 * CAPTIONS, 2)

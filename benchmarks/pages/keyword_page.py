@@ -1,12 +1,10 @@
-"""Keywords as a page that a person can look at and listen to: one HTML file, no server."""
+"""Decoded keywords as a page to look at and listen to: one HTML file, no server."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +17,41 @@ from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, WORD_END, decod
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
 
-from .hearing import FRAME, Heard, evenly, naming_recordings
-from .keyword_scores import Neighbours, read_caption
-from .languages import language_of
+from ..scores.keyword_scores import Neighbours, read_caption
+from ..shared.captions import language_of
+from ..shared.decoding import FRAME, Decoded, captioned_recordings, evenly
+from . import fill
 
-RECORDINGS = 40  # shown of each split, spread evenly over it
 PEAKS = 500  # columns of a waveform
-TEMPLATE = "keyword_page.html"
-PLACE = "@DATA@"
+TEMPLATE = "keywords.html"
 
 
 def write_page(
     result: TaskResult,
-    heard: dict[str, list[Heard]],
+    decoded: dict[str, list[Decoded]],
     neighbours: Neighbours,
     manifest: Manifest,
     path: Path,
-    recordings: int = RECORDINGS,
-) -> Path:
+    recordings: int,
+) -> None:
     """Write the page of a keyword result.
 
     Args:
-        result: gives the title.
-        heard: recordings by split.
-        neighbours: of every token.
-        manifest: gives the recordings' places.
-        path: of the page.
-        recordings: shown of each split, those in English.
+        result: the result, for the title.
+        decoded: recordings by split.
+        neighbours: nearest tokens of every token.
+        manifest: the corpus, for the recordings' files.
+        path: file of the page.
+        recordings: number of English recordings of each split that are shown, spread evenly.
 
     Raises:
         AudioError: a recording cannot be read.
         ResultError: the page cannot be written.
     """
     shown = []
-    for split, ones in heard.items():
+    for split, ones in decoded.items():
         english = [one for one in ones if language_of(one.utterance) == "en"]
-        captioned, _ = naming_recordings(english)
+        captioned = captioned_recordings(english)
         chosen = sorted(evenly(len(captioned), recordings))
         shown += [
             _recording(one, caption, split, neighbours, manifest)
@@ -73,18 +70,15 @@ def write_page(
         "frame": FRAME,
         "recordings": shown,
     }
-    template = (resources.files(__package__) / TEMPLATE).read_text(encoding="utf-8")
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(template.replace(PLACE, text), encoding="utf-8")
+        path.write_text(fill(TEMPLATE, data), encoding="utf-8")
     except OSError as error:
         raise ResultError(f"cannot write the page '{path}': {error.strerror}") from error
-    return path
 
 
 def token_text(token_id: int) -> str:
-    """Give a token for people: its text, with a dash where it is only a word's beginning."""
+    """Return a token as shown: its text, with a dash where it is only the beginning of a word."""
     if token_id in SPECIAL_TOKENS:
         return f"({token_id})"
     piece = tokenizer().decoder.get(token_id, "")
@@ -92,7 +86,7 @@ def token_text(token_id: int) -> str:
 
 
 def _recording(
-    one: Heard, caption: str, split: str, neighbours: Neighbours, manifest: Manifest
+    one: Decoded, caption: str, split: str, neighbours: Neighbours, manifest: Manifest
 ) -> dict[str, Any]:
     utterance = one.utterance
     waveform = read_audio(manifest.path(utterance.audio))
@@ -119,14 +113,14 @@ def _recording(
 
 
 def _audio(waveform: np.ndarray) -> str:
-    """Give a recording as a data URL, Opus, some 4 kB a second."""
+    """Return a recording as a data URL, Opus, some 4 kB a second."""
     file = io.BytesIO()
     soundfile.write(file, waveform.clip(-1, 1), SAMPLE_RATE, format="OGG", subtype="OPUS")
     return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _peaks(waveform: np.ndarray) -> Sequence[Sequence[int]]:
-    """Give the lowest and highest sample of each column, percent of the loudest."""
+    """Return the lowest and highest sample of each column, percent of the loudest."""
     loudest = float(np.abs(waveform).max()) or 1.0
     parts = np.array_split(waveform / loudest, min(PEAKS, len(waveform)))
     return [[round(100 * float(p.min())), round(100 * float(p.max()))] for p in parts]

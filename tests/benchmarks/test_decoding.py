@@ -1,4 +1,4 @@
-"""What a model hears: neighbours, attention and segments against direct computation."""
+"""What a model decodes: neighbours, attention and segments against direct computation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from small_corpus import write_flickr8k
 from small_models import small_model, speech_batch
 
-from s3prl_speechclip.benchmarks.hearing import (
+from s3prl_speechclip.benchmarks.shared.decoding import (
     attention_segments,
+    decode_split,
     evenly,
-    hear,
     left_out,
     nearest_tokens,
     require_keywords,
@@ -88,11 +88,11 @@ def test_recordings_come_in_order_with_what_was_asked_for(tmp_path: Path) -> Non
     """Guards against results in the order of batches, and against vectors of other recordings."""
     manifest = flickr8k.read(write_flickr8k(tmp_path / "corpus", train=1, dev=1, test=3))
     model = small_model("speechclip_plus")
-    heard = hear(model, manifest, "test", batch_size=4, vectors=5, show_progress=False)
-    assert [one.utterance for one in heard] == list(manifest.split("test"))
-    assert [i for i, one in enumerate(heard) if one.queries is not None] == [0, 3, 6, 9, 12]
-    alone = hear(model, manifest, "test", batch_size=1, vectors=15, show_progress=False)
-    for one, other in zip(heard, alone, strict=True):
+    decoded = decode_split(model, manifest, "test", batch_size=4, vectors=5)
+    assert [one.utterance for one in decoded] == list(manifest.split("test"))
+    assert [i for i, one in enumerate(decoded) if one.queries is not None] == [0, 3, 6, 9, 12]
+    alone = decode_split(model, manifest, "test", batch_size=1, vectors=15)
+    for one, other in zip(decoded, alone, strict=True):
         assert one.token_ids == other.token_ids
         assert len(one.spans) == len(one.token_ids)
         assert one.alpha is not None
@@ -107,7 +107,7 @@ def test_without_keyword_norm_there_is_nothing_to_undo(tmp_path: Path) -> None:
     """Guards the ablation model.keywords.norm=none."""
     manifest = flickr8k.read(write_flickr8k(tmp_path / "corpus", train=1, dev=1, test=1))
     model = small_model("speechclip_plus", keywords=KeywordConfig(norm="none"))
-    for one in hear(model, manifest, "test", batch_size=4, vectors=5, show_progress=False):
+    for one in decode_split(model, manifest, "test", batch_size=4, vectors=5):
         np.testing.assert_array_equal(one.queries, one.unnormed)
 
 
@@ -118,13 +118,15 @@ def test_broken_recordings_are_named_or_counted(tmp_path: Path) -> None:
     manifest.path(first.audio).write_bytes(b"not a recording")
     model = small_model("speechclip_cascaded")
     with pytest.raises(AudioError, match="cannot be decoded"):
-        hear(model, manifest, "test", batch_size=4, show_progress=False)
-    heard = hear(model, manifest, "test", batch_size=4, skip_broken=True, show_progress=False)
-    assert len(heard) == 4
-    assert left_out(heard, manifest, "test") == ["test: left out 1 recordings that cannot be read"]
+        decode_split(model, manifest, "test", batch_size=4)
+    decoded = decode_split(model, manifest, "test", batch_size=4, skip_broken=True)
+    assert len(decoded) == 4
+    assert left_out(decoded, manifest, "test") == [
+        "test: left out 1 recordings that cannot be read"
+    ]
     alone = replace(manifest, utterances=(first,))
     with pytest.raises(CorpusError, match="no recording of split 'test' can be read"):
-        hear(model, alone, "test", batch_size=4, skip_broken=True, show_progress=False)
+        decode_split(model, alone, "test", batch_size=4, skip_broken=True)
 
 
 def test_a_model_without_keywords_is_named() -> None:

@@ -6,6 +6,7 @@ Boundaries lie strictly inside an utterance: its start and end are known and cou
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class Segmented:
 
 
 def boundaries(edges: Sequence[float], duration: float) -> list[float]:
-    """Give the distinct boundaries strictly inside an utterance, rising."""
+    """Return the distinct boundaries strictly inside an utterance, rising."""
     inside: list[float] = []
     for edge in sorted(edges):
         if SAME < edge < duration - SAME and (not inside or edge - inside[-1] > SAME):
@@ -95,7 +96,7 @@ def boundary_scores(recordings: Sequence[Segmented], tolerance: float) -> dict[s
 
 
 def r_value(recall: float, oversegmentation: float) -> float:
-    """Give the R-value of boundaries: 1 is perfect.
+    """Return the R-value of boundaries: 1 is perfect.
 
     Args:
         recall: share of gold boundaries found.
@@ -107,12 +108,12 @@ def r_value(recall: float, oversegmentation: float) -> float:
 
 
 def overlap(span: Span, word: Word) -> float:
-    """Give the seconds that a span and a word share."""
+    """Return the seconds that a span and a word share."""
     return max(0.0, min(span[1], word.end) - max(span[0], word.start))
 
 
 def closest_word(span: Span, words: Sequence[Word]) -> Word | None:
-    """Give the word that a span shares the most time with; the first among equals, or None."""
+    """Return the word that a span shares the most time with; the first among equals, or None."""
     best = max(words, key=lambda word: overlap(span, word), default=None)
     return best if best is not None and overlap(span, best) > 0.0 else None
 
@@ -138,9 +139,9 @@ def timing_errors(recordings: Sequence[Segmented]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, signed in (("onset", onsets), ("offset", offsets)):
         if signed:
-            distances = sorted(map(abs, signed))
+            distances = [abs(error) for error in signed]
             found[f"{name}_mean"] = sum(distances) / len(distances)
-            found[f"{name}_median"] = _median(distances)
+            found[f"{name}_median"] = statistics.median(distances)
             found[f"{name}_bias"] = sum(signed) / len(signed)
     found["silent"] = 100.0 * (spans - len(onsets)) / spans if spans else 0.0
     return found
@@ -165,10 +166,3 @@ def naming_scores(recordings: Sequence[Segmented], neighbours: Neighbours) -> di
             hits["neighbours"] += any(not tokens.isdisjoint(near) for tokens in here)
             hits["anywhere"] += any(not tokens.isdisjoint(near) for _, tokens in said)
     return {name: 100.0 * count / keywords if keywords else 0.0 for name, count in hits.items()}
-
-
-def _median(rising: Sequence[float]) -> float:
-    middle = len(rising) // 2
-    if len(rising) % 2:
-        return rising[middle]
-    return (rising[middle - 1] + rising[middle]) / 2.0

@@ -1,0 +1,1 @@
+"""Formulas of the benchmarks: pure functions over tokens, words, times and vectors."""

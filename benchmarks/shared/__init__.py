@@ -1,0 +1,1 @@
+"""What the benchmarks share: their declaration, options and inputs, and decoded recordings."""

@@ -1,0 +1,403 @@
+"""What a benchmark declares, and what its command and `evaluate` share."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import logging
+import pkgutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s3prl_speechclip import benchmarks
+from s3prl_speechclip.errors import ConfigError, unknown_name
+from s3prl_speechclip.results import markdown_table, result_record, write_result
+from s3prl_speechclip.structures import TaskResult
+
+if TYPE_CHECKING:
+    from s3prl_speechclip.data.feature_store import FeatureStore
+    from s3prl_speechclip.data.manifest import Manifest
+    from s3prl_speechclip.model.speechclip import SpeechClip
+
+logger = logging.getLogger(__name__)
+
+RESULTS = Path("result") / "benchmark"
+HASH_DIGITS = 8  # of a checkpoint's SHA-256 in the name of a result file
+DEFAULT_UPSTREAM = "speechclip_hybrid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One leaderboard column."""
+
+    name: str
+    title: str = ""
+    """Heading, where it is not the name."""
+    lower_is_better: bool = False
+    digits: int = 1
+    merit: bool = True
+    """False: a property of the system that is neither good nor bad."""
+
+    @property
+    def heading(self) -> str:
+        """Return the heading."""
+        return self.title or self.name.replace("_", " ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One leaderboard figure of a result."""
+
+    column: str
+    keys: tuple[str, ...]
+    """Where the result's metrics hold it."""
+    split: str = ""
+    detail: str = ""
+    """Which of a system's embeddings, and the like."""
+    baseline: str = ""
+    """Name of a baseline that the result holds beside its own system."""
+    corpus: str = ""
+    """Shown instead of the result's own; the results of a folder are then one row."""
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One leaderboard table."""
+
+    name: str
+    title: str
+    about: str
+    columns: tuple[Column, ...]
+    rank_by: str
+    """Column that rows are ordered by."""
+    figures: Callable[[TaskResult], Iterable[Figure]] | None = None
+    """Figures of a result; None where only published figures are shown."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A result, and the files that belong beside it."""
+
+    result: TaskResult
+    write_beside: Callable[[Path], None] | None = None
+    """Writes pages and plots, given the path of the result file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A command of `run_benchmark.py`."""
+
+    add_options: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], Measured | Path]
+    """Measures; or returns the file that it made, if that is no result."""
+    table: Callable[[TaskResult], str] | None = None
+    """Lays a result out for standard output."""
+    section: Section | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model in evaluation mode, and where it came from."""
+
+    model: SpeechClip
+    checkpoint: str
+    checkpoint_hash: str
+
+
+def benchmark_titles() -> dict[str, str]:
+    """Return the line of each benchmark in `--help`, without importing any."""
+    titles = {}
+    for module in pkgutil.iter_modules(benchmarks.__path__):
+        if not module.ispkg:
+            source = Path(benchmarks.__path__[0]) / f"{module.name}.py"
+            docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+            titles[module.name] = docstring.partition("\n")[0].rstrip(".")
+    return titles
+
+
+def load_benchmark(name: str) -> Benchmark:
+    """Import a benchmark.
+
+    Raises:
+        ConfigError: there is no such benchmark.
+    """
+    known = benchmark_titles()
+    if name not in known:
+        raise ConfigError(unknown_name("benchmark", name, known))
+    return importlib.import_module(f"{benchmarks.__name__}.{name}").BENCHMARK
+
+
+def evaluate(
+    model: SpeechClip | str | Path,
+    task: str,
+    *,
+    corpus: Manifest | str | None = None,
+    root: str | Path | None = None,
+    split: str | None = None,
+    **options: Any,
+) -> TaskResult:
+    """Measure a model by a benchmark, as `run_benchmark.py TASK` does.
+
+    Args:
+        model: the model itself, its hub name, or what `-k` takes.
+        task: name of the benchmark, such as `retrieval`.
+        corpus: manifest or name of a corpus; None: the benchmark's default.
+        root: folder of the corpus.
+        split: the only split to measure; None: the corpus' test splits.
+        **options: other options of the command, with underscores: `batch_size=8`.
+
+    Returns:
+        The record that the command writes; no file is written.
+
+    Raises:
+        ConfigError: an unknown benchmark or option.
+        SpeechClipError: as the benchmark.
+    """
+    from s3prl_speechclip.model.config import VARIANTS
+
+    benchmark = load_benchmark(task)
+    parser = ArgumentParser(argument_default=None)
+    benchmark.add_options(parser)
+    args = parser.parse_args([])
+    if not hasattr(args, "upstream"):
+        raise ConfigError(f"{task} measures no model; run 'run_benchmark.py {task}'")
+    named = isinstance(model, str) and model in VARIANTS and not Path(model).exists()
+    given = {
+        "upstream": model if named else None,
+        "upstream_ckpt": None if named else model,
+        "data": corpus,
+        "data_root": root,
+        "split": None if split is None else [split],
+        **options,
+    }
+    for name, value in given.items():
+        if value is None and name not in ("upstream", "upstream_ckpt"):
+            continue
+        if not hasattr(args, name):
+            raise ConfigError(unknown_name(f"option of {task}", name, vars(args)))
+        setattr(args, name, value)
+    measured = benchmark.run(args)
+    assert isinstance(measured, Measured)
+    return measured.result
+
+
+def run_command(benchmark: Benchmark, args: Namespace) -> Path:
+    """Run a benchmark's command: print its table, write its result and what belongs beside it.
+
+    Returns:
+        The file that was made.
+    """
+    measured = benchmark.run(args)
+    if isinstance(measured, Path):
+        return measured
+    if benchmark.table is not None:
+        sys.stdout.write(benchmark.table(measured.result) + "\n")
+    path = args.out or RESULTS / result_name(measured.result, getattr(args, "split", None))
+    if path.exists():
+        logger.warning("'%s' is measured again and replaced", path)
+    write_result(measured.result, path)
+    if measured.write_beside is not None:
+        measured.write_beside(path)
+    return path
+
+
+def result_name(result: TaskResult, splits: Iterable[str] | None = None) -> str:
+    """Return the name of a result file: another corpus, checkpoint or choice of splits is another.
+
+    Args:
+        result: the result.
+        splits: splits that were chosen by hand.
+    """
+    parts = (
+        result.task,
+        result.corpus,
+        result.system,
+        result.size,  # empty for a baseline, as the hash is
+        result.checkpoint_hash[:HASH_DIGITS],
+        *(splits or ()),
+    )
+    return f"{'-'.join(part.replace(' ', '_').replace('/', '_') for part in parts if part)}.json"
+
+
+def add_model_options(p: ArgumentParser, also: str = "") -> None:
+    """Add the options that name a trained model and where it runs.
+
+    Args:
+        p: the parser.
+        also: what `-u` takes beside the models, for `--help`.
+    """
+    from s3prl_speechclip.model.config import VARIANTS
+
+    p.add_argument(
+        "-u",
+        "--upstream",
+        metavar="NAME",
+        default=DEFAULT_UPSTREAM,
+        help=f"model: {', '.join(VARIANTS)}{also} (default: %(default)s)",
+    )
+    p.add_argument(
+        "-k",
+        "--upstream_ckpt",
+        metavar="CKPT",
+        help="experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
+        "newest pretraining run of that name, else the shipped mini model)",
+    )
+    p.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="recordings encoded at once (default: %(default)s)",
+    )
+    p.add_argument(
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:N (default: auto)",
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=f"result file (default: {RESULTS}/<task>-<corpus>-<model>-<hash>.json)",
+    )
+
+
+def add_corpus_options(p: ArgumentParser, *, splits: bool = True, states: bool = False) -> None:
+    """Add the options that name a corpus of recordings and images.
+
+    Args:
+        p: the parser.
+        splits: whether splits can be chosen and processes read them.
+        states: whether the speech encoder's hidden states can be kept.
+    """
+    from s3prl_speechclip.data.corpora import CORPORA
+
+    p.add_argument(
+        "--data",
+        metavar="CORPUS",
+        default="stamps",
+        help=f"{', '.join(CORPORA)} (default: %(default)s)",
+    )
+    p.add_argument("--data-root", metavar="DIR", help="folder of the corpus")
+    p.add_argument("--archive", metavar="FILE", help="package of stamps, on machines without apt")
+    p.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out, and count, recordings and images that are missing or broken",
+    )
+    if splits:
+        p.add_argument(
+            "--split",
+            action="append",
+            metavar="NAME",
+            help="split to measure; may be given again (default: the corpus' test splits)",
+        )
+        p.add_argument(
+            "--num-workers", type=int, default=0, metavar="N", help="processes that read audio"
+        )
+    if states:
+        p.add_argument(
+            "--keep-states",
+            action="store_true",
+            help="keep the frozen speech encoder's hidden states of the measured splits, in "
+            "float16, and read those kept before",
+        )
+
+
+def load_subject(args: Namespace) -> Subject:
+    """Load the model that the options name, on its device, in evaluation mode."""
+    from s3prl_speechclip.checkpoints.locate import locate_model
+    from s3prl_speechclip.hashing import state_hash
+    from s3prl_speechclip.model.speechclip import SpeechClip
+    from s3prl_speechclip.runtime.devices import find_device
+
+    device = find_device(args.device)
+    given = args.upstream_ckpt
+    if isinstance(given, SpeechClip):
+        return Subject(given.to(device).eval(), "in memory", state_hash(given.state_dict()))
+    name = args.upstream or DEFAULT_UPSTREAM
+    located = locate_model(name, None if given is None else str(given))
+    logger.info("%s: %s (%s)", name, located.source, located.reason)
+    model = SpeechClip.from_pretrained(located.source).to(device)
+    return Subject(model, located.source, located.digest())
+
+
+def load_manifest(args: Namespace) -> Manifest:
+    """Read the corpus that the options name."""
+    from s3prl_speechclip.data.corpora import load_corpus
+    from s3prl_speechclip.data.manifest import Manifest
+
+    if isinstance(args.data, Manifest):
+        return args.data
+    return load_corpus(args.data, args.data_root, args.archive, args.skip_broken)
+
+
+def chosen_splits(args: Namespace, manifest: Manifest) -> tuple[str, ...]:
+    """Return the splits that the options name, else the corpus' test splits."""
+    return tuple(args.split or manifest.test_splits)
+
+
+def kept_states(
+    args: Namespace, model: SpeechClip, manifest: Manifest
+) -> Mapping[str, FeatureStore]:
+    """Return the hidden states of the measured splits by name, where `--keep-states` is given."""
+    if not args.keep_states:
+        return {}
+    from s3prl_speechclip.encoders.speech_features import cached_features
+    from s3prl_speechclip.pretrain.config import DataConfig
+
+    config = DataConfig(cache_features="on", skip_broken=args.skip_broken)
+    splits = chosen_splits(args, manifest)
+    return cached_features(model.speech_encoder, manifest, config, splits=splits)
+
+
+def corpus_record(
+    task: str,
+    subject: Subject,
+    manifest: Manifest,
+    *,
+    metrics: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    started: float,
+    seed: int = 0,
+) -> TaskResult:
+    """Return the record of a model measured on a corpus."""
+    config = subject.model.config
+    return result_record(
+        started=started,
+        task=task,
+        system=config.variant,
+        size=config.size,
+        corpus=manifest.corpus,
+        checkpoint=subject.checkpoint,
+        checkpoint_hash=subject.checkpoint_hash,
+        metrics=metrics,
+        protocol=protocol,
+        seed=seed,
+        mini=manifest.mini or config.size == "mini",
+    )
+
+
+def titled_table(
+    result: TaskResult,
+    what: str,
+    head: Iterable[str],
+    rows: Iterable[Iterable[str]],
+    about: str = "",
+) -> str:
+    """Lay a result out with its title, and a line about it, above a Markdown table."""
+    size = f" ({result.size})" if result.size else ""
+    mini = " [mini: not comparable with published figures]" if result.mini else ""
+    title = f"{result.system}{size} on {result.corpus}, {what}{mini}"
+    return "\n".join([title, *filter(None, [about]), "", markdown_table(head, rows)])
+
+
+def rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    """Round scores to the four decimals of result files."""
+    return {name: round(value, 4) for name, value in scores.items()}
