@@ -137,7 +137,7 @@ def run(args: Namespace) -> Measured:
         CorpusError, AudioError: something of the set is missing or cannot be read.
         ResultError: a feature is not a number, or a dataset has no correlation.
     """
-    from s3prl_speechclip.minis.zerospeech import load_set
+    from s3prl_speechclip.data.corpora.zerospeech import load_set
 
     source = find_source(args)
     data = load_set(args.data_root, args.archive)

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import CorpusError
+from .files import read_lines
 
+MANIFEST = "manifest.jsonl"  # in the corpus's folder
 FORMAT = 1
 
 
@@ -149,13 +151,11 @@ class Manifest:
             CorpusError: the file is missing, of another format or damaged.
         """
         try:
-            head, *rows = path.read_text(encoding="utf-8").splitlines()
+            head, *rows = read_lines(path)
             about = json.loads(head)
             if about.pop("format", None) != FORMAT:
                 raise CorpusError(f"'{path}' is a manifest of another format; delete it")
             utterances = [_utterance(json.loads(row)) for row in rows]
-        except OSError as error:
-            raise CorpusError(f"cannot read the manifest '{path}': {error.strerror}") from error
         except (ValueError, TypeError, KeyError) as error:
             raise CorpusError(f"'{path}' is not a manifest ({error}); delete it") from error
         return cls(

@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from ..checkpoints.locate import RUN_CONFIG, read_stored
 from ..checkpoints.native import StoredModel
 from ..config import plain
-from ..data.corpora import FETCHED, load_corpus
+from ..data.corpora import CORPORA, load_corpus
 from ..data.manifest import Manifest
 from ..encoders.image_features import load_image_table
 from ..encoders.shipped import SHIPPED
@@ -159,7 +159,7 @@ def _load_corpus(config: PretrainConfig, warn: bool) -> Manifest:
         skip_broken=data.skip_broken,
     ).train_on(data.languages)
     for name in data.also:
-        fetched = archive if name in FETCHED else None
+        fetched = archive if name in CORPORA and CORPORA[name].fetched else None
         manifest = manifest.train_also(
             load_corpus(name, archive=fetched, skip_broken=data.skip_broken)
         )

@@ -15,12 +15,13 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     SemanticSet,
     Token,
     find_set,
+    load_set,
     read_gold,
     read_pairs,
     write_gold,
 )
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.minis.zerospeech import VOICES, load_set, mini_set
+from s3prl_speechclip.minis.zerospeech import VOICES, mini_set
 from s3prl_speechclip.minis.zerospeech.words import RATED, WordNet, rated_pairs, within
 
 

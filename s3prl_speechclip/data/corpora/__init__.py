@@ -1,26 +1,31 @@
-"""The corpora by name."""
+"""The corpora of recordings and images, one file each.
+
+To add a corpus, add a file here that declares a `CORPUS`: the folder is listed, so that its name
+appears in `--data`, in the command lines' help and in error messages.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from ...errors import CorpusError, unknown_name
 from ..manifest import Manifest
-from . import flickr8k, places, spokencoco
+from .corpus import ROOT_VARIABLE, Corpus, default_root
 
-ROOT_VARIABLE = "S3PRL_SPEECHCLIP_DATA"  # a folder that holds one folder a corpus
+__all__ = ["CORPORA", "ROOT_VARIABLE", "Corpus", "default_root", "load_corpus"]
 
-Reader = Callable[[Path, bool], Manifest]
 
-READERS: Mapping[str, Reader] = {
-    "flickr8k": flickr8k.read,
-    "spokencoco": spokencoco.read,
-    "places": places.read,
-}
-FETCHED = ("stamps", "named_pictures")
-CORPORA = (*FETCHED, *READERS)
+def _declared() -> dict[str, Corpus]:
+    modules = [vars(import_module(f"{__name__}.{m.name}")) for m in pkgutil.iter_modules(__path__)]
+    declared: list[Corpus] = [module["CORPUS"] for module in modules if "CORPUS" in module]
+    declared.sort(key=lambda corpus: (not corpus.fetched, corpus.name))
+    return {corpus.name: corpus for corpus in declared}
+
+
+CORPORA: Mapping[str, Corpus] = _declared()
 
 
 def load_corpus(
@@ -33,40 +38,32 @@ def load_corpus(
 
     Args:
         name: one of `CORPORA`.
-        root: where it lies; without it, the folder `name` in the folder that the environment
-            variable S3PRL_SPEECHCLIP_DATA names. `FETCHED` ones need neither.
-        archive: the package file that these are unpacked from where there is no apt.
+        root: folder of the corpus; default: the folder `name` in the folder that the environment
+            variable S3PRL_SPEECHCLIP_DATA names. A fetched corpus needs none.
+        archive: package file that a fetched corpus is made from where there is no apt.
         skip_broken: leave out, and count, what is missing or broken.
 
     Raises:
-        CorpusError: the name is unknown, no place is given, or the corpus is missing, incomplete
-            or not in its official layout.
+        CorpusError: the name is unknown, no folder is given, or the corpus is missing, incomplete
+            or not in its layout.
     """
     if name not in CORPORA:
         raise CorpusError(unknown_name("corpus", name, CORPORA))
-    if name in FETCHED:
-        # Late: what fetching needs is not needed to read the others.
-        from ...minis import named_pictures, stamps
+    corpus = CORPORA[name]
+    folder = Path(root).expanduser().absolute() if root else None
+    if corpus.fetched:
+        from ...minis import mini_set
 
-        read = {"stamps": stamps.read, "named_pictures": named_pictures.read}[name]
-        return read(
-            root=Path(root).expanduser() if root else None,
-            archive=Path(archive).expanduser() if archive else None,
-            skip_broken=skip_broken,
-        )
+        package = Path(archive).expanduser() if archive else None
+        made = mini_set(name, package, root=folder, skip_broken=skip_broken)
+        return corpus.read(made.root, skip_broken)
     if archive:
-        fetched = " and ".join(FETCHED)
+        fetched = " and ".join(known.name for known in CORPORA.values() if known.fetched)
         raise CorpusError(f"--archive is for {fetched}; {name} is read from --data-root DIR")
-    return READERS[name](_root(name, root), skip_broken)
-
-
-def _root(name: str, root: str | Path | None) -> Path:
-    if root:
-        return Path(root).expanduser().absolute()
-    parent = os.environ.get(ROOT_VARIABLE)
-    if not parent:
+    folder = folder or default_root(name)
+    if folder is None:
         raise CorpusError(
-            f"{name} is not fetched and needs its place: give --data-root DIR, "
+            f"{name} is not fetched and needs its folder: give --data-root DIR, "
             f"or set {ROOT_VARIABLE} to a folder that holds '{name}/'"
         )
-    return Path(parent).expanduser().absolute() / name
+    return corpus.read(folder, skip_broken)

@@ -5,30 +5,35 @@ Captions: Hodosh, Young, Hockenmaier 2013. Recordings: Harwath and Glass 2015.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import CorpusError
+from ..files import read_lines, read_table
 from ..manifest import Manifest, Utterance, Word
-from .files import expected, first_file, keep_sound, read_lines, require_folder, require_splits
+from .corpus import Corpus, fullest_folder
 
-log = logging.getLogger(__name__)
-
-NAME = "flickr8k"
 SPLITS = ("train", "dev", "test")
-LAYOUT = (
-    "Flickr_8k.{train,dev,test}Images.txt and Flickr8k.token.txt (there or in Flickr8k_text/), "
-    "Images/ or Flicker8k_Dataset/, flickr_audio/wavs/NAME_k.wav"
-)
 TEXT_FOLDERS = ("", "Flickr8k_text")
-IMAGE_FOLDERS = ("Images", "Flicker8k_Dataset")
+IMAGE_FOLDERS = (
+    "Images",
+    "Flicker8k_Dataset",  # as the archive spells it
+    "Images/Flicker8k_Dataset",
+    "Flickr8k_Dataset",
+    "Flickr8k_Dataset/Flicker8k_Dataset",
+    "images",
+)
+CAPTIONS = "Flickr8k.token.txt"
+KAGGLE_CAPTIONS = "captions.txt"
 WAVS = "flickr_audio/wavs"
 ALIGNMENTS = ("flickr_audio/flickr_8k.ctm", "flickr_audio/Flickr_8k.ctm", "Flickr_8k.ctm")
 
+Captions = dict[str, dict[int, str]]
+"""By image and number."""
+
 
 def read(root: Path, skip_broken: bool = False) -> Manifest:
-    """Read Flickr8k in its published layout.
+    """Read Flickr8k in the layouts of its archives.
 
     `flickr_audio/wav2capt.txt`, where present, says which captions were recorded; without it every
     caption must have its recording. Speakers come from `flickr_audio/wav2spk.txt`, word times from
@@ -36,17 +41,19 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     final full stop; aligned words are in lower case.
 
     Args:
-        root: the folder that holds the lists.
+        root: folder that holds the lists.
         skip_broken: leave out, and count, recordings whose own file or image is missing or empty.
 
     Raises:
-        CorpusError: a list, a recording or an image is missing or empty, or a list is malformed.
+        CorpusError: a list, a recording or an image is missing or empty, a list is malformed, or
+            an image is in two splits.
     """
-    require_folder(NAME, root, LAYOUT)
-    images = next((name for name in IMAGE_FOLDERS if (root / name).is_dir()), IMAGE_FOLDERS[0])
-    require_folder(NAME, root / images, LAYOUT)
-    require_folder(NAME, root / WAVS, LAYOUT)
-    captions = _captions(_text_file(root, "Flickr8k.token.txt"))
+    CORPUS.require_folder(root)
+    listings = {split: _text_file(root, f"Flickr_8k.{split}Images.txt") for split in SPLITS}
+    images = {split: read_lines(listing) for split, listing in listings.items()}
+    folder = _image_folder(root, [name for names in images.values() for name in names])
+    CORPUS.require_folder(root / WAVS)
+    captions = _captions(root)
     recorded = _recorded(root / "flickr_audio" / "wav2capt.txt")
     speakers = _speakers(root / "flickr_audio" / "wav2spk.txt")
     words = _alignments(root)
@@ -54,11 +61,14 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     utterances = []
     unrecorded = 0
     pair_ids: dict[str, int] = {}
-    for split in SPLITS:
-        listing = _text_file(root, f"Flickr_8k.{split}Images.txt")
-        for image in read_lines(NAME, listing):
+    for split, names in images.items():
+        for image in names:
             pair_id = pair_ids.setdefault(image, len(pair_ids))
-            for number, text in _of_image(captions, image, listing):
+            if image not in captions:
+                raise CORPUS.error(
+                    f"'{listings[split]}' lists '{image}', which has no caption; {CORPUS.expected}"
+                )
+            for number, text in sorted(captions[image].items()):
                 name = f"{Path(image).stem}_{number}"
                 if recorded is not None and name not in recorded:
                     unrecorded += 1
@@ -67,7 +77,7 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
                     Utterance(
                         utterance_id=name,
                         audio=f"{WAVS}/{name}.wav",
-                        image=f"{images}/{image}",
+                        image=f"{folder}/{image}",
                         pair_id=pair_id,
                         text=text,
                         caption=text,
@@ -76,22 +86,35 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
                         words=words.get(name, ()),
                     )
                 )
-    kept, notes = keep_sound(NAME, root, utterances, skip_broken, sizes=True)
-    require_splits(NAME, kept, SPLITS)
-    if unrecorded:
-        notes += (f"{unrecorded} captions without a recording, by the corpus's own wav2capt.txt",)
-        log.warning("%s: %s", NAME, notes[-1])
-    return Manifest(corpus=NAME, root=root, utterances=kept, notes=notes)
+    note = f"{unrecorded} captions without a recording, by the corpus's own wav2capt.txt"
+    return CORPUS.manifest(
+        root, utterances, skip_broken, sizes=True, notes=[note] if unrecorded else []
+    )
 
 
-def _text_file(root: Path, name: str) -> Path:
-    return first_file(NAME, [root / folder / name for folder in TEXT_FOLDERS], LAYOUT)
+def _text_file(root: Path, *names: str) -> Path:
+    return CORPUS.first_file([root / folder / name for name in names for folder in TEXT_FOLDERS])
 
 
-def _captions(path: Path) -> dict[str, dict[int, str]]:
-    """Read `NAME.jpg#k<tab>caption`: captions by image and number."""
-    captions: dict[str, dict[int, str]] = {}
-    for line in read_lines(NAME, path):
+def _image_folder(root: Path, images: Sequence[str]) -> str:
+    """Return the folder that holds the images, relative to the root."""
+    found = fullest_folder([root / name for name in IMAGE_FOLDERS], images)
+    if found is None:  # named as missing here, or image by image later
+        found = next((root / n for n in IMAGE_FOLDERS if (root / n).is_dir()), root / "Images")
+        CORPUS.require_folder(found)
+    return found.relative_to(root).as_posix()
+
+
+def _captions(root: Path) -> Captions:
+    """Read `NAME.jpg#k<tab>caption`, or the `image,caption` table of Kaggle's copy."""
+    path = _text_file(root, CAPTIONS, KAGGLE_CAPTIONS)
+    captions: Captions = {}
+    if path.name == KAGGLE_CAPTIONS:
+        for _, row in read_table(path, ("image", "caption")):
+            of_image = captions.setdefault(row["image"], {})
+            of_image[len(of_image)] = row["caption"]
+        return captions
+    for line in read_lines(path):
         key, tab, text = line.partition("\t")
         image, _, number = key.rpartition("#")
         if not tab or not image or not number.isdecimal():
@@ -100,23 +123,12 @@ def _captions(path: Path) -> dict[str, dict[int, str]]:
     return captions
 
 
-def _of_image(
-    captions: dict[str, dict[int, str]], image: str, listing: Path
-) -> Iterator[tuple[int, str]]:
-    if image not in captions:
-        raise CorpusError(
-            f"{NAME}: '{listing}' lists '{image}', which Flickr8k.token.txt has no caption of; "
-            f"{expected(LAYOUT)}"
-        )
-    yield from sorted(captions[image].items())
-
-
 def _recorded(path: Path) -> set[str] | None:
     """Read `NAME_k.wav NAME.jpg #k`: the recordings that the corpus says it has."""
     if not path.is_file():
         return None
     names = set()
-    for line in read_lines(NAME, path):
+    for line in read_lines(path):
         wav = line.split()[0]
         if not wav.endswith(".wav"):
             raise _malformed(path, "NAME_k.wav NAME.jpg #k", line)
@@ -129,7 +141,7 @@ def _speakers(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     speakers = {}
-    for line in read_lines(NAME, path):
+    for line in read_lines(path):
         wav, _, speaker = line.partition(" ")
         if not speaker:
             raise _malformed(path, "NAME_k.wav speaker", line)
@@ -143,7 +155,7 @@ def _alignments(root: Path) -> dict[str, tuple[Word, ...]]:
     if path is None:
         return {}
     words: dict[str, list[Word]] = {}
-    for line in read_lines(NAME, path):
+    for line in read_lines(path):
         fields = line.split()
         try:
             start, duration = float(fields[2]), float(fields[3])
@@ -155,4 +167,15 @@ def _alignments(root: Path) -> dict[str, tuple[Word, ...]]:
 
 
 def _malformed(path: Path, form: str, line: str) -> CorpusError:
-    return CorpusError(f"{NAME}: '{path}' must hold lines '{form}', found '{line[:80]}'")
+    return CORPUS.error(f"'{path}' must hold lines '{form}', found '{line[:80]}'")
+
+
+CORPUS = Corpus(
+    name="flickr8k",
+    title="Flickr8k",
+    layout=(
+        "Flickr_8k.{train,dev,test}Images.txt and Flickr8k.token.txt or Kaggle's captions.txt "
+        "(there or in Flickr8k_text/), Images/ or Flicker8k_Dataset/, flickr_audio/wavs/NAME_k.wav"
+    ),
+    read=read,
+)

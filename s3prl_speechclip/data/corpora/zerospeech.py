@@ -4,27 +4,32 @@
     semantic/{dev,test}/pairs.csv        type,dataset,word_1,word_2,similarity,relatedness
     semantic/{dev,test}/<type>/<filename>.wav
 
-The type is `synthetic` or `librispeech`; the voice is empty for the latter. A file is a spoken
-word, a pair what people think of two words, in one of two columns.
+The type is `synthetic` or `librispeech`; the voice is empty for the latter. Each file is a spoken
+word; each pair holds people's score of two words, in one of two columns. The set has no images, so
+that it is no choice of `--data`.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import CorpusError
+from ..files import read_table
+from .corpus import default_root
 
+NAME = "zerospeech2021"
+MINI = "zerospeech_mini"
 NATURAL, SYNTHETIC = "librispeech", "synthetic"
 TYPES = (NATURAL, SYNTHETIC)
 SPLITS = ("dev", "test")
 GOLD_COLUMNS = ("type", "filename", "word", "voice")
 PAIR_COLUMNS = ("type", "dataset", "word_1", "word_2", "similarity", "relatedness")
 LAYOUT = "semantic/{dev,test}/{gold.csv,pairs.csv,synthetic/*.wav,librispeech/*.wav}"
-REMEDY = "take the file from the data set again"
+REMEDY = "restore the file"
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,16 @@ class Token:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two words, and how alike or related people think that they are."""
+    """Two words, and people's score of their similarity or relatedness."""
 
     type: str
     dataset: str
     word_1: str
     word_2: str
     similarity: float
-    """NaN where it was not asked for."""
+    """NaN where people were not asked for it."""
     relatedness: float
-    """NaN where it was not asked for."""
+    """NaN where people were not asked for it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class SemanticSplit:
         return self.folder / "pairs.csv"
 
     def recordings(self) -> dict[tuple[str, str], Path]:
-        """Give the recordings that the gold file names, by type and file name, in its order.
+        """Find the recordings of the gold file, by type and file name, in its order.
 
         Raises:
             CorpusError: the gold file names a recording that is not there.
@@ -96,20 +101,42 @@ class SemanticSet:
     """What it is made of."""
 
     def split(self, name: str) -> SemanticSplit:
-        """Give `dev` or `test`."""
+        """Return `dev` or `test`."""
         return SemanticSplit(self.root / "semantic" / name)
 
 
-def find_set(root: Path) -> SemanticSet:
-    """Give the official set.
+def load_set(root: str | Path | None = None, archive: str | Path | None = None) -> SemanticSet:
+    """Read the official set, or make the mini set where there is no official one.
 
     Args:
-        root: the folder that holds `semantic/`.
+        root: folder that holds `semantic/`; default: `zerospeech2021` in the folder that the
+            environment variable S3PRL_SPEECHCLIP_DATA names, where it exists, else the mini set.
+        archive: packages for the mini set, for machines without apt-get.
 
     Raises:
-        CorpusError: it is not in its layout.
+        CorpusError: the set is not in its layout, or the mini set cannot be made.
     """
-    found = SemanticSet(root, "zerospeech2021", mini=False)
+    folder = Path(root).expanduser().absolute() if root else default_root(NAME)
+    if folder is not None and (root or folder.is_dir()):
+        if archive:
+            raise CorpusError("--archive is for the mini set; leave it or --data-root out")
+        return find_set(folder)
+    from ...minis import mini_set
+
+    made = mini_set("zerospeech", Path(archive).expanduser() if archive else None)
+    return SemanticSet(made.root, MINI, mini=True, notes=made.notes)
+
+
+def find_set(root: Path) -> SemanticSet:
+    """Find the official set.
+
+    Args:
+        root: folder that holds `semantic/`.
+
+    Raises:
+        CorpusError: the folder is not in the set's layout.
+    """
+    found = SemanticSet(root, NAME, mini=False)
     for name in SPLITS:
         split = found.split(name)
         for path in (split.gold, split.pairs, *(split.folder / kind for kind in TYPES)):
@@ -122,13 +149,13 @@ def find_set(root: Path) -> SemanticSet:
 
 
 def read_gold(path: Path) -> list[Token]:
-    """Read what each recording says.
+    """Read the word of each recording.
 
     Raises:
         CorpusError: the file is missing, lacks a column, or names a recording twice.
     """
     tokens = [
-        Token(*(row[name].strip() for name in GOLD_COLUMNS)) for row in _rows(path, GOLD_COLUMNS)
+        Token(*(row[name] for name in GOLD_COLUMNS)) for _, row in read_table(path, GOLD_COLUMNS)
     ]
     _check_types(path, (token.type for token in tokens))
     seen: set[tuple[str, str]] = set()
@@ -140,14 +167,14 @@ def read_gold(path: Path) -> list[Token]:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Read what people think of the pairs.
+    """Read people's scores of the pairs.
 
     Raises:
         CorpusError: the file is missing, lacks a column, or holds what is no number.
     """
     pairs = []
-    for row in _rows(path, PAIR_COLUMNS):
-        kind, dataset, one, other, *scores = (row[name].strip() for name in PAIR_COLUMNS)
+    for _, row in read_table(path, PAIR_COLUMNS):
+        kind, dataset, one, other, *scores = (row[name] for name in PAIR_COLUMNS)
         try:
             similarity, relatedness = (float(text) if text else math.nan for text in scores)
         except ValueError as error:
@@ -161,13 +188,13 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def write_gold(path: Path, tokens: Iterable[Token]) -> None:
-    """Write what each recording says."""
+    """Write the word of each recording."""
     rows = [(t.type, t.filename, t.word, t.voice) for t in tokens]
     _write(path, GOLD_COLUMNS, rows)
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
-    """Write what people think of the pairs."""
+    """Write people's scores of the pairs."""
     rows = [
         (p.type, p.dataset, p.word_1, p.word_2, _cell(p.similarity), _cell(p.relatedness))
         for p in pairs
@@ -184,28 +211,6 @@ def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> No
         table = csv.writer(handle, lineterminator="\n")
         table.writerow(head)
         table.writerows(rows)
-
-
-def _rows(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as handle:
-            table = csv.DictReader(handle, strict=True)
-            lacking = [name for name in columns if name not in (table.fieldnames or ())]
-            if lacking:
-                raise CorpusError(
-                    f"'{path}' has no column {', '.join(lacking)}; expected {','.join(columns)}"
-                )
-            rows: list[Mapping[str, str]] = list(table)
-    except OSError as error:
-        raise CorpusError(f"cannot read '{path}': {error.strerror}; {REMEDY}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CorpusError(f"'{path}' is not a CSV file ({error}); {REMEDY}") from error
-    for number, row in enumerate(rows, 2):
-        if any(row[name] is None for name in columns):
-            raise CorpusError(f"'{path}', line {number}, has too few cells; {REMEDY}")
-    if not rows:
-        raise CorpusError(f"'{path}' holds no rows; {REMEDY}")
-    return rows
 
 
 def _check_types(path: Path, found: Iterable[str]) -> None:

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from ...data.cache import cache_home, made_once
-from ...data.corpora import ROOT_VARIABLE
 from ...data.corpora.zerospeech import (
-    LAYOUT,
     NATURAL,
     SPLITS,
     SYNTHETIC,
@@ -27,7 +24,6 @@ from ...data.corpora.zerospeech import (
     SemanticSet,
     SemanticSplit,
     Token,
-    find_set,
     write_gold,
     write_pairs,
 )
@@ -40,8 +36,6 @@ from ..superb.speakers import Saying, convert, say
 from ..synthesis import fetch_libraries
 from .words import RATED, Rated, WordNet, rated_pairs, split_of, within
 
-__all__ = ["LAYOUT", "SemanticSet", "SemanticSplit", "load_set", "mini_set"]
-
 NAME = "zerospeech2021"
 MINI = "zerospeech_mini"
 VERSION = 1  # counts up whenever a file of the mini set changes
@@ -52,27 +46,6 @@ SHORTEST_WORD = 3  # letters; shorter ones are nouns of WordNet that nobody mean
 ARTICLE = re.compile(r"^(a|an|the) ")
 NO_MEANING = ("phonetic",)
 """Folders of telephone prompts whose words stand for letters."""
-
-
-def load_set(root: str | Path | None = None, archive: str | Path | None = None) -> SemanticSet:
-    """Give the set that a user means.
-
-    Args:
-        root: the folder that holds `semantic/`; without it `zerospeech2021` in the folder that the
-            environment variable S3PRL_SPEECHCLIP_DATA names, if it is there; else the mini set.
-        archive: packages for the mini set, for machines without apt-get.
-
-    Raises:
-        CorpusError: the set is not in its layout, or the mini set cannot be made.
-    """
-    parent = os.environ.get(ROOT_VARIABLE)
-    if root is None and parent and (Path(parent).expanduser() / NAME).is_dir():
-        root = Path(parent).expanduser() / NAME
-    if root is None:
-        return mini_set(Path(archive).expanduser() if archive else None)
-    if archive:
-        raise CorpusError("--archive is for the mini set; leave it or --data-root out")
-    return find_set(Path(root).expanduser().absolute())
 
 
 def mini_set(archive: Path | None = None, progress: Progress | None = None) -> SemanticSet:

@@ -1,0 +1,285 @@
+"""What a corpus declares, and the checks that all readers share."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import CorpusError
+from ..audio import WAV_HEADER
+from ..files import read_json
+from ..manifest import Manifest, Utterance
+
+log = logging.getLogger(__name__)
+
+ROOT_VARIABLE = "S3PRL_SPEECHCLIP_DATA"  # a folder that holds one folder a corpus
+SAMPLE = 32  # files whose place decides which folder is meant
+
+State = Literal["present", "missing", "empty"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """A corpus of recordings and images, as one file of this folder declares it.
+
+    The methods check what the reader finds; their errors name the corpus and its layout.
+    """
+
+    name: str
+    """Name for `--data`, and of the corpus's folder in $S3PRL_SPEECHCLIP_DATA."""
+    title: str
+    """Name in tables and documents."""
+    layout: str
+    """Files that the corpus's folder holds, shown in errors and documents."""
+    read: Callable[[Path, bool], Manifest]
+    """Reader of the corpus's folder; its second argument is `skip_broken`."""
+    fetched: bool = False
+    """True for a mini set, which is made at its first use and needs no folder of the user's."""
+
+    @property
+    def expected(self) -> str:
+        """The remedy for a corpus in another layout."""
+        return f"expected under --data-root DIR: {self.layout}"
+
+    def error(self, message: str) -> CorpusError:
+        """Return an error that names the corpus."""
+        return CorpusError(f"{self.name}: {message}")
+
+    def require_folder(self, path: Path) -> None:
+        """Check a folder that the layout needs.
+
+        Raises:
+            CorpusError: it is missing.
+        """
+        if not path.is_dir():
+            raise self.error(f"no folder '{path}'; {self.expected}")
+
+    def first_file(self, candidates: Sequence[Path]) -> Path:
+        """Return the first file that exists.
+
+        Raises:
+            CorpusError: none exists.
+        """
+        found = next((path for path in candidates if path.is_file()), None)
+        if found is None:
+            places = " or ".join(f"'{path}'" for path in candidates)
+            raise self.error(f"no file {places}; {self.expected}")
+        return found
+
+    def read_metadata(self, path: Path) -> dict[str, Any]:
+        """Read a JSON file that holds a list `data` of objects.
+
+        Raises:
+            CorpusError: the file cannot be read, or holds something else.
+        """
+        content = read_json(path)
+        rows = content.get("data") if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise self.error(f"'{path}' must hold a list 'data' of objects; restore it")
+        if not rows:
+            raise self.error(f"'{path}' holds no entries; restore it")
+        return content
+
+    def member(self, path: Path, row: Any, *names: str) -> Any:
+        """Return the first of the named members that a metadata object has; null counts as absent.
+
+        Raises:
+            CorpusError: the object has none of them.
+        """
+        if isinstance(row, dict):
+            for name in names:
+                if row.get(name) is not None:
+                    return row[name]
+        raise self.error(
+            f"an entry of '{path}' has no '{names[0]}' ({str(row)[:80]}); restore the file"
+        )
+
+    def manifest(
+        self,
+        root: Path,
+        utterances: Sequence[Utterance],
+        skip_broken: bool,
+        *,
+        sizes: bool,
+        dev_splits: tuple[str, ...] = ("dev",),
+        test_splits: tuple[str, ...] = ("test",),
+        overlap: Literal["refuse", "note"] = "refuse",
+        notes: Sequence[str] = (),
+    ) -> Manifest:
+        """Check what a reader found, and put it into a manifest.
+
+        A recording that is listed twice in a split counts once; a note says so.
+
+        Args:
+            root: folder that the paths are relative to.
+            utterances: all recordings that the corpus lists.
+            skip_broken: leave out, and count, recordings whose own file or image is missing or
+                empty, instead of raising.
+            sizes: find empty files too, see `Folders`.
+            dev_splits: names of the validation splits.
+            test_splits: names of the test splits.
+            overlap: treatment of an evaluation image that is in the training split too.
+            notes: facts to show with any figure; logged here.
+
+        Raises:
+            CorpusError: a file is missing or empty and `skip_broken` is off, a split is empty, or
+                splits overlap.
+        """
+        unique, repeated = _without_repeats(utterances)
+        kept, left_out = self._keep_sound(root, unique, skip_broken, sizes)
+        splits = dict.fromkeys(("train", *dev_splits, *test_splits))
+        present = {utterance.split for utterance in kept}
+        for split in splits:
+            if split not in present:
+                raise self.error(
+                    f"no usable recording in split '{split}'; check the corpus's files"
+                )
+        overlaps = self._overlaps(kept, list(splits), overlap)
+        facts = (*repeated, *notes, *overlaps)
+        for fact in facts:
+            log.warning("%s: %s", self.name, fact)
+        return Manifest(
+            corpus=self.name,
+            root=root,
+            utterances=kept,
+            dev_splits=dev_splits,
+            test_splits=test_splits,
+            notes=(*left_out, *facts),
+        )
+
+    def _keep_sound(
+        self, root: Path, utterances: Sequence[Utterance], skip_broken: bool, sizes: bool
+    ) -> tuple[tuple[Utterance, ...], tuple[str, ...]]:
+        folders = Folders(sizes)
+        base = str(root)
+        images: dict[str, State] = {}
+        broken: dict[str, list[str]] = {}
+        kept = []
+        for utterance in utterances:
+            recording = folders.state(os.path.join(base, utterance.audio), WAV_HEADER)
+            image = images.get(utterance.image)
+            if image is None:
+                image = folders.state(os.path.join(base, utterance.image))
+                images[utterance.image] = image
+                if image != "present":
+                    broken.setdefault(f"{image} images", []).append(utterance.image)
+            if recording != "present":
+                broken.setdefault(f"{recording} recordings", []).append(utterance.audio)
+            if recording == image == "present":
+                kept.append(utterance)
+        if not broken:
+            return tuple(kept), ()
+        counts = ", ".join(
+            f"{len(paths)} {kind} (first '{os.path.join(base, paths[0])}')"
+            for kind, paths in broken.items()
+        )
+        if not skip_broken:
+            raise self.error(f"{counts}; restore them, or leave them out with --skip-broken")
+        note = f"{len(utterances) - len(kept)} of {len(utterances)} recordings left out: {counts}"
+        log.warning("%s: %s", self.name, note)
+        return tuple(kept), (note,)
+
+    def _overlaps(
+        self, utterances: Iterable[Utterance], splits: Sequence[str], overlap: str
+    ) -> list[str]:
+        """Compare each split's images with those of the splits before it."""
+        # Published pair ids may count from 0 in each split; several sets that share images, each
+        # with folders of its own, may not share their paths.
+        images: dict[str, dict[str | int, str]] = {split: {} for split in splits}
+        for utterance in utterances:
+            if utterance.split in images:
+                key = utterance.image if overlap == "refuse" else utterance.pair_id
+                images[utterance.split][key] = utterance.image
+        notes = []
+        for number, split in enumerate(splits):
+            for earlier in splits[:number]:
+                shared = images[split].keys() & images[earlier].keys()
+                if not shared:
+                    continue
+                if overlap == "refuse":
+                    first = next(image for key, image in images[split].items() if key in shared)
+                    raise self.error(
+                        f"{len(shared)} images are in both '{earlier}' and '{split}' (first "
+                        f"'{first}'), so figures would be wrong; correct the lists of the splits"
+                    )
+                if earlier == "train":
+                    notes.append(
+                        f"{len(shared)} of {len(images[split])} images of '{split}' are in "
+                        "'train' too"
+                    )
+        return notes
+
+
+def default_root(name: str) -> Path | None:
+    """Return a corpus's folder in $S3PRL_SPEECHCLIP_DATA, or None where that is not set."""
+    parent = os.environ.get(ROOT_VARIABLE)
+    return Path(parent).expanduser().absolute() / name if parent else None
+
+
+class Folders:
+    """The files in folders; each folder is listed once, since corpora have 600,000 files.
+
+    Args:
+        sizes: find empty files too. It costs a system call a file, which is cheap for 40,000 files
+            and slow for 600,000 on a network file system.
+    """
+
+    def __init__(self, sizes: bool) -> None:
+        self._sizes = sizes
+        self._listed: dict[str, dict[str, int]] = {}
+
+    def state(self, path: str, header: int = 0) -> State:
+        """Return whether a file is there and larger than its bare header, in bytes."""
+        folder, name = os.path.split(path)
+        if folder not in self._listed:
+            self._listed[folder] = self._list(folder)
+        size = self._listed[folder].get(name)
+        if size is None:
+            return "missing"
+        return "empty" if self._sizes and size <= header else "present"
+
+    def _list(self, folder: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        try:
+            entries = os.scandir(folder)
+        except OSError:
+            return found
+        with entries:
+            for entry in entries:
+                try:
+                    found[entry.name] = entry.stat().st_size if self._sizes else 0
+                except OSError:  # a link to nothing is as good as missing
+                    continue
+        return found
+
+
+def fullest_folder(folders: Iterable[Path], relative: Sequence[str]) -> Path | None:
+    """Return the folder that holds most of a sample of files, the first of equals.
+
+    Args:
+        folders: candidates; those that do not exist are passed over.
+        relative: paths of the files, relative to the folder looked for.
+
+    Returns:
+        None where no candidate holds any.
+    """
+    sample = relative[:: max(1, len(relative) // SAMPLE)]
+    counts = {folder: sum((folder / path).is_file() for path in sample) for folder in folders}
+    best = max(counts, key=lambda folder: counts[folder], default=None)
+    return best if best is not None and counts[best] else None
+
+
+def _without_repeats(
+    utterances: Sequence[Utterance],
+) -> tuple[list[Utterance], tuple[str, ...]]:
+    first: dict[tuple[str, str, str], Utterance] = {}
+    for utterance in utterances:
+        first.setdefault((utterance.split, utterance.language, utterance.audio), utterance)
+    repeats = len(utterances) - len(first)
+    if not repeats:
+        return list(utterances), ()
+    return list(first.values()), (f"{repeats} recordings are listed twice and count once",)
