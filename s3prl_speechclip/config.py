@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """Make a configuration from plain values.
+    """Build a configuration from plain values.
 
     Args:
         cls: a configuration dataclass.
         values: keys and plain values, nested as the dataclass is.
-        where: dotted place of `values`, for messages.
+        where: dotted name of the section, for messages.
 
     Raises:
         ConfigError: an unknown key, a key that must be given and is not, or a value of the wrong
@@ -49,12 +49,12 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """Turn a configuration into nested dictionaries of plain values, as YAML and JSON hold them."""
+    """Convert a configuration to nested dictionaries of plain values, as in YAML and JSON."""
     return {f.name: _plain_value(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay nested changes over nested values; `changes` wins, lists are replaced whole."""
+    """Merge nested changes into nested values; `changes` wins, lists are replaced whole."""
     merged = dict(base)
     for key, value in changes.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):

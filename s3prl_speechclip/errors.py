@@ -35,7 +35,7 @@ class CheckpointError(SpeechClipError):
 
 
 class EncoderError(SpeechClipError):
-    """A speech encoder or CLIP model that cannot be had."""
+    """A speech encoder or CLIP model that is not available."""
 
 
 class ResultError(SpeechClipError):

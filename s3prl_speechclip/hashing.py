@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def file_hash(path: Path) -> str:
@@ -21,6 +22,8 @@ def file_hash(path: Path) -> str:
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of weights: names, shapes, types and bytes, in the order of names."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().contiguous().cpu()

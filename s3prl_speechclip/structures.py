@@ -1,4 +1,4 @@
-"""The few types that flow through the package.
+"""The types that are passed through the package.
 
 Axes: B batch, L samples, T frames, K keywords, D width, V vocabulary, E joint space.
 """
@@ -31,10 +31,10 @@ class SpeechBatch:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Recordings, the images that they describe, and what each recording says."""
+    """Recordings, the images that they describe, and their captions."""
 
     speech: SpeechBatch | SpeechFeatures
-    """Recordings, or what the frozen speech encoder made of them."""
+    """Recordings, or the frozen speech encoder's features of them."""
     images: Tensor
     """Pixels (B, 3, H, W), or features of CLIP's frozen image trunk (B, F); F is 0 without."""
     pair_ids: Tensor
@@ -55,7 +55,7 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class SpeechFeatures:
-    """What a speech encoder gives."""
+    """Output of a speech encoder."""
 
     hidden_states: tuple[Tensor, ...]
     """Input of the first layer, then the output of each layer; (B, T, D) each."""
@@ -69,7 +69,7 @@ class SpeechFeatures:
 
 @dataclass(frozen=True)
 class Keywords:
-    """The words that a cascaded branch heard."""
+    """The keywords that a cascaded branch chose."""
 
     embeddings: Tensor
     """(B, K, D) quantised CLIP token embeddings, zero beyond `lengths`."""
@@ -85,19 +85,19 @@ class Keywords:
 
 @dataclass(frozen=True)
 class Firing:
-    """What CIF decided, for the quantity loss and for looking at."""
+    """CIF's weights and quantity, for the loss and for inspection."""
 
     alpha: Tensor
     """(B, T) weights in [0, 1] before any scaling, zero on padding."""
     quantity: Tensor
     """(B,) sum of alpha: the predicted number of keywords."""
     target: Tensor
-    """(B,) int64, the number of keywords that the quantity loss asks for."""
+    """(B,) int64, number of keywords, target of the quantity loss."""
 
 
 @dataclass(frozen=True)
 class SpeechOutput:
-    """What a model says of a batch of recordings."""
+    """Output of a model for a batch of recordings."""
 
     hidden_states: tuple[Tensor, ...]
     """Encoder states, then the branch's own; (B, T, D) each."""
@@ -112,7 +112,7 @@ class SpeechOutput:
 
     @property
     def embeddings(self) -> dict[str, Tensor]:
-        """The utterance embeddings that this model has, by name."""
+        """The utterance embeddings of this model, by name."""
         named = {"parallel": self.parallel, "cascaded": self.cascaded}
         return {name: value for name, value in named.items() if value is not None}
 
@@ -122,7 +122,7 @@ class StepOutput:
     """One training step's objective."""
 
     losses: Mapping[str, Tensor]
-    """Weighted terms by name, scalars; the step descends their sum."""
+    """Weighted terms by name, scalars; the step minimises their sum."""
     report: Mapping[str, float] = field(default_factory=dict)
     """Figures to log beside the losses."""
 
@@ -141,11 +141,11 @@ class TaskResult:
     size: str
     corpus: str
     checkpoint: str
-    """Path or id that the user gave."""
+    """Path or id as given by the user."""
     checkpoint_hash: str
     metrics: Mapping[str, Any]
     protocol: Mapping[str, Any]
-    """What a reader needs to repeat the measurement."""
+    """Settings needed to repeat the measurement."""
     seed: int
     versions: Mapping[str, str]
     wall_time: float

@@ -131,7 +131,7 @@ def decode_split(
                 speech if isinstance(speech, SpeechFeatures) else model.speech_encoder(speech)
             )
             projected.clear()
-            output = model.forward_features(features)
+            output = model(features)
             weights = None
             if attention:
                 mixed = model.layer_mix(features.hidden_states)

@@ -1,1 +1,64 @@
-"""Every kind of checkpoint file: native, official, located by name."""
+"""Every kind of checkpoint behind one `read`: folders, official files, shipped models, Hub ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..encoders.shipped import SHIPPED
+from ..errors import CheckpointError
+from ..model.config import VARIANTS
+from .locate import CONFIG_FILE, WEIGHTS_FILE, find_checkpoint, shipped_model
+
+if TYPE_CHECKING:
+    from .native import StoredModel
+
+__all__ = ["read"]
+
+
+def read(source: str | Path, **hub: Any) -> StoredModel:
+    """Read a trained model. Nothing in its files is run.
+
+    Args:
+        source: an experiment or checkpoint folder, an official SpeechCLIP or SpeechCLIP+ .ckpt, the
+            name of a model that the package ships (`speechclip_plus`), or a Hugging Face Hub id.
+        **hub: options of huggingface_hub's download.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it cannot be read.
+    """
+    # Whoever only asks where models lie need not wait for torch.
+    from .native import read_checkpoint
+    from .official import is_official, read_official
+
+    path = Path(source)
+    if path.is_dir():
+        return read_checkpoint(find_checkpoint(path))
+    if path.is_file():
+        if is_official(path):
+            return read_official(path)
+        raise CheckpointError(
+            f"'{path}' is neither a checkpoint folder nor an official SpeechCLIP .ckpt"
+        )
+    if source in VARIANTS:
+        return read_checkpoint(shipped_model(str(source)))
+    if source == SHIPPED:
+        raise CheckpointError(
+            f"'{SHIPPED}' is not one model: name one that the package ships ({', '.join(VARIANTS)})"
+        )
+    return read_checkpoint(_download(str(source), hub))
+
+
+def _download(repository: str, hub: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    files = [CONFIG_FILE, WEIGHTS_FILE]
+    try:
+        return Path(snapshot_download(repository, allow_patterns=files, **hub))
+    except Exception as error:
+        # The Hub client raises many kinds for one cause: there is no such checkpoint.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"no checkpoint '{repository}': no such folder or file, and the Hub does not provide "
+            f"it ({reason})"
+        ) from error

@@ -18,10 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the last line on standard output is the folder that was written."""
     parser = argparse.ArgumentParser(prog="python -m s3prl_speechclip.checkpoints")
     commands = parser.add_subparsers(required=True, metavar="convert")
-    convert = commands.add_parser("convert", help="write an official checkpoint in native form")
+    convert = commands.add_parser(
+        "convert", help="convert an official checkpoint to the native format"
+    )
     convert.add_argument("checkpoint", type=Path, help="official .ckpt")
-    convert.add_argument("folder", type=Path, help="where config.json and model.safetensors go")
-    convert.add_argument("--quiet", action="store_true", help="sum the weights up, list none")
+    convert.add_argument(
+        "folder", type=Path, help="folder to write config.json and model.safetensors to"
+    )
+    convert.add_argument("--quiet", action="store_true", help="do not list the weights")
     chosen = parser.parse_args(arguments)
     try:
         conversion = convert_official(chosen.checkpoint)
@@ -36,11 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(conversion: Conversion, *, listed: bool = True) -> str:
-    """Say what became of an official checkpoint's weights.
+    """Report what became of an official checkpoint's weights.
 
     Args:
-        conversion: of the checkpoint.
-        listed: name each weight.
+        conversion: converted checkpoint with its account.
+        listed: whether to list each weight.
     """
     ledger, config = conversion.ledger, conversion.stored.config
     lines = []
@@ -49,12 +53,10 @@ def report(conversion: Conversion, *, listed: bool = True) -> str:
         lines += [f"{name} left out: {reason}" for name, reason in ledger.dropped.items()]
     parts = Counter(native.partition(".")[0] for native in ledger.mapped.values())
     counted = ", ".join(f"{count} of {part}" for part, count in parts.items())
+    why = " for the reasons above" if listed else ""
     lines += [
         f"{config.variant}, size {config.size}, trained on {conversion.stored.about['corpus']}",
-        f"{len(ledger.mapped)} weights carried over ({counted}), {len(ledger.dropped)} left out "
-        "for the reasons above"
-        if listed
-        else f"{len(ledger.mapped)} weights carried over ({counted}), {len(ledger.dropped)} left out",  # noqa: E501
+        f"{len(ledger.mapped)} weights converted ({counted}), {len(ledger.dropped)} left out{why}",
     ]
     return "\n".join(lines)
 

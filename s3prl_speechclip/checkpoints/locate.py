@@ -1,23 +1,21 @@
-"""Which trained model a name means, and what its files hold."""
+"""Find trained models: pretraining runs by name, and the models that the package ships."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
-from huggingface_hub import snapshot_download
 
-from ..encoders.shipped import ASSETS
+from ..encoders.shipped import ASSETS, SHIPPED
 from ..errors import CheckpointError
 from ..hashing import file_hash
 from ..model.config import find_variant
-from .native import CONFIG_FILE, WEIGHTS_FILE, StoredModel, find_checkpoint, read_checkpoint
-from .official import is_official, read_official
 
-RESULTS = Path("result") / "pretrain"  # where runs lie by default, below the working directory
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
 RUN_CONFIG = "config.yaml"
+RESULTS = Path("result") / "pretrain"  # default folder of runs, below the working directory
 
 
 @dataclass(frozen=True)
@@ -25,12 +23,12 @@ class Located:
     """A trained model that was found."""
 
     source: str
-    """What `SpeechClip.from_pretrained` takes."""
+    """Argument of `checkpoints.read` and `SpeechClip.from_pretrained`."""
     reason: str
-    """How it was chosen, for people."""
+    """Why it was chosen, for people."""
 
     def digest(self) -> str:
-        """Give the SHA-256 of the file that holds the weights; empty for a Hub id."""
+        """Return the SHA-256 of the file that holds the weights; empty for a Hub id."""
         path = Path(self.source)
         if path.is_dir():
             return file_hash(find_checkpoint(path) / WEIGHTS_FILE)
@@ -42,8 +40,8 @@ def locate_model(name: str, checkpoint: str | None = None, results: Path = RESUL
 
     Args:
         name: hub name of the model.
-        checkpoint: what `-k` said, or None: the newest pretraining run of that name, else the
-            mini model that the package ships.
+        checkpoint: value of `-k`; `mini` or a hub name: the shipped model. None: the newest
+            pretraining run of that name, else the shipped mini model.
         results: folder of pretraining runs.
 
     Raises:
@@ -52,56 +50,73 @@ def locate_model(name: str, checkpoint: str | None = None, results: Path = RESUL
     """
     find_variant(name)
     if checkpoint is not None:
-        return Located(checkpoint, "as given")
+        return _as_given(name, checkpoint)
     runs = [folder for folder in results.glob("*") if _variant(folder) == name]
     if runs:
-        newest = max(runs, key=lambda folder: (folder / "last" / CONFIG_FILE).stat().st_mtime_ns)
+        newest = max(runs, key=lambda run: (_last(run) / CONFIG_FILE).stat().st_mtime_ns)
         return Located(str(newest), "the newest pretraining run of that name")
-    shipped = ASSETS / name
-    if shipped.is_dir():
-        return Located(str(shipped), "the mini model that the package ships")
+    try:
+        return Located(str(shipped_model(name)), "the mini model that the package ships")
+    except CheckpointError:
+        raise CheckpointError(
+            f"there is no trained {name} in '{results}': train one with "
+            f"'python run_pretrain.py -u {name}', or give one with -k"
+        ) from None
+
+
+def shipped_model(name: str) -> Path:
+    """Return the folder of a model that the package ships.
+
+    Raises:
+        CheckpointError: the installation lacks it.
+    """
+    folder = ASSETS / name
+    if not (folder / CONFIG_FILE).is_file():
+        raise CheckpointError(f"the package ships no {name}: '{folder}' is missing")
+    return folder
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Find the checkpoint folder that a path means.
+
+    Args:
+        path: a checkpoint folder, or an experiment folder, of which the best checkpoint is taken,
+            else the last, else the newest.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for folder in (path, path / "best", *_newest_first(path)):
+        if (folder / CONFIG_FILE).is_file():
+            return folder
     raise CheckpointError(
-        f"there is no trained {name} in '{results}': train one with "
-        f"'python run_pretrain.py -u {name}', or give one with -k"
+        f"'{path}' holds no checkpoint: expected {CONFIG_FILE} in it, or a folder best/ or last/"
     )
 
 
-def read_stored(source: str | Path, **hub: Any) -> StoredModel:
-    """Read whatever `-k` names.
-
-    Args:
-        source: an experiment or checkpoint folder, an official .ckpt, or a Hub id.
-        **hub: passed on to huggingface_hub's download.
-
-    Raises:
-        CheckpointError: there is no such thing, or it cannot be read.
-    """
-    path = Path(source)
-    if path.is_dir():
-        return read_checkpoint(find_checkpoint(path))
-    if path.is_file():
-        if is_official(path):
-            return read_official(path)
-        raise CheckpointError(
-            f"'{path}' is neither a checkpoint folder nor an official SpeechCLIP .ckpt"
-        )
-    try:
-        folder = snapshot_download(str(source), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE], **hub)
-    except Exception as error:
-        # The Hub client raises many kinds for one cause: there is no such checkpoint to be had.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"no checkpoint '{source}': no such folder or file, and not to be had from the Hub "
-            f"({reason})"
-        ) from error
-    return read_checkpoint(Path(folder))
+def _as_given(name: str, checkpoint: str) -> Located:
+    if not Path(checkpoint).exists():
+        if checkpoint == SHIPPED:
+            return Located(str(shipped_model(name)), "the mini model that the package ships")
+        if (ASSETS / checkpoint / CONFIG_FILE).is_file():
+            return Located(str(ASSETS / checkpoint), "the mini model that the package ships")
+    return Located(checkpoint, "as given")
 
 
-def _variant(folder: Path) -> str | None:
-    if not (folder / "last" / CONFIG_FILE).is_file() or not (folder / RUN_CONFIG).is_file():
+def _newest_first(run: Path) -> list[Path]:
+    # A copied run may have lost its links: then its step folders remain, named by their number.
+    return [run / "last", *sorted(run.glob("step-*"), reverse=True)]
+
+
+def _last(run: Path) -> Path:
+    return next((f for f in _newest_first(run) if (f / CONFIG_FILE).is_file()), run / "last")
+
+
+def _variant(run: Path) -> str | None:
+    if not (_last(run) / CONFIG_FILE).is_file() or not (run / RUN_CONFIG).is_file():
         return None
     try:
-        values = yaml.safe_load((folder / RUN_CONFIG).read_text(encoding="utf-8"))
+        values = yaml.safe_load((run / RUN_CONFIG).read_text(encoding="utf-8"))
         return str(values["model"]["variant"])
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return None

@@ -1,7 +1,7 @@
 """A model on disk: a folder with `config.json` and `model.safetensors`.
 
-`config.json` says what the model is and what it was trained on; `model.safetensors` holds the
-trained weights. An encoder that is frozen, large and to be had elsewhere is named with its hash
+`config.json` holds the configuration and where the weights come from, `model.safetensors` the
+trained weights. An encoder that is frozen, large and available elsewhere is named with its hash
 instead of being copied.
 """
 
@@ -21,10 +21,9 @@ from torch import Tensor
 from ..config import build, plain
 from ..errors import CheckpointError, ConfigError
 from ..model.config import ModelConfig
+from .locate import CONFIG_FILE, WEIGHTS_FILE
 
 FORMAT = 1
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 VOCABULARY_KEY = "clip.vocabulary"
 INSIDE_LIMIT = 64 * 2**20  # bytes; a smaller frozen encoder is copied into the checkpoint
 
@@ -35,9 +34,9 @@ class StoredModel:
 
     config: ModelConfig
     state: Mapping[str, Tensor]
-    """Weights by the model's own names; an encoder that is left out is to be had elsewhere."""
+    """Weights by the model's own names, without those of `encoders`."""
     encoders: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each encoder that is left out of `state`, by its name in the model."""
+    """SHA-256 of each encoder that is not in `state`, by its name in the model."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Where the weights come from: corpus, step, recall, seed."""
 
@@ -53,10 +52,10 @@ def write_checkpoint(folder: Path, stored: StoredModel, *, half: bool = False) -
     """Write a checkpoint folder; each file appears whole or not at all.
 
     Args:
-        folder: made where it is missing.
+        folder: created if it is missing.
         stored: the model.
-        half: write matrices as float16, to be given away; biases, norms and statistics, which are
-            small and can be tiny, stay as they are. A model that is loaded computes in float32
+        half: whether to store matrices as float16, for distribution; biases, norms and statistics,
+            which are small and can be tiny, stay as they are. A loaded model computes in float32
             either way.
 
     Raises:
@@ -92,7 +91,7 @@ def _half(name: str, value: Tensor) -> Tensor:
     if not narrow.isfinite().all():
         raise CheckpointError(
             f"the weights '{name}' do not fit float16 (largest {float(value.abs().max()):.3g}); "
-            "write them in full"
+            "store them as float32"
         )
     return narrow
 
@@ -124,21 +123,3 @@ def read_checkpoint(folder: Path) -> StoredModel:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"'{folder / WEIGHTS_FILE}' is damaged: {error}") from error
     return StoredModel(config, state, about.get("encoders", {}), about.get("about", {}))
-
-
-def find_checkpoint(path: Path) -> Path:
-    """Find the checkpoint folder that a path means.
-
-    Args:
-        path: a checkpoint folder, or an experiment folder, whose best checkpoint is taken, or its
-            last.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    for folder in (path, path / "best", path / "last"):
-        if (folder / CONFIG_FILE).is_file():
-            return folder
-    raise CheckpointError(
-        f"'{path}' holds no checkpoint: expected {CONFIG_FILE} in it, or a folder best/ or last/"
-    )

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transform import image_transform
 from PIL.Image import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import EncoderError
+from ..model.config import ClipConfig
+from .efficientnet import load_efficientnet_lite0
+from .shipped import SHIPPED, shipped_folder
 from .vocabulary import (
     BPE_SIZE,
     CONTEXT,
@@ -29,6 +38,11 @@ from .vocabulary import (
 
 logger = logging.getLogger(__name__)
 
+EFFICIENTNET = "efficientnet-lite0"  # an image trunk with ImageNet weights, all else random
+WEIGHTS = "model.safetensors"
+TOKENS = "clip.token_embedding.weight"
+TRUNK = "clip.visual.trunk."  # what the names of the trunk's weights begin with
+
 
 class ClipEncoder(nn.Module):
     """A CLIP model, and the part of its token table that keywords are chosen from.
@@ -37,7 +51,8 @@ class ClipEncoder(nn.Module):
         clip: an open_clip model.
         vocabulary: original BPE ids of the codebook, (V,). A model whose token table is smaller
             than BPE's has exactly these rows, in this order.
-        trainable: train text tower and image projection; the image trunk is always frozen.
+        trainable: whether text encoder and image projection are trained; the image trunk is always
+            frozen.
         image_resize: see `ClipConfig`.
     """
 
@@ -98,12 +113,12 @@ class ClipEncoder(nn.Module):
         return self
 
     def codebook(self) -> Tensor:
-        """Give the embeddings of the vocabulary's tokens, (V, D)."""
+        """Return the embeddings of the vocabulary's tokens, (V, D)."""
         table = self.clip.token_embedding.weight
         return table[self.vocabulary] if self.whole_table else table
 
     def original_ids(self, rows: Tensor) -> Tensor:
-        """Turn codebook rows into original BPE ids, any shape."""
+        """Convert codebook rows to original BPE ids, any shape."""
         return self.vocabulary[rows]
 
     def image_features(self, pixels: Tensor) -> Tensor:
@@ -113,13 +128,13 @@ class ClipEncoder(nn.Module):
             pixels: (B, 3, H, W), as `preprocess` makes them.
 
         Returns:
-            (B, F), to be kept and given to `embed_image_features`.
+            (B, F), input of `embed_image_features`.
         """
         with torch.no_grad():
             return image_trunk(self.clip)(pixels)
 
     def embed_image_features(self, features: Tensor) -> Tensor:
-        """Project what the trunk gave into the joint space; unit vectors (B, E)."""
+        """Project the trunk's features, (B, F), to the joint space; unit vectors (B, E)."""
         with nullcontext() if self.trainable else torch.no_grad():
             return F.normalize(image_head(self.clip)(features).float(), dim=-1)
 
@@ -139,9 +154,8 @@ class ClipEncoder(nn.Module):
         """Embed written captions.
 
         Args:
-            texts: B captions; what exceeds 75 tokens is cut, as CLIP does. Tokens that a small
-                model's table lacks are spelled by its letters, or left out with a warning where
-                it lacks those.
+            texts: B captions, cut at 75 tokens as in CLIP. Tokens that a small model's table lacks
+                are spelled in letters, or left out with a warning if it lacks those.
 
         Returns:
             Unit vectors (B, E).
@@ -157,17 +171,17 @@ class ClipEncoder(nn.Module):
             return self.encode_keywords(embeddings, lengths.to(device))
 
     def encode_keywords(self, keywords: Tensor, lengths: Tensor) -> Tensor:
-        """Read keywords as if they were a written caption (SpeechCLIP, section 3.3).
+        """Encode keywords as a written caption (SpeechCLIP, section 3.3).
 
-        Start of text, the keywords, end of text; the text tower is causal, so what would follow
-        the end changes nothing and is left out.
+        Start of text, the keywords, end of text; the text encoder is causal, so that padding after
+        the end would change nothing and is left out.
 
         Args:
             keywords: token embeddings, (B, K, D).
             lengths: keywords per utterance, (B,), at most 75.
 
         Returns:
-            Unit vectors (B, E), read at the end of text.
+            Unit vectors (B, E), taken at the end of text.
         """
         clip = self.clip
         batch, count = keywords.shape[0], min(keywords.shape[1], CONTEXT - 2)
@@ -192,7 +206,7 @@ class ClipEncoder(nn.Module):
         return F.normalize(embedded.float(), dim=-1)
 
     def preprocess(self) -> Callable[[Image], Tensor]:
-        """Give the transform from an RGB image to pixels (3, H, W)."""
+        """Return the transform from an RGB image to pixels (3, H, W)."""
         visual = self.clip.visual
         return image_transform(
             visual.image_size,
@@ -228,10 +242,187 @@ class ClipEncoder(nn.Module):
 
 
 def image_trunk(clip: open_clip.CLIP) -> nn.Module:
-    """Give the part of the image tower that is always frozen: all of it, or timm's network."""
+    """Return the part of the image encoder that is always frozen: all of it, or timm's network."""
     return clip.visual.trunk if isinstance(clip.visual, TimmModel) else clip.visual
 
 
 def image_head(clip: open_clip.CLIP) -> nn.Module:
-    """Give what follows the trunk: timm's projection, or nothing."""
+    """Return what follows the trunk: timm's projection, or nothing."""
     return clip.visual.head if isinstance(clip.visual, TimmModel) else nn.Identity()
+
+
+def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) -> ClipEncoder:
+    """Build the CLIP that a configuration describes.
+
+    Args:
+        config: model, weights, activation.
+        vocabulary: original BPE ids of the codebook, (V,).
+        weights: whether to load pretrained weights; False where a checkpoint will fill them.
+
+    Raises:
+        EncoderError: the model is not available, or its text encoder is not open_clip's own.
+    """
+    if config.quick_gelu is None:
+        config = replace(config, quick_gelu=uses_quick_gelu(config))
+    if config.pretrained == SHIPPED:
+        return load_shipped(
+            shipped_folder("clip"), vocabulary, trainable=config.trainable, weights=weights
+        )
+    if config.pretrained and weights and config.pretrained != EFFICIENTNET:
+        clip = _load_pretrained(config)
+    else:
+        clip = _from_architecture(config, len(vocabulary))
+        if weights and config.pretrained == EFFICIENTNET:
+            load_efficientnet_lite0(image_trunk(clip))
+    if not isinstance(clip, open_clip.CLIP):
+        raise EncoderError(
+            f"keywords need a CLIP whose text encoder is open_clip's own; '{config.name}' is a "
+            f"{type(clip).__name__}"
+        )
+    return ClipEncoder(
+        clip, vocabulary, trainable=config.trainable, image_resize=config.image_resize
+    )
+
+
+def load_shipped(
+    folder: Path, vocabulary: Tensor | None = None, *, trainable: bool = False, weights: bool = True
+) -> ClipEncoder:
+    """Load a mini CLIP as the package ships it; its image trunk comes from a package of its own.
+
+    Args:
+        folder: folder with `config.json` and `model.safetensors`.
+        vocabulary: original BPE ids, (V,), a subset of its own in any order; None: its own.
+        trainable: see `ClipConfig`.
+        weights: whether to load weights, or build the architecture only.
+
+    Raises:
+        EncoderError: the folder is damaged, or lacks tokens of the vocabulary.
+    """
+    try:
+        about = _read_about(folder)
+        config = ClipConfig(
+            name=SHIPPED,
+            pretrained=EFFICIENTNET,
+            architecture=about["architecture"],
+            quick_gelu=about["quick_gelu"],
+            trainable=trainable,
+            image_resize=about["image_resize"],
+        )
+        state = load_file(folder / WEIGHTS)
+        known = check_vocabulary(state.pop("vocabulary"), str(folder))
+        table = state[TOKENS]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise EncoderError(
+            f"the mini CLIP in '{folder}' is damaged ({error}); reinstall the package"
+        ) from error
+    vocabulary = known if vocabulary is None else vocabulary
+    row_of = {token: row for row, token in enumerate(known.tolist())}
+    missing = [token for token in vocabulary.tolist() if token not in row_of]
+    if missing:
+        raise EncoderError(
+            f"the mini CLIP lacks {len(missing)} of the vocabulary's {len(vocabulary)} tokens; "
+            "set model.clip.vocabulary=mini"
+        )
+    config = replace(config, architecture=_with_rows(config.architecture, len(vocabulary)))
+    encoder = build_clip(config, vocabulary, weights=weights).eval()
+    if weights:
+        rows = torch.tensor([row_of[token] for token in vocabulary.tolist()])
+        state = {name: value.float() for name, value in state.items()} | {
+            TOKENS: table[rows].float()
+        }
+        own = {name for name in encoder.state_dict() if not name.startswith(TRUNK)}
+        if own - {"vocabulary"} != state.keys():
+            raise EncoderError(
+                f"the mini CLIP in '{folder}' does not fit its configuration; install the package "
+                "anew"
+            )
+        encoder.load_state_dict(state, strict=False)
+    return encoder
+
+
+def uses_quick_gelu(config: ClipConfig) -> bool:
+    """Determine the activation of a configuration's CLIP, and warn where it is a guess.
+
+    A wrong activation loads without an error and only computes worse embeddings.
+    """
+    if config.pretrained == SHIPPED:
+        return bool(_read_about(shipped_folder("clip"))["quick_gelu"])
+    trained = _trained_with_quick_gelu(config)
+    if config.quick_gelu is None:
+        if trained is None and config.pretrained not in ("", EFFICIENTNET):
+            logger.warning(
+                "CLIP weights '%s' do not say their activation; assuming QuickGELU, as in OpenAI's "
+                "(set model.clip.quick_gelu=false for weights trained with GELU)",
+                config.pretrained,
+            )
+        return trained is None or trained
+    if trained is not None and trained != config.quick_gelu:
+        logger.warning(
+            "CLIP '%s' with weights '%s' was trained with %s; overridden by quick_gelu=%s",
+            config.name,
+            config.pretrained,
+            "QuickGELU" if trained else "GELU",
+            str(config.quick_gelu).lower(),
+        )
+    return config.quick_gelu
+
+
+def _trained_with_quick_gelu(config: ClipConfig) -> bool | None:
+    """Look the activation of an open_clip tag up; None for a file or no weights."""
+    tag = open_clip.get_pretrained_cfg(config.name, config.pretrained) if config.pretrained else {}
+    if not tag:
+        return None
+    own = open_clip.get_model_config(config.name) or {}
+    return bool(tag.get("quick_gelu", own.get("quick_gelu", False)))
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"the mini CLIP in '{folder}' is damaged ({error}); reinstall the package"
+        ) from error
+    return about
+
+
+def _with_rows(architecture: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    return {**architecture, "text_cfg": {**architecture["text_cfg"], "vocab_size": rows}}
+
+
+def _load_pretrained(config: ClipConfig) -> nn.Module:
+    try:
+        return open_clip.create_model(
+            config.name, pretrained=config.pretrained, force_quick_gelu=config.quick_gelu
+        )
+    except Exception as error:
+        # open_clip and the Hub client raise many kinds for one cause: the weights are not there.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EncoderError(
+            f"CLIP '{config.name}' with weights '{config.pretrained}' is not available ({reason}): "
+            "give the file of its weights (open_clip_model.safetensors or OpenAI's .pt) with "
+            "--clip PATH, or go online once"
+        ) from error
+
+
+def _from_architecture(config: ClipConfig, vocabulary_size: int) -> nn.Module:
+    values: dict[str, Any] = dict(config.architecture)
+    if not values:
+        known = open_clip.get_model_config(config.name)
+        if known is None:
+            raise EncoderError(f"open_clip knows no model '{config.name}'")
+        values = dict(known)
+        values["text_cfg"] = {"vocab_size": BPE_SIZE, **values["text_cfg"]}
+    text = dict(values["text_cfg"])
+    text.setdefault("vocab_size", vocabulary_size)
+    vision = dict(values["vision_cfg"])
+    mean, std = vision.pop("image_mean", None), vision.pop("image_std", None)
+    clip = open_clip.CLIP(
+        embed_dim=values["embed_dim"],
+        vision_cfg=vision,
+        text_cfg=text,
+        quick_gelu=config.quick_gelu,
+    )
+    if mean is not None:
+        clip.visual.image_mean, clip.visual.image_std = tuple(mean), tuple(std)
+    return clip

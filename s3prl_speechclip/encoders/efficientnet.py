@@ -48,7 +48,7 @@ def load_efficientnet_lite0(trunk: nn.Module) -> None:
 
 
 def imagenet_classifier() -> tuple[Tensor, Tensor]:
-    """Give the package's classifier of trunk features: weight (1000, 1280) and bias (1000,).
+    """Return the package's classifier of trunk features: weight (1000, 1280) and bias (1000,).
 
     Its classes are in ImageNet's order, that of `timm.data.ImageNetInfo`.
     """

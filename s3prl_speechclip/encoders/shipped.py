@@ -1,4 +1,4 @@
-"""Where the package keeps the small encoders that it ships."""
+"""The small encoders and models that the package ships."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 from ..errors import EncoderError
 
-SHIPPED = "mini"  # what a configuration calls them
+SHIPPED = "mini"  # their name in configurations
 ASSETS = Path(str(resources.files("s3prl_speechclip") / "assets" / "mini"))
 
 
 def shipped_folder(encoder: Literal["hubert", "clip"]) -> Path:
-    """Give the folder of a shipped encoder: `config.json` and `model.safetensors`.
+    """Return the folder of a shipped encoder: `config.json` and `model.safetensors`.
 
     Raises:
         EncoderError: the installation lacks it.
@@ -23,6 +23,6 @@ def shipped_folder(encoder: Literal["hubert", "clip"]) -> Path:
         if not (folder / name).is_file():
             raise EncoderError(
                 f"the mini {encoder} that the package ships is incomplete: '{folder / name}' is "
-                "missing; install the package anew, or train it with make mini"
+                "missing; reinstall the package, or train it with make mini"
             )
     return folder

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from ..errors import EncoderError
 from ..model.config import SpeechEncoderConfig
@@ -22,15 +25,15 @@ logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
-# Of a transformers configuration: whence the weights came, not what they compute.
+# Keys of a transformers configuration that do not change what the model computes.
 PROVENANCE = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 
 class Convolved(NamedTuple):
-    """Recordings as the transformer gets them."""
+    """Input of the transformer."""
 
     waveforms: Tensor
-    """(B, L), normalised where the encoder does so."""
+    """(B, L), normalised if the encoder's are."""
     samples: Tensor
     """(B,) int64, valid samples."""
     features: Tensor
@@ -43,16 +46,16 @@ class SpeechEncoder(nn.Module):
     """Hidden states of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio model.
 
     The states are the input of the first transformer layer and the output of each, before any
-    final layer norm: what fairseq's and s3prl's extraction of HuBERT give.
+    final layer norm, as in fairseq's and s3prl's extraction of HuBERT.
 
     Args:
         model: a transformers model of one of `FAMILIES`.
-        trainable: False keeps it in evaluation mode and without gradient.
-        normalize_waveform: zero mean and unit variance per recording.
+        trainable: whether it is trained; otherwise it stays in evaluation mode, without gradient.
+        normalize_waveform: whether each recording gets zero mean and unit variance.
         batch_invariant: see `ModelConfig`.
 
     Raises:
-        EncoderError: a model of another family or hop.
+        EncoderError: the model is of another family or hop.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class SpeechEncoder(nn.Module):
         self.trainable = trainable
         self.normalize_waveform = normalize_waveform
         self.batch_invariant = batch_invariant
-        # A skipped layer would leave its hidden state out, and the mixture wants one of each.
+        # A skipped layer would leave out its hidden state, and the layer mix needs one of each.
         model.config.layerdrop = 0.0
         model.requires_grad_(trainable)
         if hasattr(model, "masked_spec_embed"):
@@ -89,7 +92,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """What `SpeechEncoderConfig.architecture` must say to build this model."""
+        """Value of `SpeechEncoderConfig.architecture` that builds this model."""
         values = self.model.config.to_diff_dict()
         return {
             "model_type": self.model.config.model_type,
@@ -126,7 +129,7 @@ class SpeechEncoder(nn.Module):
         return SpeechFeatures(self._transform(states, padding), lengths)
 
     def convolve(self, speech: SpeechBatch) -> Convolved:
-        """Run what is before the transformer: normalisation and the convolutional extractor."""
+        """Normalise the recordings and run the convolutional extractor."""
         waveforms, samples = _at_least_one_frame(speech)
         if self.normalize_waveform:
             waveforms = _normalize(waveforms, samples)
@@ -144,7 +147,7 @@ class SpeechEncoder(nn.Module):
         return Convolved(waveforms, samples, states, valid)
 
     def _transform(self, states: Tensor, padding: Tensor) -> tuple[Tensor, ...]:
-        """Run the transformer and keep what enters and leaves its layers."""
+        """Run the transformer and keep the input of its first layer and the output of each."""
         kept: list[Tensor] = []
         layers = self.model.encoder.layers
         hooks = [
@@ -160,13 +163,11 @@ class SpeechEncoder(nn.Module):
             for layer in layers
         ]
         if self.batch_invariant:
-            # data2vec stacks its positional convolutions: each would read what the one before it
-            # wrote on padding.
             hooks += [
                 layer.register_forward_hook(
                     lambda _, __, out: out.masked_fill(padding.unsqueeze(1), 0.0)
                 )
-                for layer in getattr(self.model.encoder.pos_conv_embed, "layers", ())
+                for layer in _written_on_padding(self.model.encoder.pos_conv_embed)
             ]
         try:
             # The encoder zeroes padded positions in place.
@@ -180,16 +181,15 @@ class SpeechEncoder(nn.Module):
 def build_speech_encoder(
     config: SpeechEncoderConfig, *, batch_invariant: bool, weights: bool = True
 ) -> SpeechEncoder:
-    """Make the encoder that a configuration describes.
+    """Build the encoder that a configuration describes.
 
     Args:
-        config: which model, and how it is used.
+        config: model, weights, normalisation.
         batch_invariant: see `ModelConfig`.
-        weights: False starts from random weights even where the configuration names pretrained
-            ones, because a checkpoint will fill them.
+        weights: whether to load pretrained weights; False where a checkpoint will fill them.
 
     Raises:
-        EncoderError: the model cannot be had, or is of another family.
+        EncoderError: the model is not available, incomplete, or of another family.
     """
     if config.pretrained and weights:
         model = _load_pretrained(config.name)
@@ -208,18 +208,59 @@ def build_speech_encoder(
     )
 
 
+def _written_on_padding(positions: nn.Module) -> list[nn.Module]:
+    """Return the parts of a positional embedding whose output on padding is read again.
+
+    data2vec stacks its convolutions, and HuBERT's optional batch norm shifts the padding's zeros
+    before the convolution.
+    """
+    parts = [*getattr(positions, "layers", ()), getattr(positions, "batch_norm", None)]
+    return [part for part in parts if part is not None]
+
+
 def _load_pretrained(name: str) -> PreTrainedModel:
-    if name == SHIPPED:
-        name = str(shipped_folder("hubert"))
-    try:
-        # Whatever the file holds: half precision is for disks.
-        return AutoModel.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError, SafetensorError) as error:
+    folder = str(shipped_folder("hubert")) if name == SHIPPED else name
+    model, missing, unexpected = _from_pretrained(folder, name)
+    prefix = _uniform_prefix(unexpected)
+    if missing and prefix:
+        model, missing, unexpected = _from_pretrained(folder, name, {f"^{re.escape(prefix)}": ""})
+    if missing:
         raise EncoderError(
-            f"the speech encoder '{name}' cannot be had ({_first_line(error)}): give the folder "
+            f"the speech encoder '{name}' is incomplete: {len(missing)} weights are missing "
+            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}), which would be "
+            "random; give a complete folder with --hubert PATH"
+        )
+    return model
+
+
+def _from_pretrained(
+    folder: str, name: str, renames: dict[str, str] | None = None
+) -> tuple[PreTrainedModel, list[str], list[str]]:
+    """Load a model; returns it with the names of missing and of unknown weights."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what is missing is reported below, in one line
+    try:
+        # Whatever the file holds: half precision is for storage.
+        model, info = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, key_mapping=renames
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise EncoderError(
+            f"the speech encoder '{name}' is not available ({_first_line(error)}): give the folder "
             "that holds its config.json and model.safetensors or pytorch_model.bin with "
             "--hubert PATH, or go online once"
         ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    # Only masked prediction uses the mask embedding, which fine-tuned files may lack.
+    missing = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})
+    return model, missing, sorted(info["unexpected_keys"])
+
+
+def _uniform_prefix(names: Sequence[str]) -> str:
+    """Return the common first part of names, such as DDP's `module.`; empty without one."""
+    first = {name.partition(".")[0] for name in names}
+    return f"{first.pop()}." if len(first) == 1 else ""
 
 
 def _architecture(config: SpeechEncoderConfig) -> Any:

@@ -36,26 +36,26 @@ OFFICIAL = {
 
 @cache
 def tokenizer() -> SimpleTokenizer:
-    """Give CLIP's BPE tokenizer, which open_clip ships."""
+    """Return CLIP's BPE tokenizer, which open_clip ships."""
     from open_clip.tokenizer import SimpleTokenizer  # takes seconds to import
 
     return SimpleTokenizer()
 
 
 def encode(text: str) -> list[int]:
-    """Give a text's BPE ids, without start and end, at most what CLIP reads."""
+    """Return the BPE ids of a text without start and end, cut to CLIP's context."""
     return tokenizer().encode(text)[: CONTEXT - 2]
 
 
 def decode(token_ids: Iterable[int]) -> str:
-    """Give the text of BPE ids, special tokens left out, words separated by single spaces."""
+    """Return the text of BPE ids without special tokens, words separated by single spaces."""
     kept = [int(i) for i in token_ids if int(i) not in SPECIAL_TOKENS]
     return " ".join(tokenizer().decode(kept).split())
 
 
 @cache
 def spelled(token_id: int) -> tuple[int, ...]:
-    """Give the BPE ids that spell a token letter by letter."""
+    """Return the BPE ids that spell a token letter by letter."""
     token = tokenizer().decoder[token_id]
     letters = list(token.removesuffix(WORD_END))
     if token.endswith(WORD_END):
@@ -118,8 +118,8 @@ def check_vocabulary(token_ids: Tensor, where: str) -> Tensor:
 def corpus_vocabulary(captions: Sequence[str]) -> Tensor:
     """Collect the tokens of captions in the released vocabularies' order.
 
-    Captions are padded to CLIP's context, tokens are ordered by falling count (then by id), so
-    that a corpus gives the order that the official statistics would.
+    Captions are padded to CLIP's context, tokens are ordered by falling count (then by id), as in
+    the official statistics.
 
     Args:
         captions: training captions.
@@ -151,12 +151,12 @@ def shipped_vocabulary() -> Tensor:
         with safe_open(path, framework="pt") as file:
             vocabulary: Tensor = file.get_tensor("vocabulary")
     except (OSError, SafetensorError) as error:
-        raise EncoderError(f"'{path}' is damaged ({error}); install the package anew") from error
+        raise EncoderError(f"'{path}' is damaged ({error}); reinstall the package") from error
     return check_vocabulary(vocabulary, str(path))
 
 
 def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
-    """Find a vocabulary by what a configuration calls it.
+    """Load a vocabulary by its name in the configuration.
 
     Args:
         name: `flickr8k`, `spokencoco`, `corpus`, `full`, `mini` (the shipped CLIP's), or the path
@@ -180,7 +180,7 @@ def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
         if not captions:
             raise ConfigError(
                 "model.clip.vocabulary=corpus needs a corpus with written captions; "
-                "say flickr8k, spokencoco, full or the path of a .npy"
+                "set flickr8k, spokencoco, full or the path of a .npy"
             )
         return corpus_vocabulary(captions)
     return read_vocabulary(Path(name))

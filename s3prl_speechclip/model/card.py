@@ -1,8 +1,8 @@
-"""The card that goes with a checkpoint: README.md beside its weights."""
+"""Model cards: README.md beside a model's weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -14,16 +14,45 @@ PAPERS = {
     "SpeechCLIP": "2210.00705",
     "SpeechCLIP+": "2402.06959",
 }
-# The Hub's word where nobody has said: the code's own licence does not cover weights.
-UNKNOWN_LICENCE = "other"
+UNKNOWN_LICENCE = "other"  # the Hub's word; the code's own licence does not cover weights
+
+
+def render_card(
+    header: Mapping[str, Any], title: str, summary: str, sections: Mapping[str, str | None]
+) -> str:
+    """Write a card in the Hub's form.
+
+    Args:
+        header: YAML header.
+        title: first heading.
+        summary: text below it.
+        sections: Markdown by heading; None or empty: left out.
+    """
+    parts = [f"# {title}", summary]
+    for heading, text in sections.items():
+        if text:
+            parts += [f"## {heading}", text]
+    yaml_header = yaml.safe_dump(dict(header), sort_keys=False, allow_unicode=True)
+    return f"---\n{yaml_header}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def table(rows: Sequence[Sequence[object]], head: Sequence[str] = ("", "")) -> str:
+    """Write a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(_row(cells) for cells in lines)
+
+
+def _row(cells: Sequence[object]) -> str:
+    text = "|".join(str(cell) if cell == "---" else f" {cell} " if cell else " " for cell in cells)
+    return f"|{text}|"
 
 
 def model_card(config: ModelConfig, about: Mapping[str, Any], trainable_parameters: int) -> str:
-    """Write a model card.
+    """Write the card of a SpeechCLIP model.
 
     Args:
-        config: what the model is made of.
-        about: where its weights come from: `source`, `corpus`, `also` (corpora), `recordings`,
+        config: configuration of the model.
+        about: origin of its weights: `source`, `corpus`, `also` (corpora), `recordings`,
             `hours`, `images`, `data_licences`, `step`, `batch_size`, `hardware`, `seed`, `recall`
             (names and percent), `licence`, `limits` (sentences), as far as they are known.
         trainable_parameters: number of parameters that training changed.
@@ -32,42 +61,35 @@ def model_card(config: ModelConfig, about: Mapping[str, Any], trainable_paramete
         Markdown with the Hub's YAML header.
     """
     variant = find_variant(config.variant)
-    sections = [
-        f"# {variant.paper_name} ({config.size})",
-        _summary(config, variant),
-        "## Use",
-        _usage(about),
-        "## Architecture",
-        _table(_architecture(config, variant, trainable_parameters)),
-        "## Training",
-        _table(_training(config, variant, about)),
-    ]
-    recall = about.get("recall")
-    if isinstance(recall, Mapping) and recall:
-        sections += ["## Recall", _table({str(k): f"{v:.1f} %" for k, v in recall.items()})]
-    if about.get("limits"):
-        sections += ["## Limits", str(about["limits"])]
-    sections += ["## Licence", _licence(about), "## Citation", _citation()]
-    header = yaml.safe_dump(_header(config, about), sort_keys=False, allow_unicode=True)
-    return f"---\n{header}---\n\n" + "\n\n".join(sections) + "\n"
-
-
-def _header(config: ModelConfig, about: Mapping[str, Any]) -> dict[str, Any]:
+    corpora = [str(name) for name in (about.get("corpus"), *about.get("also", ())) if name]
     header: dict[str, Any] = {
         "library_name": LIBRARY,
         "license": about.get("licence", UNKNOWN_LICENCE),
         "pipeline_tag": "feature-extraction",
-        "tags": [
-            "speech",
-            "speech-image retrieval",
-            "SpeechCLIP",
-            config.variant,
-            *(["mini"] if config.size == "mini" else []),
-        ],
+        "tags": ["speech", "speech-image retrieval", "SpeechCLIP", config.variant],
     }
+    if config.size == "mini":
+        header["tags"].append("mini")
     if about.get("corpus"):
-        header["datasets"] = _corpora(about)
-    return header
+        header["datasets"] = corpora
+    recall = about.get("recall") or {}
+    return render_card(
+        header,
+        f"{variant.paper_name} ({config.size})",
+        _summary(config, variant),
+        {
+            "Use": _usage(about),
+            "Architecture": table(_architecture(config, variant, trainable_parameters)),
+            "Training": table(_training(config, variant, about, corpora)),
+            "Recall": recall
+            and table([(name, f"{value:.1f} %") for name, value in recall.items()]),
+            "Limits": about.get("limits"),
+            "Licence": _licence(about),
+            "Citation": "\n".join(
+                f"- {name}: https://arxiv.org/abs/{number}" for name, number in PAPERS.items()
+            ),
+        },
+    )
 
 
 def _summary(config: ModelConfig, variant: Variant) -> str:
@@ -76,8 +98,10 @@ def _summary(config: ModelConfig, variant: Variant) -> str:
         parts.append("an embedding of the utterance in CLIP's joint space")
     if variant.keywords is not None:
         how = "a fixed number of" if variant.keywords == "cls" else "a variable number of"
-        parts.append(f"{how} keywords, and an embedding of them as CLIP reads them")
-    text = f"A visually grounded speech model. From 16 kHz speech it gives {', and '.join(parts)}."
+        parts.append(f"{how} keywords, and their embedding by CLIP's text encoder")
+    text = (
+        f"A visually grounded speech model. From 16 kHz speech it computes {', and '.join(parts)}."
+    )
     if config.size == "mini":
         text += (
             " It is a miniature, for trying things out and for tests; its figures say nothing of "
@@ -97,44 +121,47 @@ def _usage(about: Mapping[str, Any]) -> str:
     )
 
 
-def _architecture(config: ModelConfig, variant: Variant, trainable: int) -> dict[str, str]:
-    rows = {
-        "Variant": f"{variant.paper_name} (`{variant.name}`)",
-        "Speech encoder": f"{config.speech_encoder.name}, "
-        + ("trained" if config.speech_encoder.trainable else "frozen"),
-        "CLIP": f"{config.clip.name}, " + ("trained" if config.clip.trainable else "frozen"),
-        "Trained parameters": f"{trainable:,}",
-        "Padding": "no utterance depends on its batch"
-        if config.batch_invariant
-        else "as in the official code; features may depend on the batch",
-    }
+def _architecture(
+    config: ModelConfig, variant: Variant, trainable: int
+) -> list[tuple[str, object]]:
+    speech, clip = config.speech_encoder, config.clip
+    rows: list[tuple[str, object]] = [
+        ("Variant", f"{variant.paper_name} (`{variant.name}`)"),
+        ("Speech encoder", f"{speech.name}, {'trained' if speech.trainable else 'frozen'}"),
+        ("CLIP", f"{clip.name}, {'trained' if clip.trainable else 'frozen'}"),
+        ("Trained parameters", f"{trainable:,}"),
+        (
+            "Padding",
+            "no utterance depends on its batch"
+            if config.batch_invariant
+            else "as in the official code; features may depend on the batch",
+        ),
+    ]
     if variant.keywords == "cls":
-        rows["Keywords"] = str(config.keywords.number)
+        rows.append(("Keywords", config.keywords.number))
     if variant.keywords is not None:
-        rows["Vocabulary"] = config.clip.vocabulary
+        rows.append(("Vocabulary", clip.vocabulary))
     return rows
 
 
-def _training(config: ModelConfig, variant: Variant, about: Mapping[str, Any]) -> dict[str, str]:
-    known = {
-        "Corpus": " and ".join(_corpora(about)) or "not recorded",
-        "Licences of the data": about.get("data_licences"),
-        "Recordings": about.get("recordings"),
-        "Hours of speech": about.get("hours") or None,
-        "Images": about.get("images"),
-        "Objective": _objective(config, variant),
-        "Weights from": about.get("source"),
-        "Step": about.get("step"),
-        "Batch size": about.get("batch_size"),
-        "Hardware": about.get("hardware"),
-        "Seed": about.get("seed"),
-        "SHA-256 of the source": about.get("sha256"),
-    }
-    return {name: str(value) for name, value in known.items() if value is not None}
-
-
-def _corpora(about: Mapping[str, Any]) -> list[str]:
-    return [str(name) for name in (about.get("corpus"), *about.get("also", ())) if name]
+def _training(
+    config: ModelConfig, variant: Variant, about: Mapping[str, Any], corpora: Sequence[str]
+) -> list[tuple[str, object]]:
+    rows = [
+        ("Corpus", " and ".join(corpora) or "not recorded"),
+        ("Licences of the data", about.get("data_licences")),
+        ("Recordings", about.get("recordings")),
+        ("Hours of speech", about.get("hours") or None),
+        ("Images", about.get("images")),
+        ("Objective", _objective(config, variant)),
+        ("Weights from", about.get("source")),
+        ("Step", about.get("step")),
+        ("Batch size", about.get("batch_size")),
+        ("Hardware", about.get("hardware")),
+        ("Seed", about.get("seed")),
+        ("SHA-256 of the source", about.get("sha256")),
+    ]
+    return [(name, str(value)) for name, value in rows if value is not None]
 
 
 def _objective(config: ModelConfig, variant: Variant) -> str:
@@ -157,12 +184,3 @@ def _licence(about: Mapping[str, Any]) -> str:
         f"The code of `{LIBRARY}` is MIT. The weights are under the terms of what they were "
         "trained on and started from: the corpus, the speech encoder and CLIP named above."
     )
-
-
-def _citation() -> str:
-    return "\n".join(f"- {name}: https://arxiv.org/abs/{number}" for name, number in PAPERS.items())
-
-
-def _table(rows: Mapping[str, str]) -> str:
-    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a SpeechCLIP model is made of: the five variants and the configuration of each part."""
+"""The five variants, and the configuration of every part of a SpeechCLIP model."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class SpeechEncoderConfig:
     pretrained: bool = True
     """Take weights from `name`; otherwise start from random weights of `architecture`."""
     architecture: dict[str, Any] = field(default_factory=dict)
-    """transformers configuration, with its `model_type`; empty: what `name` says."""
+    """transformers configuration, with its `model_type`; empty: that of `name`."""
     trainable: bool = False
-    """Train the encoder too; the papers freeze it."""
+    """Whether the encoder is trained; frozen in the papers."""
     normalize_waveform: bool = False
-    """Zero mean and unit variance per recording, as HuBERT Large was trained."""
+    """Zero mean and unit variance per recording, as in HuBERT Large's training."""
     normalize_layers: bool = False
     """Layer-normalise every hidden state before the weighted sum."""
 
@@ -71,11 +71,13 @@ class ClipConfig:
     """open_clip tag or path of weights; `mini`: the CLIP that the package ships; empty: random
     weights of the architecture."""
     architecture: dict[str, Any] = field(default_factory=dict)
-    """open_clip model configuration; empty: what open_clip knows under `name`."""
-    quick_gelu: bool = True
-    """The activation of OpenAI's weights."""
+    """open_clip model configuration; empty: that of `name`."""
+    quick_gelu: bool | None = None
+    """Activation that the weights were trained with, QuickGELU in OpenAI's; None: as open_clip
+    knows for the tag, QuickGELU for a file or random weights."""
     trainable: bool = False
-    """Train text tower and image projection too; the papers freeze all of CLIP."""
+    """Whether text encoder and image projection are trained; all of CLIP is frozen in the
+    papers."""
     image_resize: Literal["shortest", "longest"] = "shortest"
     """shortest: resize and crop the centre, as CLIP does; longest: keep the whole image on
     white."""
@@ -99,8 +101,8 @@ class AttentionConfig:
     norm_eps: float = 1e-5
     norm_first: bool = False
     cls_std: float = 1.0
-    """Standard deviation that CLS tokens start from, as published 1. They enter the residual: over
-    frames that say little yet, large ones leave every utterance the same for a long time."""
+    """Initial standard deviation of CLS tokens, 1 as published. They enter the residual: with
+    small frame states, large ones keep all utterances alike for a long time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ class KeywordConfig:
     norm: Literal["per_keyword", "shared", "none"] = "per_keyword"
     """Batch norm to the statistics of CLIP's token embeddings; CIF keywords always share one."""
     norm_scale: float = 1.0
-    """Multiplies the standard deviation that the batch norm starts from."""
+    """Factor of the batch norm's initial standard deviation."""
     norm_learnable: bool = True
     temperature: float = 0.1
     """Divides cosine scores in the quantiser's softmax."""
@@ -123,27 +125,26 @@ class KeywordConfig:
     gumbel: bool = False
     """Gumbel softmax instead, as an ablation."""
     banned_rows: tuple[int, ...] = ()
-    """Rows of the vocabulary that no keyword takes; empty: padding, start and end of text. The
+    """Rows of the vocabulary that are never chosen; empty: padding, start and end of text. The
     official code bans rows 0, 2 and 3, which are these in the released vocabularies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CifConfig:
     conv_width: int = 3
-    """Frames that the weight network sees."""
+    """Kernel size of the weight network, frames."""
     conv_layers: int = 1
     dropout: float = 0.5
-    """The released models were trained with 0.5 whatever their file says."""
+    """0.5 in all released models, whatever their files say."""
     threshold: float = 1.0
     tail_threshold: float = 0.5
-    """A remainder of at least this much fires one more keyword."""
+    """Smallest remainder that fires one more keyword."""
     max_fires: int = 75
-    """Keywords at most: CLIP's 77 positions less start and end of text."""
+    """Maximum number of keywords: CLIP's 77 positions less start and end of text."""
     frames_per_keyword: float = 20.0
-    """The quantity loss asks for frames / 20, rounded: a keyword in 0.4 s."""
+    """The target of the quantity loss is frames / 20, rounded: a keyword in 0.4 s."""
     scaling_steps: int = 5000
-    """Until this step alpha is scaled to the target quantity in training; -1: for ever, 0:
-    never."""
+    """Training steps in which alpha is scaled to the target quantity; -1: all, 0: none."""
     quantity_weight: float = 0.25
 
 
@@ -152,16 +153,16 @@ class ObjectiveConfig:
     parallel_weight: float = 1.0
     cascaded_weight: float = 1.0
     text_weight: float = 1.0
-    """Written captions to images, only where CLIP itself is trained."""
+    """Weight of written captions to images, only if CLIP itself is trained."""
     temperature: float = 0.07
-    """Divides cosine scores; where it is learned, where learning starts."""
+    """Divides cosine scores; the initial value if it is learned."""
     learn_temperature: bool = True
     max_logit_scale: float = 100.0
-    """The learned scale is held at or below this; 0: free, as in the official code."""
+    """Upper bound of the learned scale; 0: none, as in the official code."""
     margin: float = 0.0
-    """Taken from the positives' scores."""
+    """Subtracted from the positives' scores."""
     decoupled: bool = False
-    """Leave the positive out of the denominator (arXiv 2110.06848)."""
+    """Whether the positive is left out of the denominator (arXiv 2110.06848)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,11 +170,11 @@ class ModelConfig:
     variant: str = "speechclip_hybrid"
     size: Size = "base"
     batch_invariant: bool = True
-    """An utterance's output does not depend on what else is in the batch: masked group-norm
-    statistics, exact frame counts, nothing read from padding. False is the official code's habit,
-    which the released checkpoints were trained with: padding enters HuBERT Base's group norm, the
-    CIF convolution and the keyword norm, where in training it holds what has not fired; a frame
-    count is samples / 320 rounded; the padding mask is folded from the waveform's."""
+    """Whether an utterance's output is independent of its batch: masked group-norm statistics,
+    exact frame counts, nothing read from padding. False as in the official code, with which the
+    released checkpoints were trained: padding enters HuBERT Base's group norm, the CIF convolution
+    and the keyword norm (in training with what has not fired); a frame count is samples / 320
+    rounded; the padding mask is folded from the waveform's."""
     speech_encoder: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
@@ -183,10 +184,10 @@ class ModelConfig:
 
 
 def check_model(config: ModelConfig, width: int) -> None:
-    """Refuse numbers that no model can have.
+    """Check the numbers of a configuration.
 
     Args:
-        config: of the model.
+        config: configuration of the model.
         width: D of its speech encoder.
 
     Raises:

@@ -1,21 +1,21 @@
-"""SpeechClip: recordings, images and captions in one space, and the words that were heard."""
+"""SpeechClip: speech, images and captions in one space, and keywords of what was said."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor, nn
 
-from ..checkpoints.locate import read_stored
+from .. import checkpoints
 from ..checkpoints.native import INSIDE_LIMIT, StoredModel, write_checkpoint
-from ..encoders.clip import ClipEncoder
-from ..encoders.clip_weights import build_clip
+from ..encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
 from ..encoders.shipped import ASSETS, SHIPPED
 from ..encoders.speech import build_speech_encoder
 from ..errors import CheckpointError
@@ -31,32 +31,42 @@ from .config import ModelConfig, check_model
 logger = logging.getLogger(__name__)
 
 ENCODERS = {"speech_encoder": "speech_encoder.model.", "clip": "clip.clip."}
-"""The encoders, and what the names of their weights begin with."""
+"""Prefix of each encoder's weights."""
 
 
 class SpeechClip(nn.Module, ModelHubMixin):
     """A model of the SpeechCLIP family.
 
     Args:
-        config: what it is made of.
+        config: configuration of every part.
         vocabulary: original BPE ids that keywords are chosen from, (V,).
-        weights: False starts the encoders from random weights even where the configuration names
-            pretrained ones, because a checkpoint will fill them.
+        weights: whether to load pretrained encoders, or names of those that are loaded; False where
+            a checkpoint will fill them.
 
     Raises:
-        EncoderError: an encoder cannot be had.
-        ConfigError: no such variant.
+        EncoderError: an encoder is not available.
+        ConfigError: no variant has that name, or a number is out of range.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary: Tensor, *, weights: bool = True) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary: Tensor,
+        *,
+        weights: bool | Collection[str] = True,
+    ) -> None:
         super().__init__()
+        loaded = (ENCODERS if weights else ()) if isinstance(weights, bool) else weights
+        config = replace(config, clip=replace(config.clip, quick_gelu=uses_quick_gelu(config.clip)))
         self.config = config
         self.about: dict[str, Any] = {}
         self.speech_encoder = build_speech_encoder(
-            config.speech_encoder, batch_invariant=config.batch_invariant, weights=weights
+            config.speech_encoder,
+            batch_invariant=config.batch_invariant,
+            weights="speech_encoder" in loaded,
         )
         check_model(config, self.speech_encoder.width)
-        self.clip: ClipEncoder = build_clip(config.clip, vocabulary, weights=weights)
+        self.clip: ClipEncoder = build_clip(config.clip, vocabulary, weights="clip" in loaded)
         self.layer_mix = LayerMix(
             self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
         )
@@ -79,20 +89,13 @@ class SpeechClip(nn.Module, ModelHubMixin):
         """Encode padded recordings.
 
         Args:
-            speech: 16 kHz recordings, or what the speech encoder made of them.
-            scaling: in training, scale CIF's alpha to the target quantity.
-            frames: False leaves the branch's own hidden states out, where only embeddings and
-                keywords are wanted.
+            speech: 16 kHz recordings, or their stored features.
+            scaling: whether CIF scales alpha to the target quantity in training.
+            frames: whether to return the branch's own hidden states.
         """
         features: SpeechFeatures = (
             speech if isinstance(speech, SpeechFeatures) else self.speech_encoder(speech)
         )
-        return self.forward_features(features, scaling=scaling, frames=frames)
-
-    def forward_features(
-        self, features: SpeechFeatures, *, scaling: bool = False, frames: bool = True
-    ) -> SpeechOutput:
-        """Do what `forward` does after the speech encoder."""
         mixed = self.layer_mix(features.hidden_states)
         output = self.branch(mixed, features.lengths, self.clip, scaling=scaling, frames=frames)
         return replace(output, hidden_states=features.hidden_states + output.hidden_states)
@@ -100,15 +103,15 @@ class SpeechClip(nn.Module, ModelHubMixin):
     def objective(
         self, output: SpeechOutput, images: Tensor, pair_ids: Tensor
     ) -> dict[str, Tensor]:
-        """Give the weighted loss terms of a batch.
+        """Compute the weighted loss terms of a batch.
 
         Args:
-            output: of the recordings.
+            output: output for the recordings.
             images: unit vectors, (B, E), in the same order.
             pair_ids: (B,) int64; rows with one id are not negatives of each other.
 
         Returns:
-            Scalars by name; training descends their sum.
+            Scalars by name; training minimises their sum.
         """
         weights = self.config.objective
         losses = {}
@@ -124,18 +127,18 @@ class SpeechClip(nn.Module, ModelHubMixin):
         return losses
 
     @torch.no_grad()
-    def encode_speech(self, waveforms: Sequence[Tensor]) -> SpeechOutput:
+    def encode_speech(self, waveforms: Sequence[Tensor | np.ndarray]) -> SpeechOutput:
         """Encode recordings, in evaluation mode whatever mode the model is in.
 
         Args:
-            waveforms: 1-D float tensors, 16 kHz.
+            waveforms: 1-D float tensors or NumPy arrays, 16 kHz.
 
         Returns:
             `.parallel`, `.cascaded` (B, E) unit vectors or None; `.keywords` or None;
             `.hidden_states` of (B, T, D) each, `.lengths` (B,) valid frames.
 
         Raises:
-            AudioError: no waveform, or one that is not a 1-D float tensor with samples in it.
+            AudioError: no recording, or one that is not 1-D, floating-point and non-empty.
         """
         speech = pad_waveforms(waveforms).to(self.clip.vocabulary.device)
         training = self.training
@@ -150,7 +153,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         """Embed images.
 
         Args:
-            pixels: (B, 3, H, W), as `clip.preprocess` makes them.
+            pixels: (B, 3, H, W), output of `clip.preprocess()`.
 
         Returns:
             (B, E) unit vectors.
@@ -162,41 +165,43 @@ class SpeechClip(nn.Module, ModelHubMixin):
         """Embed written captions; (B, E) unit vectors."""
         return self.clip.encode_text(texts)
 
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether an utterance's output is independent of its batch; see `ModelConfig`."""
+        return self.config.batch_invariant
+
     def trainable_parameters(self) -> int:
         """Count the parameters that training changes."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def stored(self, about: Mapping[str, Any] | None = None) -> StoredModel:
-        """Give the model as a checkpoint holds it.
+        """Return the model in the form of a checkpoint.
 
         Args:
-            about: what the weights come from; None: what is known already.
+            about: origin of the weights; None: as it was loaded.
         """
         state = dict(self.state_dict())
         outside = {}
-        for name in ENCODERS:
-            if self._is_outside(name):
-                part = self._weights_of(name)
-                outside[name] = state_hash(part)
-                state = {k: v for k, v in state.items() if k not in part}
+        for name in self._outside():
+            part = self._weights_of(name)
+            outside[name] = state_hash(part)
+            state = {k: v for k, v in state.items() if k not in part}
         config, speech = self.config, self.config.speech_encoder
         if speech.pretrained and "speech_encoder" not in outside:
             # The folder that the weights came from may be gone when they are loaded again.
             speech = replace(speech, architecture=self.speech_encoder.architecture)
             config = replace(config, speech_encoder=speech)
-        known = self.about if about is None else about
-        return StoredModel(config, state, outside, dict(known))
+        return StoredModel(config, state, outside, dict(self.about if about is None else about))
 
     @classmethod
     def from_stored(cls, stored: StoredModel) -> SpeechClip:
-        """Make the model of a checkpoint.
+        """Build the model of a checkpoint, in evaluation mode.
 
         Raises:
             CheckpointError: weights are missing, unknown or of other shapes, or an encoder that
-                the checkpoint names is another one than it was trained on.
+                the checkpoint names is not the one that it was trained with.
         """
-        everything_inside = not stored.encoders
-        model = cls(stored.config, stored.vocabulary, weights=not everything_inside)
+        model = cls(stored.config, stored.vocabulary, weights=stored.encoders.keys())
         own = model.state_dict()
         unknown = sorted(set(stored.state) - set(own))
         missing = sorted(
@@ -218,8 +223,8 @@ class SpeechClip(nn.Module, ModelHubMixin):
             found = state_hash(model._weights_of(name))
             if found != digest:
                 raise CheckpointError(
-                    f"the checkpoint was trained on another {name} than {model._origin(name)} "
-                    f"gives (SHA-256 {digest[:12]} expected, {found[:12]} found)"
+                    f"the checkpoint was trained with another {name} than {model._origin(name)} "
+                    f"(SHA-256 {digest[:12]} expected, {found[:12]} found)"
                 )
         model.about = dict(stored.about)
         return model.eval()
@@ -242,11 +247,13 @@ class SpeechClip(nn.Module, ModelHubMixin):
 
         Args:
             pretrained_model_name_or_path: an experiment or checkpoint folder, an official
-                SpeechCLIP or SpeechCLIP+ .ckpt, or a Hugging Face Hub id.
-            batch_invariant: change the checkpoint's own `ModelConfig.batch_invariant`.
+                SpeechCLIP or SpeechCLIP+ .ckpt, the name of a shipped mini model
+                (`speechclip_plus`), or a Hugging Face Hub id.
+            batch_invariant: replacement for the checkpoint's own `ModelConfig.batch_invariant`;
+                None: the checkpoint's own, with which it was trained.
             speech_encoder: folder of the speech encoder, for a checkpoint that only names it.
             clip: file of CLIP's weights, for a checkpoint that only names them.
-            revision, cache_dir, force_download, local_files_only, token: of the Hub.
+            revision, cache_dir, force_download, local_files_only, token: options of the Hub.
 
         Returns:
             The model in evaluation mode.
@@ -254,7 +261,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         Raises:
             CheckpointError: there is no such checkpoint, or it cannot be used.
         """
-        stored = read_stored(
+        stored = checkpoints.read(
             pretrained_model_name_or_path,
             revision=revision,
             cache_dir=cache_dir,
@@ -276,15 +283,21 @@ class SpeechClip(nn.Module, ModelHubMixin):
         write_checkpoint(Path(save_directory), self.stored())
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """Write the card that goes with the checkpoint."""
+        """Write the model card that goes with the checkpoint."""
         return ModelCard(model_card(self.config, self.about, self.trainable_parameters()))
 
-    def _is_outside(self, name: str) -> bool:
-        encoder, config = getattr(self, name), getattr(self.config, name)
-        if not config.pretrained or config.trainable:
-            return False
-        size = sum(p.numel() * p.element_size() for p in encoder.parameters())
-        return self._is_shipped(name) or size > INSIDE_LIMIT
+    def _outside(self) -> list[str]:
+        """Name the encoders that a checkpoint names with a hash instead of holding them."""
+        speech, clip = self.config.speech_encoder, self.config.clip
+        frozen = {
+            "speech_encoder": (self.speech_encoder, speech.pretrained and not speech.trainable),
+            "clip": (self.clip, bool(clip.pretrained) and not clip.trainable),
+        }
+        return [
+            name
+            for name, (encoder, named) in frozen.items()
+            if named and (self._is_shipped(name) or _size(encoder) > INSIDE_LIMIT)
+        ]
 
     def _is_shipped(self, name: str) -> bool:
         if name == "clip":
@@ -297,4 +310,10 @@ class SpeechClip(nn.Module, ModelHubMixin):
     def _origin(self, name: str) -> str:
         if self._is_shipped(name):
             return f"the package's '{ASSETS / ('clip' if name == 'clip' else 'hubert')}'"
-        return f"'{getattr(self.config, name).name}'"
+        config = self.config.clip if name == "clip" else self.config.speech_encoder
+        return f"'{config.name}'"
+
+
+def _size(module: nn.Module) -> int:
+    """Return the size of the parameters, bytes."""
+    return sum(p.numel() * p.element_size() for p in module.parameters())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -75,23 +77,38 @@ def masked_group_norm(
     return (centred * scale + bias.float().view(1, -1, 1)).to(features.dtype)
 
 
-def pad_waveforms(waveforms: Sequence[Tensor]) -> SpeechBatch:
-    """Put recordings of any length into one batch.
+def pad_waveforms(waveforms: Sequence[Tensor | np.ndarray]) -> SpeechBatch:
+    """Pad recordings of any length to one batch.
 
     Args:
-        waveforms: 1-D float tensors, 16 kHz.
+        waveforms: 1-D float tensors or NumPy arrays, 16 kHz.
 
     Raises:
-        AudioError: no waveform, or one that is not a 1-D float tensor with samples in it.
+        AudioError: no recording, or one that is not 1-D, floating-point and non-empty.
     """
-    if not len(waveforms):
+    if isinstance(waveforms, (str, Path)) or not len(waveforms):
         raise AudioError("no recordings given; expected a list of 1-D float tensors, 16 kHz")
-    for index, waveform in enumerate(waveforms):
-        if waveform.ndim != 1 or not waveform.is_floating_point() or not waveform.numel():
-            raise AudioError(
-                f"recording {index} must be a 1-D float tensor with samples, found "
-                f"{waveform.dtype} of shape {tuple(waveform.shape)}"
-            )
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    padded = pad_sequence([waveform.float() for waveform in waveforms], batch_first=True)
+    tensors = [_waveform(waveform, index) for index, waveform in enumerate(waveforms)]
+    lengths = torch.tensor([len(waveform) for waveform in tensors])
+    padded = pad_sequence(tensors, batch_first=True)
     return SpeechBatch(padded, lengths.to(padded.device))
+
+
+def _waveform(value: object, index: int) -> Tensor:
+    if isinstance(value, (str, Path)):
+        raise AudioError(
+            f"recording {index} is the path '{value}'; read it first, for example with "
+            "soundfile.read, as 16 kHz mono"
+        )
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        value = torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="))))
+    if not isinstance(value, Tensor):
+        raise AudioError(
+            f"recording {index} must be a 1-D float tensor, found {type(value).__name__}"
+        )
+    if value.ndim != 1 or not value.is_floating_point() or not value.numel():
+        raise AudioError(
+            f"recording {index} must be a 1-D float tensor with samples, found "
+            f"{value.dtype} of shape {tuple(value.shape)}"
+        )
+    return value.float()

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
-from ..checkpoints.locate import RUN_CONFIG, read_stored
+from .. import checkpoints
+from ..checkpoints.locate import RUN_CONFIG
 from ..checkpoints.native import StoredModel
 from ..config import plain
 from ..data.corpora import CORPORA, load_corpus
@@ -56,7 +57,7 @@ def find_start(past: Path) -> Start:
         stored, state = read_run_checkpoint(past)
         config = past.resolve().parent / RUN_CONFIG
         return Start(stored, state, read_config(config) if config.is_file() else None)
-    return Start(model=read_stored(past))
+    return Start(model=checkpoints.read(past))
 
 
 def pretrain(

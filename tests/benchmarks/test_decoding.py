@@ -55,7 +55,7 @@ def test_attention_is_that_of_the_model_itself(variant: str) -> None:
     )
     with torch.no_grad():
         features = model.speech_encoder(speech_batch(8000, 5000))
-        model.forward_features(features)
+        model(features)
         hook.remove()
         mixed = model.layer_mix(features.hidden_states)
         found = model.branch.cls_attention(mixed, features.lengths)

@@ -8,12 +8,8 @@ import pytest
 import torch
 from small_models import small_config
 
-from s3prl_speechclip.checkpoints.native import (
-    StoredModel,
-    find_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
+from s3prl_speechclip.checkpoints.locate import find_checkpoint
+from s3prl_speechclip.checkpoints.native import StoredModel, read_checkpoint, write_checkpoint
 from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.hashing import state_hash
 

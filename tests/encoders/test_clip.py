@@ -11,8 +11,7 @@ from PIL import Image
 from small_models import CLIP, VOCABULARY
 from torch.nn import functional as F
 
-from s3prl_speechclip.encoders.clip import ClipEncoder
-from s3prl_speechclip.encoders.clip_weights import build_clip
+from s3prl_speechclip.encoders.clip import ClipEncoder, build_clip
 from s3prl_speechclip.encoders.vocabulary import END_OF_TEXT, START_OF_TEXT, encode
 from s3prl_speechclip.errors import EncoderError
 from s3prl_speechclip.model.config import ClipConfig

@@ -151,7 +151,7 @@ def test_an_encoder_says_how_it_is_built():
 def test_a_shipped_encoder_that_is_missing_is_named(tmp_path, monkeypatch):
     """Guards an installation that lost its data files."""
     monkeypatch.setattr("s3prl_speechclip.encoders.shipped.ASSETS", tmp_path)
-    with pytest.raises(EncoderError, match="install the package anew") as caught:
+    with pytest.raises(EncoderError, match="reinstall the package") as caught:
         build_speech_encoder(SpeechEncoderConfig(name="mini"), batch_invariant=True)
     assert str(tmp_path / "hubert" / "config.json") in str(caught.value)
 

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from s3prl_speechclip.data.manifest import Manifest, Utterance
-from s3prl_speechclip.encoders.clip import ClipEncoder
-from s3prl_speechclip.encoders.clip_weights import build_clip, load_shipped
+from s3prl_speechclip.encoders.clip import ClipEncoder, build_clip, load_shipped
 from s3prl_speechclip.encoders.shipped import shipped_folder
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, decode, encode, find_vocabulary
 from s3prl_speechclip.errors import EncoderError

@@ -167,7 +167,7 @@ def test_a_frozen_encoder_that_is_named_is_found_again(tmp_path, monkeypatch):
     small_model("speechclip_parallel", seed=5).speech_encoder.model.save_pretrained(
         tmp_path / "moved"
     )
-    with pytest.raises(CheckpointError, match="trained on another speech_encoder"):
+    with pytest.raises(CheckpointError, match="trained with another speech_encoder"):
         SpeechClip.from_pretrained(tmp_path / "model", speech_encoder=str(tmp_path / "moved"))
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from s3prl_speechclip.checkpoints.locate import Located, locate_model, read_stored
+from s3prl_speechclip import checkpoints
+from s3prl_speechclip.checkpoints.locate import Located, locate_model
 from s3prl_speechclip.config import build, read_yaml
 from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.model.config import VARIANTS
@@ -173,7 +174,7 @@ def _locate(name: str, ckpt: str | Path | None) -> Located:
 
 
 def _load(source: str, config: UpstreamConfig, *, refresh: bool) -> SpeechClip:
-    stored = read_stored(source, force_download=refresh)
+    stored = checkpoints.read(source, force_download=refresh)
     # The mode decides about training, not the checkpoint.
     encoder = replace(stored.config.speech_encoder, trainable=True)
     clip = stored.config.clip

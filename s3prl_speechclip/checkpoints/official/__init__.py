@@ -2,8 +2,8 @@
 
     python -m s3prl_speechclip.checkpoints convert official.ckpt FOLDER
 
-A converted model computes what the official code does, its habits included. Each habit has a name
-in the configuration, set as follows by a conversion:
+A converted model computes what the official code does. Where that differs from the default, the
+configuration of the converted model says so:
 
 `batch_invariant: false`
     Padding enters HuBERT Base's group norm, the CIF convolution and the keywords' batch norm, which
@@ -15,14 +15,14 @@ in the configuration, set as follows by a conversion:
 `cif.frames_per_keyword: 20`
     The quantity loss asks for frames / 20 keywords, rounded to even at halves.
 `cif.max_fires: 75`
-    Keywords at most.
+    Maximum number of keywords.
 `objective.max_logit_scale: 0`
-    The scale is learned as log(1 / temperature), without a bound.
+    The scale is learned as log(1 / temperature), without an upper bound.
 `keywords.banned_rows: [0, 2, 3]`
-    Rows of the vocabulary that no keyword takes, whatever they are; in the released vocabularies
+    Rows of the vocabulary that are never chosen, whatever they are; in the released vocabularies
     they are padding, start and end of text. `[]` means these three wherever they are.
 `speech_encoder.normalize_layers`, `speech_encoder.normalize_waveform`
-    As the file says, and as HuBERT's form (Large: normalised).
+    As in the file, and by the form of its HuBERT (Large: normalised).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def convert_official(path: Path) -> Conversion:
         vocabulary=vocabulary,
         learned_scale=learned_scale,
     )
-    # What is fixed is a buffer here and may be no weight there.
+    # A fixed value is a buffer here and may be no weight there.
     if not learned_scale:
         log_scale = -math.log(config.objective.temperature)
         ledger.add("contrast.log_scale", torch.tensor(log_scale))

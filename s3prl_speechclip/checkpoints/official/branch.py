@@ -21,8 +21,8 @@ _ENCODER_LAYER = re.compile(
     r"|(linear1|linear2|norm1|norm2)\.(weight|bias))"
 )
 
-# What the official code calls its branches, over the years: with or without a leading KW_, and
-# `dynamic` for `plus`.
+# Names of the branches in the official code over the years, without a leading KW_ and with `plus`
+# for `dynamic`.
 CASCADED_TYPES = {
     "CascadedBranch": "speechclip_cascaded",
     "CascadedBranch_plus": "speechclip_plus",
@@ -36,10 +36,10 @@ CASCADED_TYPES = {
 
 
 def official_variant(settings: Settings) -> Variant:
-    """Say which of the five architectures a file holds.
+    """Determine which of the five architectures a file holds.
 
     Raises:
-        CheckpointError: none of them.
+        CheckpointError: it is none of them.
     """
     parallel = settings.get("model_settings.parallel_objective_weight") > 0
     if settings.get("model_settings.cascaded_objective_weight") <= 0:
@@ -64,12 +64,12 @@ def official_variant(settings: Settings) -> Variant:
 
 @dataclass(frozen=True)
 class BranchShape:
-    """What the weights themselves say of a branch."""
+    """Shape of a branch as read from its weights."""
 
     attention: str
     """`encoder` or `norm`, see `AttentionConfig.kind`."""
     shared_cls: bool = False
-    """The hybrid's CLS tokens are one parameter, as in the older code."""
+    """Whether the hybrid's CLS tokens are one parameter, as in the older code."""
     keywords: int = 8
     projection: tuple[int, ...] = ()
     norm: str = "none"
@@ -78,11 +78,11 @@ class BranchShape:
 
 
 def convert_branch(ledger: Ledger, variant: Variant) -> BranchShape:
-    """Carry the layer mixture, the branch and the contrastive loss over.
+    """Convert the layer mixture, the branch and the contrastive loss.
 
     Args:
-        ledger: of the file.
-        variant: what the file holds.
+        ledger: weights of the file.
+        variant: architecture of the file.
 
     Raises:
         CheckpointError: a weight is missing.
@@ -111,7 +111,7 @@ def convert_branch(ledger: Ledger, variant: Variant) -> BranchShape:
 
 
 def _convert_attention(ledger: Ledger, prefix: str) -> str:
-    """Carry the attention over; gives its kind, see `AttentionConfig`."""
+    """Convert the attention; returns its kind, see `AttentionConfig`."""
     single = f"{prefix}self_att.multihead_attn_layer."
     if f"{single}in_proj_weight" in ledger:
         for leaf in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"):
@@ -127,7 +127,7 @@ def _convert_attention(ledger: Ledger, prefix: str) -> str:
 
 
 def _convert_cls(ledger: Ledger, variant: Variant) -> int:
-    """Carry the CLS tokens over; gives the number of keywords."""
+    """Convert the CLS tokens; returns the number of keywords."""
     if variant.keywords == "cif":
         if variant.parallel:
             ledger.map(f"{CASCADED}cls", "branch.cls")
@@ -143,7 +143,7 @@ def _convert_cls(ledger: Ledger, variant: Variant) -> int:
 
 
 def _convert_projection(ledger: Ledger) -> tuple[int, ...]:
-    """Carry the keyword projection over; gives the widths of its hidden layers."""
+    """Convert the keyword projection; returns the widths of its hidden layers."""
     old, new = f"{CASCADED}linear_proj.", "branch.head.projection."
     if f"{old}weight" in ledger:
         ledger.map_layer(old[:-1], f"{new}0")
@@ -161,7 +161,7 @@ def _convert_projection(ledger: Ledger) -> tuple[int, ...]:
 
 
 def _convert_norm(ledger: Ledger, keywords: int) -> str:
-    """Carry the keyword batch norm over; gives its kind, see `KeywordConfig.norm`."""
+    """Convert the keyword batch norm; returns its kind, see `KeywordConfig.norm`."""
     width = ledger.look("clip.model.token_embedding.weight").shape[1]
     single, several = f"{CASCADED}bn_layer.bn_layer.", f"{CASCADED}bn_layer.bn_layers."
     native = "branch.head.norm."
@@ -187,12 +187,12 @@ def _convert_norm(ledger: Ledger, keywords: int) -> str:
 
 
 def _by_keyword(flat: Tensor, width: int) -> Tensor:
-    """Undo the official flattening of (D, K) into one axis; gives (K, D)."""
+    """Undo the official flattening of (D, K) into one axis; returns (K, D)."""
     return flat.reshape(width, -1).T.contiguous()
 
 
 def _convert_cif(ledger: Ledger) -> tuple[int, int]:
-    """Carry the CIF weight network over; gives the width and number of its convolutions."""
+    """Convert the CIF weight network; returns the width and number of its convolutions."""
     old, new = f"{CASCADED}downsampling.", "branch.segmenter.weights."
     # Each convolution is followed by dropout and ReLU in one sequence.
     layers = 0

@@ -20,9 +20,9 @@ TABLE = OPENAI + "token_embedding.weight"
 FULL_TABLE = "clip.original_text_emb_weight"
 HEAD_WIDTH = 64  # of every published ViT and text tower of CLIP
 PUBLISHED_TEXT_WIDTHS = (512, 640, 768, 1024)
-OTHER_TEXT_HEADS = 4  # of a text tower of another width, where weights say as little as HuBERT's
+OTHER_TEXT_HEADS = 4  # of other widths; like HuBERT's, heads cannot be read from the weights
 
-# In open_clip a ViT and a text tower have the names that OpenAI gave them.
+# open_clip kept OpenAI's names for ViT and text encoder.
 _BLOCK = (
     r"transformer\.resblocks\.\d+\.(attn\.(in_proj_(weight|bias)|out_proj\.(weight|bias))"
     r"|(ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(weight|bias))"
@@ -35,15 +35,15 @@ _KNOWN = re.compile(
 
 
 def convert_clip(ledger: Ledger, where: str) -> tuple[dict[str, Any], str]:
-    """Carry CLIP and the vocabulary over.
+    """Convert CLIP and the vocabulary.
 
     Args:
-        ledger: of the file.
+        ledger: weights of the file.
         where: path of the file, for messages.
 
     Returns:
-        CLIP's open_clip configuration, and what the vocabulary is called here: `flickr8k`,
-        `spokencoco`, `full`, or `corpus` where it is none of these.
+        CLIP's open_clip configuration, and the vocabulary's name: `flickr8k`, `spokencoco`,
+        `full`, or `corpus` for any other.
 
     Raises:
         CheckpointError: its image tower is no ViT, or the vocabulary cannot be recovered.
@@ -67,18 +67,18 @@ def convert_clip(ledger: Ledger, where: str) -> tuple[dict[str, Any], str]:
 
 
 def recover_vocabulary(reduced: Tensor, full: Tensor | None, where: str) -> tuple[str, Tensor]:
-    """Find which BPE ids the rows of a reduced token table are.
+    """Determine the BPE ids of the rows of a reduced token table.
 
     Args:
         reduced: (V, D).
-        full: CLIP's whole table, (49408, D), or None where the file lacks it.
+        full: CLIP's whole table, (49408, D), or None if the file lacks it.
         where: path of the file, for messages.
 
     Returns:
-        What the vocabulary is called, and the original ids, (V,) int64.
+        Name of the vocabulary, and the original ids, (V,) int64.
 
     Raises:
-        CheckpointError: they cannot be known.
+        CheckpointError: they cannot be recovered.
     """
     if len(reduced) == BPE_SIZE:
         return "full", torch.arange(BPE_SIZE)

@@ -18,7 +18,7 @@ NATIVE = "speech_encoder.model."
 KERNELS = [10, 3, 3, 3, 3, 2, 2]  # samples or frames that each convolution sees
 STRIDES = [5, 2, 2, 2, 2, 2, 2]  # their product is the hop of 320 samples
 
-# Attention heads by width: they leave no trace in the weights, and the files do not say.
+# Attention heads by width: neither the weights nor the settings of a file tell them.
 PUBLISHED_HEADS = {768: 12, 1024: 16, 1280: 16}
 OTHER_HEADS = 4
 
@@ -54,22 +54,22 @@ ONLY_FOR_PRETRAINING = ("mask_emb", "label_embs_concat", "final_proj.weight", "f
 
 
 def convert_hubert(ledger: Ledger, settings: Settings) -> dict[str, Any]:
-    """Carry HuBERT over.
+    """Convert HuBERT.
 
-    The architecture is read off the weights. A layer-norm extractor means the form of HuBERT
+    The architecture is read from the weights. A layer-norm extractor means the form of HuBERT
     Large, which also has pre-norm layers and normalises waveforms; a group-norm extractor that of
-    HuBERT Base. The number of attention heads is not in the weights: the published widths have
-    theirs, any other is taken to have four.
+    HuBERT Base. The number of attention heads is not in the weights: published widths have their
+    published number, other widths are assumed to have four.
 
     Args:
-        ledger: of the file.
-        settings: of the file.
+        ledger: weights of the file.
+        settings: configuration of the file.
 
     Returns:
         Its transformers configuration.
 
     Raises:
-        CheckpointError: it is no HuBERT that this version knows.
+        CheckpointError: it is not a known form of HuBERT.
     """
     kind = settings.get("audio_encoder.type")
     prefix = "audio_encoder.encoder."
@@ -145,12 +145,12 @@ def _heads(width: int, settings: Settings) -> int:
         return PUBLISHED_HEADS[width]
     if width % OTHER_HEADS:
         raise CheckpointError(
-            f"'{settings.where}': how many attention heads a HuBERT of width {width} has cannot be "
-            f"known; widths {', '.join(map(str, PUBLISHED_HEADS))} and multiples of {OTHER_HEADS} "
-            "can be read"
+            f"'{settings.where}': the number of attention heads of a HuBERT of width {width} is "
+            f"unknown; widths {', '.join(map(str, PUBLISHED_HEADS))} and multiples of "
+            f"{OTHER_HEADS} can be read"
         )
     logger.warning(
-        "'%s': its HuBERT of width %d is none of the published ones; taken to have %d heads",
+        "'%s': its HuBERT of width %d is none of the published ones; assuming %d heads",
         settings.where,
         width,
         OTHER_HEADS,

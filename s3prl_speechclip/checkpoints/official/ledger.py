@@ -11,7 +11,7 @@ from ...errors import CheckpointError
 
 
 class Ledger:
-    """Hands out an official checkpoint's weights, and remembers what became of each.
+    """The weights of an official checkpoint, with the account of what became of each.
 
     Args:
         state: weights by their official names.
@@ -32,11 +32,11 @@ class Ledger:
         return name in self._state
 
     def names(self, prefix: str) -> Iterator[str]:
-        """Give the official names that begin so."""
+        """Return the official names with a prefix."""
         return (name for name in self._state if name.startswith(prefix))
 
     def look(self, name: str) -> Tensor:
-        """Give a weight without accounting for it.
+        """Return a weight without accounting for it.
 
         Raises:
             CheckpointError: there is none of that name.
@@ -46,12 +46,12 @@ class Ledger:
         return self._state[name]
 
     def map(self, name: str, native: str, value: Tensor | None = None) -> None:
-        """Carry a weight over.
+        """Convert a weight.
 
         Args:
             name: official name.
-            native: name here.
-            value: in another form than the official one, or None.
+            native: name in this package.
+            value: converted value; None: the official one.
 
         Raises:
             CheckpointError: there is none of that name.
@@ -63,28 +63,28 @@ class Ledger:
         self.mapped[name] = native
 
     def map_layer(self, layer: str, native: str) -> None:
-        """Carry a layer's weight and bias over."""
+        """Convert a layer's weight and bias."""
         for leaf in ("weight", "bias"):
             self.map(f"{layer}.{leaf}", f"{native}.{leaf}")
 
     def add(self, native: str, value: Tensor) -> None:
-        """Put down a weight that the official model has without storing it."""
+        """Add a weight that the official model has without storing it."""
         self.native[native] = value
 
     def drop(self, name: str, reason: str) -> None:
-        """Leave a weight behind, if it is there."""
+        """Leave out a weight, if it is there."""
         if name in self._state:
             self.dropped[name] = reason
 
     def drop_copies(self, prefix: str, what: str) -> None:
-        """Leave behind weights that are stored once more under a prefix.
+        """Leave out weights that are stored a second time under a prefix.
 
         Args:
-            prefix: what precedes the copies' names.
-            what: how the names that are copied begin.
+            prefix: prefix of the copies' names.
+            what: prefix of the names that are copied.
 
         Raises:
-            CheckpointError: one is no copy of what is stored without the prefix.
+            CheckpointError: one differs from the weight without the prefix.
         """
         for name in self.names(prefix + what):
             copy, original = self._state[name], self.look(name.removeprefix(prefix))
@@ -99,7 +99,7 @@ class Ledger:
         """Check that every weight was accounted for.
 
         Raises:
-            CheckpointError: some were not; the message names the first.
+            CheckpointError: some were not; the message names the first ones.
         """
         unknown = [n for n in self._state if n not in self.mapped and n not in self.dropped]
         if unknown:

@@ -1,4 +1,4 @@
-"""Open an official checkpoint without running anything that it holds."""
+"""Open an official checkpoint without running any code in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MISSING = object()
 
 
 class Record:
-    """Stands in for a configuration class of the official code: keeps what was pickled."""
+    """Stand-in for a configuration class of the official code: keeps its pickled state."""
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, Mapping):
@@ -28,7 +28,7 @@ class Record:
 
 
 class Name:
-    """Stands in for a class that a file only mentions, as a key or a type."""
+    """Stand-in for a class that a file only mentions, as a key or a type."""
 
 
 # The only classes besides tensors and plain containers that official files refer to: the
@@ -43,7 +43,7 @@ STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 @dataclass(frozen=True)
 class Settings:
-    """The configuration that an official file was trained with."""
+    """The training configuration in an official file."""
 
     values: Mapping[str, Any]
     where: str
@@ -53,7 +53,7 @@ class Settings:
         """Look a value up by its dotted name.
 
         Raises:
-            CheckpointError: there is none, and no default is given.
+            CheckpointError: there is none, and no default.
         """
         found: Any = self.values
         for part in name.split("."):
@@ -70,7 +70,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """What an official checkpoint holds."""
+    """Content of an official checkpoint."""
 
     path: Path
     settings: Settings
@@ -81,7 +81,7 @@ class OfficialFile:
 
 
 def is_official(path: Path) -> bool:
-    """Say whether a file may be an official checkpoint: an archive that torch.save made."""
+    """Check whether a file may be an official checkpoint: an archive written by torch.save."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -89,7 +89,7 @@ def is_official(path: Path) -> bool:
 
 
 def open_official(path: Path) -> OfficialFile:
-    """Read an official checkpoint's configuration and weights; nothing in it is run.
+    """Read the configuration and weights of an official checkpoint; nothing in it is run.
 
     Raises:
         CheckpointError: it is damaged, refers to a class that such files do not hold, or is not
@@ -114,7 +114,7 @@ def open_official(path: Path) -> OfficialFile:
 
 
 def plain(value: Any) -> Any:
-    """Turn stand-ins into plain dictionaries, all the way down."""
+    """Convert stand-ins to plain dictionaries, recursively."""
     if isinstance(value, Record):
         return {str(key): plain(item) for key, item in vars(value).items()}
     if isinstance(value, Mapping):
@@ -126,7 +126,7 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def _only_stand_ins() -> Iterator[None]:
-    """Let torch.load make the stand-ins, and nothing that other packages have registered."""
+    """Allow torch.load the stand-ins, and nothing that other packages have registered."""
     registered = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:

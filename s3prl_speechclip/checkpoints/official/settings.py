@@ -1,4 +1,4 @@
-"""What an official file's configuration says, in this package's words."""
+"""Convert the configuration of an official file."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ def model_config(
     vocabulary: str,
     learned_scale: bool,
 ) -> ModelConfig:
-    """Say what the converted model is.
+    """Build the configuration of the converted model.
 
     It computes what the official code does: `batch_invariant` is off, CIF's dropout is 0.5, the
     learned scale is free.
 
     Args:
-        settings: of the file.
-        variant: what it holds.
+        settings: configuration of the file.
+        variant: architecture of the file.
         speech: transformers configuration of its HuBERT.
         clip: open_clip configuration of its CLIP.
-        shape: what the weights say of the branch.
-        vocabulary: what its vocabulary is called here.
-        learned_scale: the file holds the contrastive loss's scale.
+        shape: shape of the branch, from its weights.
+        vocabulary: name of its vocabulary.
+        learned_scale: whether the file holds the contrastive loss's scale.
 
     Raises:
-        CheckpointError: it asks for something that this version does not compute.
+        CheckpointError: a setting means something that this version does not compute.
     """
     _refuse_unknown(settings)
     size, hubert_name, clip_name = _size(speech, clip)
@@ -88,7 +88,7 @@ def model_config(
 
 
 def corpus(settings: Settings) -> str:
-    """Name the corpus that the model was trained on."""
+    """Return the name of the corpus that the model was trained on."""
     name = str(settings.get("data.dataset.name", "unknown"))
     return _CORPORA.get(name, name)
 
@@ -105,7 +105,7 @@ def _size(speech: dict[str, Any], clip: dict[str, Any]) -> tuple[Size, str, str]
 
 
 def _attention(settings: Settings, variant: Variant, shape: BranchShape) -> AttentionConfig:
-    """Read the transformer's configuration of the branch that the weights are of.
+    """Convert the configuration of the transformer whose weights the file holds.
 
     A file configures two transformers and its branch has one. The code that stores a hybrid's CLS
     tokens as one parameter made it from the parallel block, unless that is of another type.
@@ -180,8 +180,8 @@ def _cif(settings: Settings, shape: BranchShape) -> CifConfig:
     steps = int(settings.get(f"{cif}.scaling_step", -1))
     if settings.get("model_settings.cascaded_branch.downsampling.using_gt_len", False):
         logger.warning(
-            "'%s' was trained with the captions' token counts as CIF's targets; training on from "
-            "it takes a keyword in 0.4 s instead",
+            "'%s' was trained with the captions' token counts as CIF's targets; continued training "
+            "uses a keyword per 0.4 s instead",
             settings.where,
         )
     return CifConfig(
@@ -216,7 +216,7 @@ def _normalize_layers(settings: Settings) -> bool:
 
 
 def _refuse_unknown(settings: Settings) -> None:
-    """Stop at what would silently compute something else."""
+    """Refuse settings that would silently compute something else."""
     expected = {
         "cl_loss.type": "MaskedContrastiveLoss",
         "cl_loss.args.a2b": True,

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...data.manifest import Manifest
-from ...encoders.clip import ClipEncoder
-from ...encoders.clip_weights import EFFICIENTNET, build_clip
+from ...encoders.clip import EFFICIENTNET, ClipEncoder, build_clip
 from ...encoders.efficientnet import imagenet_classifier
 from ...encoders.vocabulary import SPECIAL_TOKENS, corpus_vocabulary, encode, tokenizer
 from ...losses import MaskedInfoNCE

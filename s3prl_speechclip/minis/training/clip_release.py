@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...data.manifest import Manifest
-from ...encoders.clip import ClipEncoder, image_trunk
-from ...encoders.clip_weights import TRUNK, WEIGHTS, load_shipped
+from ...encoders.clip import TRUNK, WEIGHTS, ClipEncoder, image_trunk, load_shipped
 from ...encoders.image_features import load_image_table
 from ...errors import CheckpointError
 from ...hashing import file_hash, state_hash
