@@ -241,7 +241,7 @@ def _metrics(comparison: Comparison, correlations: Mapping[Key, float]) -> dict[
 
 def find_source(args: Namespace) -> FeatureSource:
     """Return the system that the options name."""
-    from s3prl_speechclip.checkpoints.locate import read_stored
+    from s3prl_speechclip import checkpoints
     from s3prl_speechclip.hashing import state_hash
     from s3prl_speechclip.model.config import VARIANTS
     from s3prl_speechclip.model.speechclip import SpeechClip
@@ -261,7 +261,7 @@ def find_source(args: Namespace) -> FeatureSource:
         )
         return source
     if name is None:
-        name = read_stored(given).config.variant if given else DEFAULT_UPSTREAM
+        name = checkpoints.read(given).config.variant if given else DEFAULT_UPSTREAM
     if name not in (*VARIANTS, ENCODER):
         raise ConfigError(unknown_name("upstream", name, (*VARIANTS, ENCODER, LOG_MEL)))
     return model_source(UpstreamExpert(given, name=name), device)
