@@ -1,6 +1,6 @@
 """Recordings: read any file that libsndfile knows as 16 kHz mono.
 
-What becomes of unusual recordings:
+Treatment of unusual recordings:
 
 - several channels: averaged;
 - another sample rate: resampled (soxr, high quality), so 8 kHz and 44.1 kHz files are ordinary;
@@ -8,12 +8,17 @@ What becomes of unusual recordings:
 - 10 minutes: valid, whole in evaluation; training crops it when batches are made;
 - silent: valid, since only a listener can tell a fault from a pause;
 - beyond [-1, 1] (floating-point files): kept as it is;
+- cut off, a frame or more shorter than its WAV, AIFF or AU header promises: `AudioError`; a header
+  of a stream, written before the length was known, promises nothing;
 - missing, unreadable, without samples, or with NaN or infinity: `AudioError`.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +33,16 @@ FRAME = 400  # samples under one encoder frame, 25 ms at 16 kHz
 WAV_HEADER = 44  # bytes of a WAV file that holds no samples
 # libsndfile's errors are RuntimeErrors; soundfile adds the next two for what looks like raw samples
 # and for odd headers; a header that promises too much runs out of memory.
+DATA_SIZE = re.compile(r"^\s*(data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
+"""libsndfile's note on a header that promises more bytes of samples than there are."""
+STREAM_SIZE = 0x7FFF0000  # bytes; this much or more stands in headers written before the samples
 UNREADABLE = (RuntimeError, TypeError, ValueError, OSError, MemoryError)
 REMEDY = "replace the file, or leave it out with --skip-broken"
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a recording's header says."""
+    """Length and form of a recording, from its header."""
 
     samples: int
     """Per channel, at the file's own rate."""
@@ -59,8 +67,8 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         (L,) float32, at least one sample, in [-1, 1] but for floating-point files beyond it.
 
     Raises:
-        AudioError: the file is missing, cannot be decoded, holds no samples, or holds NaN or
-            infinity.
+        AudioError: the file is missing, cannot be decoded, is cut off, holds no samples, or holds
+            NaN or infinity.
     """
     channels, rate = read_channels(path)
     # A sum of large samples in single precision would be infinite.
@@ -77,8 +85,8 @@ def read_channels(path: str | Path, start: int = 0, samples: int = -1) -> tuple[
 
     Args:
         path: a file of any format that libsndfile reads.
-        start: samples to leave out before.
-        samples: to read at most; -1: all.
+        start: number of samples to skip.
+        samples: largest number of samples to read; -1: all.
 
     Returns:
         (L, C) float32 and the sample rate, Hz.
@@ -86,13 +94,10 @@ def read_channels(path: str | Path, start: int = 0, samples: int = -1) -> tuple[
     Raises:
         AudioError: see `read_audio`.
     """
-    _require_file(path)
-    try:
-        channels, rate = soundfile.read(
-            path, frames=samples, start=start, dtype="float32", always_2d=True
-        )
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as file:
+        file.seek(min(start, file.frames))
+        channels = file.read(samples, dtype="float32", always_2d=True)
+        rate = file.samplerate
     if not len(channels):
         raise AudioError(f"recording '{path}' holds no samples; {REMEDY}")
     finite = np.isfinite(channels)
@@ -108,21 +113,40 @@ def audio_info(path: str | Path) -> AudioInfo:
     """Read a recording's header only.
 
     Raises:
-        AudioError: the file is missing or its header cannot be read.
+        AudioError: the file is missing or cut off, or its header cannot be read.
     """
-    _require_file(path)
-    try:
-        header = soundfile.info(str(path))
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    return AudioInfo(header.frames, header.samplerate, header.channels)
+    with _opened(path) as file:
+        return AudioInfo(file.frames, file.samplerate, file.channels)
 
 
-def _require_file(path: str | Path) -> None:
+@contextmanager
+def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     # libsndfile's own words for a missing file and for a folder are both "System error".
     if not Path(path).is_file():
         found = "is a folder" if Path(path).is_dir() else "does not exist"
         raise AudioError(f"recording '{path}' {found}; {REMEDY}")
+    try:
+        with soundfile.SoundFile(path) as file:
+            _require_whole(path, file)
+            yield file
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _require_whole(path: str | Path, file: soundfile.SoundFile) -> None:
+    sizes = DATA_SIZE.search(file.extra_info)
+    if sizes is None:
+        return
+    head = 8 if sizes[1] == "SSND" else 0  # bytes before AIFF's samples
+    promised, found = int(sizes[2]) - head, int(sizes[3]) - head
+    if promised >= STREAM_SIZE or found <= 0:
+        return
+    samples = round(file.frames * promised / found)
+    if samples - file.frames >= FRAME * file.samplerate / SAMPLE_RATE:
+        raise AudioError(
+            f"recording '{path}' is cut off: its header promises {samples} samples, the file holds "
+            f"{file.frames}; {REMEDY}"
+        )
 
 
 def _unreadable(path: str | Path, error: Exception) -> AudioError:

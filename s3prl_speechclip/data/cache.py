@@ -1,15 +1,16 @@
-"""Where fetched and prepared files are kept, and how a folder is made once and whole."""
+"""The cache of fetched and prepared files: folders that are made once, whole or not at all."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ..errors import CorpusError
 
@@ -19,13 +20,13 @@ CACHE_VARIABLE = "S3PRL_SPEECHCLIP_CACHE"
 
 
 def cache_home() -> Path:
-    """Give the cache folder: `$S3PRL_SPEECHCLIP_CACHE`, else `~/.cache/s3prl_speechclip`."""
+    """Return the cache folder: `$S3PRL_SPEECHCLIP_CACHE`, else `~/.cache/s3prl_speechclip`."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "s3prl_speechclip"
 
 
 def is_prepared(root: Path, listing: str) -> bool:
-    """Say whether a folder holds prepared files, by the listing that is written last.
+    """Return whether a folder holds prepared files, by the listing that is written last.
 
     Raises:
         CorpusError: it holds something else.
@@ -41,14 +42,14 @@ def is_prepared(root: Path, listing: str) -> bool:
 
 
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Give a folder that is made at its first use, whole or not at all.
+    """Return a folder that is made at its first use, whole or not at all.
 
-    A second process that wants the same folder waits for the first. What a killed process left
-    half done lies under another name and is thrown away at the next try.
+    A second process that wants the same folder waits for the first. The remains of a killed process
+    have another name and are removed at the next try.
 
     Args:
-        folder: the folder to give.
-        make: fills an empty folder, which is then renamed to `folder`.
+        folder: folder to make.
+        make: function that fills an empty folder, which is then renamed to `folder`.
 
     Returns:
         `folder`, resolved.
@@ -76,15 +77,18 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; the system lets go of it when the process ends, however it ends."""
+    """Hold a lock file; it is released when the process ends, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for another process that makes %s", path.parent)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        logger.info("waiting for another process that makes %s", path.parent)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager

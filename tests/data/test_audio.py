@@ -117,6 +117,34 @@ def test_corrupt_is_named(tmp_path: Path, content: bytes) -> None:
     assert_one_line(error, path)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "wav8"])
+def test_cut_off_is_named_with_both_lengths(tmp_path: Path, suffix: str) -> None:
+    """Fault: half a recording passes for a whole one."""
+    path = tmp_path / f"a.{suffix.rstrip('8')}"
+    rate = 8_000 if suffix.endswith("8") else RATE
+    soundfile.write(path, tone(1.0, rate), rate, subtype="PCM_16")
+    header = path.stat().st_size - 2 * rate
+    path.write_bytes(path.read_bytes()[: header + rate])
+    for read in (read_audio, audio_info):
+        with pytest.raises(
+            AudioError, match=f"promises {rate} samples.*holds {rate // 2};"
+        ) as error:
+            read(path)
+        assert_one_line(error, path)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF024, 2 * RATE + 44])
+def test_length_that_was_not_known_is_no_fault(tmp_path: Path, size: int) -> None:
+    """Fault: what ffmpeg and sox write to a pipe, or a size with the header's, is refused."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(1.0), RATE)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"data") + 4
+    content[start : start + 4] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert len(read_audio(path)) == audio_info(path).samples == RATE
+
+
 def test_raw_samples_are_named(tmp_path: Path) -> None:
     """Fault: a file whose suffix promises raw samples ends in a TypeError."""
     path = tmp_path / "a.raw"
