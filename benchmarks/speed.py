@@ -74,7 +74,7 @@ def run(args: Namespace) -> Measured:
         ConfigError: a number below 1.
         AudioError, ImageError: something of the corpus cannot be read.
     """
-    from s3prl_speechclip.pretrain.task import PretrainTask
+    from s3prl_speechclip.pretrain.step import PretrainStep
     from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
 
     if args.batch_size < 1 or args.repetitions < 1:
@@ -90,11 +90,11 @@ def run(args: Namespace) -> Measured:
     batch = _batch(model, manifest, args.batch_size, args.seed).to(device)
     seconds = float(batch.speech.lengths.sum()) / SAMPLE_RATE
     trained = copy.deepcopy(model).train()
-    task = PretrainTask(trained)
+    train_step = PretrainStep(trained)
     optimizer = build_optimizer(OptimizerConfig(), trained.parameters())
 
     def step() -> None:
-        task.losses(batch, 0).loss.backward()
+        train_step(batch, 0).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -38,6 +38,10 @@ class EncoderError(SpeechClipError):
     """A speech encoder or CLIP model that is not available."""
 
 
+class TrainingError(SpeechClipError):
+    """Training whose loss or gradient is no longer finite."""
+
+
 class ResultError(SpeechClipError):
     """A result that is missing, inconsistent or not a number."""
 

@@ -16,7 +16,7 @@ SAMPLE_RATE = 16_000  # Hz
 HOP = 320  # samples per encoder frame, 20 ms at 16 kHz
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
 class SpeechBatch:
     """Padded recordings."""
 
@@ -29,7 +29,7 @@ class SpeechBatch:
         return SpeechBatch(self.waveforms.to(device), self.lengths.to(device))
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
 class PairBatch:
     """Recordings, the images that they describe, and their captions."""
 
@@ -53,7 +53,7 @@ class PairBatch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
 class SpeechFeatures:
     """Output of a speech encoder."""
 
@@ -117,7 +117,7 @@ class SpeechOutput:
         return {name: value for name, value in named.items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
 class StepOutput:
     """One training step's objective."""
 

@@ -350,11 +350,15 @@ def kept_states(
     if not args.keep_states:
         return {}
     from s3prl_speechclip.encoders.speech_features import cached_features
-    from s3prl_speechclip.pretrain.config import DataConfig
 
-    config = DataConfig(cache_features="on", skip_broken=args.skip_broken)
-    splits = chosen_splits(args, manifest)
-    return cached_features(model.speech_encoder, manifest, config, splits=splits)
+    return cached_features(
+        model.speech_encoder,
+        manifest,
+        chosen_splits(args, manifest),
+        when="on",
+        workers=4,
+        skip_broken=args.skip_broken,
+    )
 
 
 def corpus_record(

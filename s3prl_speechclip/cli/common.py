@@ -10,12 +10,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from ..errors import SpeechClipError
 
 EXIT_USER_ERROR = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, over quota, file too large
+
+# Threads that spin while they wait take a core from the other processes of a busy machine. OpenMP
+# reads this once, when torch is loaded, which no module does before this one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[..., int]:
@@ -30,17 +32,18 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
         try:
             made = command(argv)
         except SpeechClipError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            return EXIT_USER_ERROR
+            return _fail(" ".join(str(error).split()))
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            print(f"error: no space left ({error}); make room and go on", file=sys.stderr)
-            return EXIT_USER_ERROR
-        except torch.OutOfMemoryError as error:
+            return _fail(f"no space left ({error}); free some space, then resume with -a")
+        except RuntimeError as error:
+            import torch  # not at the top: `--help` needs none of it
+
+            if not isinstance(error, torch.OutOfMemoryError):
+                raise
             reason = str(error).splitlines()[0]
-            print(f"error: {reason} Lower data.batch_size or --batch-size", file=sys.stderr)
-            return EXIT_USER_ERROR
+            return _fail(f"{reason} Lower data.batch_size or --batch-size")
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
@@ -52,8 +55,13 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
 
 
 def is_main_process() -> bool:
-    """Say whether this process is the one of a distributed launch that speaks."""
+    """Return whether this is the process of a distributed launch that writes for people."""
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return EXIT_USER_ERROR
 
 
 def _set_up_logging() -> None:

@@ -21,18 +21,18 @@ ABOUT_FILE = "about.json"
 
 
 def frame_count(samples: int) -> int:
-    """Tell how many frames an encoder makes of a recording; at least one."""
+    """Return the number of frames that an encoder makes of a recording; at least one."""
     return max(0, samples - FRAME) // HOP + 1
 
 
 def write_features(folder: Path, recordings: int, states: Iterable[tuple[int, Tensor]]) -> None:
-    """Write the hidden states of a split's recordings, in whatever order they come.
+    """Write the hidden states of a split's recordings, in the order in which they come.
 
     Args:
-        folder: an empty one.
-        recordings: in the split.
-        states: a recording's place in the split and its hidden states, (layers, T, D) float16. A
-            recording that none come for could not be read.
+        folder: an empty folder.
+        recordings: number of recordings in the split.
+        states: pairs of a recording's place in the split and its hidden states, (layers, T, D)
+            float16. A recording without a pair could not be read.
     """
     index = np.zeros((recordings, 2), np.int64)
     first, layers, width = 0, 0, 0
@@ -51,7 +51,7 @@ class FeatureStore:
     """The hidden states of a split's recordings, mapped into memory.
 
     Args:
-        folder: as `write_features` left it.
+        folder: folder that `write_features` filled.
 
     Raises:
         CorpusError: it is damaged.
@@ -74,11 +74,11 @@ class FeatureStore:
             ) from error
 
     def __len__(self) -> int:
-        """Count the split's recordings, those that could not be read included."""
+        """Return the number of the split's recordings, those that could not be read included."""
         return len(self._index)
 
     def read(self, recording: int) -> Tensor | None:
-        """Give a recording's hidden states, (layers, T, D) float16, or None: it was unreadable."""
+        """Return a recording's hidden states, (layers, T, D) float16; None: it was unreadable."""
         first, frames = self._index[recording].tolist()
         if not frames:
             return None

@@ -1,4 +1,4 @@
-"""A frozen speech encoder's hidden states of a corpus, computed once and kept."""
+"""A frozen speech encoder's hidden states of a corpus, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,112 +21,129 @@ from ..data.manifest import Manifest, Utterance
 from ..data.sampling import evaluation_batches
 from ..errors import ConfigError, EncoderError
 from ..hashing import state_hash
-from ..pretrain.config import DataConfig
 from .speech import SpeechEncoder
 
 logger = logging.getLogger(__name__)
 
-LIMIT = 6e9  # bytes of hidden states that are kept without being asked for
+LIMIT = 6e9  # bytes of hidden states that are kept by default
 VALUE = 2  # bytes, float16
+
+When = Literal["auto", "on", "off"]
 
 
 def cached_features(
     encoder: SpeechEncoder,
     manifest: Manifest,
-    config: DataConfig,
+    splits: Sequence[str],
     *,
-    splits: Sequence[str] | None = None,
+    when: When = "auto",
+    batch_size: int = 64,
+    workers: int = 0,
+    skip_broken: bool = False,
     show_progress: bool = True,
 ) -> dict[str, FeatureStore]:
-    """Give the hidden states of splits from the cache, filling it.
+    """Return the hidden states of splits from the cache, which is filled where it lacks them.
 
-    The cache knows the encoder by its weights and settings, recordings by path, size and time of
-    change. Recordings are encoded whole and in full precision.
+    The cache identifies the encoder by its weights and settings, recordings by path, size and
+    modification time. Recordings are encoded whole and in full precision.
 
     Args:
-        encoder: on the device that computes.
-        manifest: the corpus.
-        config: says whether, by `cache_features`.
-        splits: of the corpus; None: those of training and validation.
+        encoder: encoder on the device that computes.
+        manifest: corpus.
+        splits: names of the corpus' splits.
+        when: `auto`: where the encoder is frozen and batch-invariant, and the hidden states take
+            6 GB at most; `on`: whatever their size; `off`: never.
+        batch_size: recordings encoded at once.
+        workers: number of reading processes; 0 reads in this one.
+        skip_broken: leave out recordings that cannot be read.
         show_progress: a bar on standard error.
 
     Returns:
-        By split; empty where recordings are to be encoded at every step.
+        Hidden states by split; empty where recordings are to be encoded at every step.
 
     Raises:
-        ConfigError: features are to be kept that would not be those of training.
+        ConfigError: `on`, and the hidden states would not be those of training.
         AudioError: a recording cannot be read.
         CorpusError: the cache cannot be written or is damaged.
         EncoderError: the hidden states do not fit float16.
     """
-    splits = tuple(splits or (manifest.train_split, *manifest.dev_splits))
-    if config.cache_features == "off" or not _is_wanted(encoder, manifest, splits, config):
+    if when == "off" or not _is_wanted(encoder, manifest, splits, when):
         return {}
     try:
         return {
-            split: FeatureStore(_made(encoder, manifest, split, config, show_progress))
+            split: _open_store(
+                encoder, manifest, split, batch_size, workers, skip_broken, show_progress
+            )
             for split in splits
         }
     except EncoderError as error:
-        if config.cache_features == "on":
+        if when == "on":
             raise
         logger.warning("%s; recordings are encoded at every step", error)
         return {}
 
 
 def _is_wanted(
-    encoder: SpeechEncoder, manifest: Manifest, splits: Sequence[str], config: DataConfig
+    encoder: SpeechEncoder, manifest: Manifest, splits: Sequence[str], when: When
 ) -> bool:
-    asked = config.cache_features == "on"
     for possible, key in (
         (not encoder.trainable, "model.speech_encoder.trainable=false"),
         (encoder.batch_invariant, "model.batch_invariant=true"),
     ):
-        if asked and not possible:
+        if not possible and when == "on":
             raise ConfigError(
-                f"data.cache_features=on needs {key}: else hidden states change from step to step "
-                "and batch to batch; set that, or data.cache_features=auto"
+                f"data.cache_features=on needs {key}: otherwise hidden states change from step to "
+                "step or batch to batch; set that, or data.cache_features=auto"
             )
         if not possible:
             return False
-    if asked:
+    if when == "on":
         return True
     utterances = [u for split in splits for u in manifest.split(split)]
     frames = sum(frame_count(int(n)) for n in approximate_lengths(manifest, utterances))
     size = frames * encoder.layers * encoder.width * VALUE
-    free = shutil.disk_usage(_existing(cache_home())).free
+    home = cache_home()
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
     if size > LIMIT or 2 * size > free:
         logger.info(
             "recordings are encoded at every step: their hidden states would take %.1f GB, with "
             "%.0f GB free in '%s'; data.cache_features=on keeps them all the same",
             size / 1e9,
             free / 1e9,
-            cache_home(),
+            home,
         )
         return False
     return True
 
 
-def _made(
-    encoder: SpeechEncoder, manifest: Manifest, split: str, config: DataConfig, show: bool
-) -> Path:
+def _open_store(
+    encoder: SpeechEncoder,
+    manifest: Manifest,
+    split: str,
+    batch_size: int,
+    workers: int,
+    skip_broken: bool,
+    show_progress: bool,
+) -> FeatureStore:
+    """Open the hidden states of a split, after computing them where the cache lacks them."""
     utterances = manifest.split(split)
-    folder = cache_home() / "speech_features" / _key(encoder, manifest, utterances)
-    dataset = PairDataset(manifest, utterances, on_broken="drop" if config.skip_broken else "raise")
-    batches = evaluation_batches(approximate_lengths(manifest, utterances), config.eval_batch_size)
+    dataset = PairDataset(manifest, utterances, on_broken="drop" if skip_broken else "raise")
+    batches = evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
 
-    def make(partial: Path) -> None:
+    def fill(folder: Path) -> None:
         with tqdm(
             total=len(utterances),
             desc=f"features of {split}",
             unit="recording",
             leave=False,
-            disable=not show,
+            disable=not show_progress,
         ) as bar:
-            states = _encode(encoder, dataset, batches, config.num_workers, bar)
-            write_features(partial, len(utterances), states)
+            states = _encode(encoder, dataset, batches, workers, bar)
+            write_features(folder, len(utterances), states)
 
-    return made_once(folder, make)
+    key = _key(encoder, manifest, utterances)
+    return FeatureStore(made_once(cache_home() / "speech_features" / key, fill))
 
 
 @torch.no_grad()
@@ -137,7 +154,7 @@ def _encode(
     workers: int,
     bar: tqdm[Any],
 ) -> Iterator[tuple[int, Tensor]]:
-    """Give each recording's place in its split and its hidden states, (layers, T, D) float16."""
+    """Yield each recording's place in its split and its hidden states, (layers, T, D) float16."""
     device = next(encoder.parameters()).device
     for pairs in load_batches(dataset, batches, workers):
         features = encoder(pairs.speech.to(device))
@@ -171,7 +188,3 @@ def _key(encoder: SpeechEncoder, manifest: Manifest, utterances: Sequence[Uttera
         except OSError:  # named when it is read
             digest.update(f"{path} missing\n".encode())
     return digest.hexdigest()[:32]
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.parents) if place.exists())

@@ -35,6 +35,9 @@ class RunnerConfig:
     """Norm that gradients are clipped to; 0: never."""
     gradient_accumulate_steps: int = 1
     """Batches to an optimiser step; each is contrasted within itself."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """At a loss or gradient that is NaN or infinite: stop with the batch's recordings, or skip the
+    step and count it in the log."""
     spectral_start_steps: int = 0
     """Steps that a trained speech encoder with random weights first spends on the spectrum."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"

@@ -41,6 +41,15 @@ def gather(rows: Tensor) -> Tensor:
     return whole
 
 
+def all_true(flag: bool, device: torch.device) -> bool:
+    """Return whether a flag is true in every process; the same in all, which must all call it."""
+    if world_size() == 1:
+        return flag
+    shared = torch.tensor(int(flag), device=device)
+    dist.all_reduce(shared, dist.ReduceOp.MIN)
+    return bool(shared.item())
+
+
 def gather_objects(value: Value) -> list[Value]:
     """Return every process's value, by rank, in every process."""
     if world_size() == 1:

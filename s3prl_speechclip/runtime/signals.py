@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from types import FrameType, TracebackType
 
-import torch
 from lightning.fabric import Fabric
+
+from .distributed import all_true
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -41,11 +42,7 @@ class StopSignal:
 
     def requested(self) -> bool:
         """Return whether any process caught a signal; the same in all, which must all call it."""
-        if self._fabric.world_size == 1:
-            return self._caught
-        caught = torch.tensor(int(self._caught), device=self._fabric.device)
-        torch.distributed.all_reduce(caught)
-        return bool(caught.item())
+        return not all_true(not self._caught, self._fabric.device)
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         self._caught = True

@@ -16,15 +16,19 @@ from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.data.batches import collate_speech
 from s3prl_speechclip.data.cache import CACHE_VARIABLE
 from s3prl_speechclip.data.corpora import load_corpus
+from s3prl_speechclip.data.feature_store import FeatureStore
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders import speech_features as features
 from s3prl_speechclip.encoders.speech import SpeechEncoder, build_speech_encoder
 from s3prl_speechclip.encoders.speech_features import cached_features
 from s3prl_speechclip.errors import AudioError, ConfigError, EncoderError
 from s3prl_speechclip.model.config import SpeechEncoderConfig
-from s3prl_speechclip.pretrain.config import DataConfig
 
-DATA = DataConfig(eval_batch_size=4, num_workers=0)
+SPLITS = ("train", "dev")
+
+
+def cached(model: SpeechEncoder, manifest: Manifest, **options: object) -> dict[str, FeatureStore]:
+    return cached_features(model, manifest, SPLITS, batch_size=4, show_progress=False, **options)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,7 @@ def test_cached_states_are_those_of_each_recording_alone(manifest: Manifest) -> 
     float16 rounds by 2^-11 of a value; batched and alone differ by 1e-5.
     """
     model = encoder()
-    stores = cached_features(model, manifest, DATA, show_progress=False)
+    stores = cached(model, manifest)
     assert set(stores) == {"train", "dev"}
     for split, store in stores.items():
         utterances = manifest.split(split)
@@ -77,30 +81,30 @@ def test_cached_states_are_those_of_each_recording_alone(manifest: Manifest) -> 
 def test_features_are_computed_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against minutes of encoding at the start of every run."""
     model = encoder()
-    cached_features(model, manifest, DATA, show_progress=False)
+    cached(model, manifest)
     monkeypatch.setattr(model, "_encode", lambda speech: pytest.fail("encoded again"))
-    assert cached_features(model, manifest, DATA, show_progress=False)
+    assert cached(model, manifest)
 
 
 def test_another_encoder_or_recording_has_other_features(
     manifest: Manifest, tmp_path: Path
 ) -> None:
     """Guards against the features of another run's encoder, or of a file that was replaced."""
-    cached_features(encoder(), manifest, DATA, show_progress=False)
+    cached(encoder(), manifest)
     first = caches(tmp_path)
     for other in (encoder(seed=1), encoder(normalize_waveform=True)):
         before = caches(tmp_path)
-        cached_features(other, manifest, DATA, show_progress=False)
+        cached(other, manifest)
         assert len(caches(tmp_path) - before) == 2
 
     root = shutil.copytree(manifest.root, tmp_path / "changed", copy_function=shutil.copyfile)
     moved = replace(manifest, root=root)
-    cached_features(encoder(), moved, DATA, show_progress=False)
+    cached(encoder(), moved)
     before = caches(tmp_path)
     assert len(first) == 2 and first < before
     changed, other = (moved.path(u.audio) for u in moved.split("train")[:2])
     changed.write_bytes(other.read_bytes())
-    cached_features(encoder(), moved, DATA, show_progress=False)
+    cached(encoder(), moved)
     assert len(caches(tmp_path) - before) == 1
 
 
@@ -119,11 +123,11 @@ def test_an_interrupted_computation_leaves_nothing(
 
     monkeypatch.setattr(model, "_encode", stop)
     with pytest.raises(KeyboardInterrupt):
-        cached_features(model, manifest, DATA, show_progress=False)
+        cached(model, manifest)
     assert not caches(tmp_path)
     monkeypatch.undo()
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    stores = cached_features(model, manifest, DATA, show_progress=False)
+    stores = cached(model, manifest)
     assert all(stores["train"].read(n) is not None for n in range(len(stores["train"])))
 
 
@@ -136,9 +140,9 @@ def test_what_changes_from_batch_to_batch_is_not_cached(
 ) -> None:
     """Guards base and large, trained as published, and encoders that learn."""
     model = encoder(**changes)
-    assert cached_features(model, manifest, DATA, show_progress=False) == {}
+    assert cached(model, manifest) == {}
     with pytest.raises(ConfigError, match=key):
-        cached_features(model, manifest, replace(DATA, cache_features="on"), show_progress=False)
+        cached(model, manifest, when="on")
     assert not caches(tmp_path)
 
 
@@ -146,19 +150,17 @@ def test_what_is_too_large_is_kept_only_when_asked_for(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards a user's disk, and the estimate: it is of the size that is written."""
-    stores = cached_features(encoder(), manifest, DATA, show_progress=False)
+    stores = cached(encoder(), manifest)
     files = (tmp_path / "cache" / "speech_features").glob("[!.]*/states.bin")
     written = sum(path.stat().st_size for path in files)
     shutil.rmtree(tmp_path / "cache")
     monkeypatch.setattr(features, "LIMIT", written - 1)
-    assert cached_features(encoder(), manifest, DATA, show_progress=False) == {}
+    assert cached(encoder(), manifest) == {}
     monkeypatch.setattr(features, "LIMIT", written)
-    assert cached_features(encoder(), manifest, DATA, show_progress=False).keys() == stores.keys()
+    assert cached(encoder(), manifest).keys() == stores.keys()
     monkeypatch.setattr(features, "LIMIT", 0)
-    asked = replace(DATA, cache_features="on")
-    assert cached_features(encoder(), manifest, asked, show_progress=False).keys() == stores.keys()
-    off = replace(DATA, cache_features="off")
-    assert cached_features(encoder(), manifest, off, show_progress=False) == {}
+    assert cached(encoder(), manifest, when="on").keys() == stores.keys()
+    assert cached(encoder(), manifest, when="off") == {}
 
 
 def test_states_beyond_half_precision_are_not_kept(
@@ -169,10 +171,10 @@ def test_states_beyond_half_precision_are_not_kept(
     with torch.no_grad():
         model.model.encoder.layers[-1].final_layer_norm.weight.fill_(1e6)
     with caplog.at_level(logging.WARNING):
-        assert cached_features(model, manifest, DATA, show_progress=False) == {}
+        assert cached(model, manifest) == {}
     assert "float16" in caplog.text
     with pytest.raises(EncoderError, match="cache_features=off"):
-        cached_features(model, manifest, replace(DATA, cache_features="on"), show_progress=False)
+        cached(model, manifest, when="on")
     assert not caches(tmp_path)
 
 
@@ -183,11 +185,10 @@ def test_a_broken_recording_is_named_or_left_out(manifest: Manifest, tmp_path: P
     path = broken.path(broken.split("train")[3].audio)
     path.write_bytes(path.read_bytes()[:30])
     with pytest.raises(AudioError, match=path.name):
-        cached_features(encoder(), broken, DATA, show_progress=False)
-    skipping = replace(DATA, skip_broken=True)
-    store = cached_features(encoder(), broken, skipping, show_progress=False)["train"]
+        cached(encoder(), broken)
+    store = cached(encoder(), broken, skip_broken=True)["train"]
     readable = [store.read(n) is not None for n in range(len(store))]
     assert readable == [n != 3 for n in range(len(store))]
-    sound = cached_features(encoder(), manifest, DATA, show_progress=False)["train"]
+    sound = cached(encoder(), manifest)["train"]
     last = len(store) - 1
     torch.testing.assert_close(store.read(last), sound.read(last), rtol=2**-9, atol=1e-4)

@@ -1,9 +1,10 @@
-"""Whole runs on a small corpus: what they write, going on, interruption, several processes."""
+"""Whole runs on a small corpus: what they write, resuming, interruption, several processes."""
 
 from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def test_an_experiment_folder_holds_what_is_promised(corpus: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_going_on_gives_the_same_weights_as_never_stopping(
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     corpus: Path, tmp_path: Path, frozen: str, cached: bool
 ) -> None:
     """Guards against a replayed or skipped batch, lost optimiser moments or random state.
@@ -144,9 +145,8 @@ def test_going_on_gives_the_same_weights_as_never_stopping(
     run(*arguments(corpus, tmp_path / "whole", 7, overrides=small))
     # The same run, cut off after its third step: what a kill leaves behind.
     run(*arguments(corpus, tmp_path / "cut", 7, overrides=small))
-    for name in ("best", "last"):
-        (tmp_path / "cut" / name).unlink()
-    (tmp_path / "cut" / "last").symlink_to("step-00000003")
+    for step in (6, 7):
+        shutil.rmtree(tmp_path / "cut" / f"step-{step:08d}")
     run(*arguments(corpus, tmp_path / "cut", 7, "-a", overrides=small))
     whole = load_file(tmp_path / "whole" / "last" / "model.safetensors")
     cut = load_file(tmp_path / "cut" / "last" / "model.safetensors")
@@ -155,7 +155,7 @@ def test_going_on_gives_the_same_weights_as_never_stopping(
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
 
 
-def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(corpus: Path, tmp_path: Path) -> None:
+def test_sigterm_leaves_a_checkpoint_and_says_how_to_resume(corpus: Path, tmp_path: Path) -> None:
     """Guards a cluster job that is asked to leave: exit status 0, nothing lost."""
     folder = tmp_path / "run"
     process = subprocess.Popen(
@@ -175,7 +175,7 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(corpus: Path, tmp_pat
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "go on with" in err
+    assert "resume with" in err
     assert out.splitlines()[-1] == str(folder)
     assert (folder / "last" / "trainer.pt").is_file()
 
@@ -191,7 +191,7 @@ def test_a_run_is_not_overwritten(corpus: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "last" / "model.safetensors").read_bytes() == before
 
 
-def test_a_past_experiment_is_gone_on_from(corpus: Path, tmp_path: Path) -> None:
+def test_a_past_experiment_is_resumed(corpus: Path, tmp_path: Path) -> None:
     """Guards `-e`: the past run's configuration counts, more steps are taken in its folder."""
     run(*arguments(corpus, tmp_path / "run", 3, "-u", "speechclip_plus"))
     run("-e", str(tmp_path / "run"), "-o", "runner.total_steps=5")

@@ -12,7 +12,7 @@ from ...checkpoints.locate import Located
 from ...data.corpora import load_corpus
 from ...errors import ResultError
 from ...pretrain.config import resolve_config
-from ...pretrain.run import pretrain
+from ...pretrain.train import pretrain
 from ...results import read_result, write_result
 from ...structures import TaskResult
 from .models import is_result_of

@@ -16,7 +16,7 @@ from ...model.card import model_card
 from ...model.config import find_variant
 from ...model.speechclip import SpeechClip
 from ...pretrain.config import resolve_config
-from ...pretrain.run import pretrain
+from ...pretrain.train import pretrain
 from ...results import read_result, write_result
 from ...structures import TaskResult
 

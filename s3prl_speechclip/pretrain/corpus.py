@@ -1,0 +1,148 @@
+"""What a run reads: its corpus, training batches from any position on, validation splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data.batches import PairDataset, approximate_lengths, load_batches
+from ..data.corpora import CORPORA, load_corpus
+from ..data.feature_store import FeatureStore
+from ..data.manifest import Manifest
+from ..data.sampling import BucketBatchSampler
+from ..encoders.image_features import ImageTable
+from ..errors import ConfigError
+from ..model.embedding import RetrievalSet, retrieval_set
+from ..structures import PairBatch, SpeechBatch
+from .config import PretrainConfig
+
+
+def load_manifest(config: PretrainConfig) -> Manifest:
+    """Load the corpus of a run, with the training splits of those in `data.also`.
+
+    Raises:
+        CorpusError: a corpus is missing or not in its official layout.
+        ConfigError: CLIP is to be trained on captions that the corpus does not have.
+    """
+    data = config.data
+    archive = Path(data.archive) if data.archive else None
+    manifest = load_corpus(
+        data.corpus,
+        root=Path(data.root) if data.root else None,
+        archive=archive,
+        skip_broken=data.skip_broken,
+    ).train_on(data.languages)
+    for name in data.also:
+        fetched = archive if name in CORPORA and CORPORA[name].fetched else None
+        manifest = manifest.train_also(
+            load_corpus(name, archive=fetched, skip_broken=data.skip_broken)
+        )
+    if config.model.clip.trainable and config.model.objective.text_weight > 0:
+        train = manifest.split(manifest.train_split)
+        missing = sum(not utterance.english for utterance in train)
+        if missing:
+            raise ConfigError(
+                "training CLIP needs a written English caption for every recording, "
+                f"{missing} of {len(train)} in {manifest.corpus} have none; set "
+                "model.objective.text_weight=0"
+            )
+    return manifest
+
+
+class TrainingData:
+    """The recordings and images of a run, as one process of several reads them.
+
+    Args:
+        config: configuration of the run.
+        manifest: its corpus.
+        images: features of the corpus' images by the frozen image trunk.
+        features: hidden states of the recordings by split; empty: recordings are read.
+        rank: this process.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: the batch size does not fit the training split or the processes.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        manifest: Manifest,
+        images: ImageTable,
+        features: Mapping[str, FeatureStore],
+        rank: int,
+        world_size: int,
+    ) -> None:
+        data, train = config.data, manifest.train_split
+        self.manifest = manifest
+        self._config = config
+        # Features are mapped into memory: to send them between processes costs more than reading.
+        self._workers = 0 if features else data.num_workers
+        self._utterances = manifest.split(train)
+        self._recordings = PairDataset(
+            manifest,
+            self._utterances,
+            max_samples=data.max_samples,
+            seed=config.seed,
+            on_broken="replace" if data.skip_broken else "raise",
+        )
+        self._train = self._recordings.reading(
+            features.get(train), images.of(self._recordings.image_paths)
+        )
+        self._lengths = approximate_lengths(manifest, self._utterances, data.max_samples)
+        self._sampler = self._build_sampler(rank, world_size)
+        self.validation: dict[str, RetrievalSet] = {
+            split: retrieval_set(
+                manifest,
+                split,
+                images,
+                batch_size=data.eval_batch_size,
+                skip_broken=data.skip_broken,
+                features=features.get(split),
+            )
+            for split in manifest.dev_splits
+        }
+        """By split."""
+
+    def batches(self, position: int) -> Iterator[PairBatch]:
+        """Read this process's share of the training batches, without end.
+
+        Args:
+            position: number of batches to skip, those that a resumed run has taken.
+        """
+        return self._read(self._train, self._sampler, position)
+
+    def recordings(self) -> Iterator[SpeechBatch]:
+        """Read the recordings of whole training batches, the same in all processes, without end."""
+        for batch in self._read(self._recordings, self._build_sampler(0, 1), 0):
+            assert isinstance(batch.speech, SpeechBatch)
+            yield batch.speech
+
+    def utterance_ids(self, batch: PairBatch) -> list[str]:
+        """Return the ids of a training batch's recordings."""
+        return [self._utterances[index].utterance_id for index in batch.indices.tolist()]
+
+    def about(self) -> dict[str, Any]:
+        """Return what a model was trained on, for its checkpoint."""
+        return {
+            "corpus": self.manifest.corpus,
+            "also": list(self._config.data.also),
+            "recordings": len(self._utterances),
+            "hours": round(sum(u.duration for u in self._utterances) / 3600, 2),
+            "images": len(self._recordings.image_paths),
+        }
+
+    def _build_sampler(self, rank: int, world_size: int) -> BucketBatchSampler:
+        return BucketBatchSampler(
+            self._lengths, self._config.data.batch_size, self._config.seed, rank, world_size
+        )
+
+    def _read(
+        self, dataset: PairDataset, sampler: BucketBatchSampler, position: int
+    ) -> Iterator[PairBatch]:
+        while True:
+            epoch, start = divmod(position, len(sampler))
+            batches = list(sampler.batches(epoch, start))
+            yield from load_batches(dataset.at(epoch), batches, self._workers)
+            position += len(batches)
