@@ -48,13 +48,13 @@ $(READY): requirements.lock pyproject.toml setup.py
 	@touch $@
 
 demo: venv
-	$(BIN)/python -m s3prl_speechclip.minis.training.demo
+	$(BIN)/python -m s3prl_speechclip.minis demo
 
 mini: venv
-	$(BIN)/python -m s3prl_speechclip.minis.training.make
+	$(BIN)/python -m s3prl_speechclip.minis make
 
 superb-mini: venv
-	$(BIN)/python -m s3prl_speechclip.minis.training.superb
+	$(BIN)/python -m s3prl_speechclip.minis superb
 
 leaderboard: venv
 	$(BIN)/python run_benchmark.py leaderboard

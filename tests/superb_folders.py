@@ -14,8 +14,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from s3prl_speechclip.minis.superb.speakers import SPEAKERS
-from s3prl_speechclip.minis.synthesis import read_with
+from s3prl_speechclip.minis.synthesis import read_aloud
+from s3prl_speechclip.minis.synthesis.voices import SPEAKERS
 
 RATE = 16_000
 READERS = ("Alex", "Linda", "M3", "Belinda", "F2", "Paul")
@@ -167,7 +167,7 @@ def write_snips(root: Path) -> Path:
 
 def read(path: Path, text: str, reader: int) -> None:
     """Have one of the `READERS` read a text into a 16 kHz file."""
-    reading = read_with(text, SPEAKERS[READERS[reader % len(READERS)]], ())
+    reading = read_aloud(text, SPEAKERS[READERS[reader % len(READERS)]], ())
     samples = soxr.resample(reading.samples.astype(np.float32) / 32768, reading.sample_rate, RATE)
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, RATE, subtype="PCM_16")

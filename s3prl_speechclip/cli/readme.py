@@ -11,9 +11,7 @@ from pathlib import Path
 from ..benchmarks.retrieval import table as retrieval_table
 from ..benchmarks.shared.benchmark import RESULTS
 from ..errors import ResultError
-from ..minis.training.demo import NAME
-from ..minis.training.superb import COMMITTED as SUPERB
-from ..minis.training.superb import superb_table
+from ..minis.training.report import DEMO, SUPERB_RESULTS, superb_table
 from ..results import read_result
 from .common import run
 
@@ -23,7 +21,7 @@ COMMITTED = Path("benchmarks") / "results" / "demo.json"
 
 def blocks(root: Path = Path()) -> dict[str, str]:
     """Give the README's tables by the name of their place, from the committed results."""
-    superb = [read_result(path) for path in sorted((root / SUPERB).glob("*.json"))]
+    superb = [read_result(path) for path in sorted((root / SUPERB_RESULTS).glob("*.json"))]
     return {
         "demo": retrieval_table(read_result(root / COMMITTED)) + "\n",
         "superb": superb_table(superb),
@@ -38,7 +36,7 @@ def place(name: str) -> re.Pattern[str]:
 def command(argv: Sequence[str] | None) -> Path:
     """Copy the result of the last `make demo`, if any, and rewrite the tables; gives the README."""
     made = sorted(
-        RESULTS.glob(f"retrieval-stamps-{NAME}-mini-*.json"), key=lambda p: p.stat().st_mtime
+        RESULTS.glob(f"retrieval-stamps-{DEMO}-mini-*.json"), key=lambda p: p.stat().st_mtime
     )
     if made:
         shutil.copyfile(made[-1], COMMITTED)

@@ -8,13 +8,13 @@ choice is seeded, so that each machine makes the same files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ..config import read_yaml
+from ..data.cache import cache_home, is_prepared, made_once
 from ..errors import ConfigError, unknown_name
 
 SUPERB = ("fluent_commands", "snips", "libriphone", "speech_commands", "quesst14_dtw")
@@ -28,7 +28,7 @@ class MiniSet:
     root: Path
     notes: tuple[str, ...]
     """What it is made of, under which licences, and what it cannot show."""
-    config: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    config: Mapping[str, Any]
     """Settings of the task's YAML that fit its size."""
 
 
@@ -53,21 +53,15 @@ def mini_set(
     """
     if name not in NAMES:
         raise ConfigError(unknown_name("mini set", name, NAMES))
-    if name in SUPERB:
-        from . import superb
+    # Late: only making needs voices and drawing.
+    from .sets import RECIPES, read_notes
 
-        made = superb.mini_set(name, archive)
-        return MiniSet(made.root, made.notes, superb_config(name))
-    if name == "zerospeech":
-        from . import zerospeech
-
-        found = zerospeech.mini_set(archive)
-        return MiniSet(found.root, found.notes)
-    from . import named_pictures, stamps
-
-    read = stamps.read if name == "stamps" else named_pictures.read
-    manifest = read(root, archive, skip_broken)
-    return MiniSet(manifest.root, manifest.notes)
+    recipe = RECIPES[name]
+    folder = root or cache_home() / recipe.place
+    if not is_prepared(folder, recipe.listing):
+        folder = made_once(folder, lambda to: recipe.fill(to, archive, skip_broken))
+    config = superb_config(name) if name in SUPERB else {}
+    return MiniSet(folder, read_notes(folder / recipe.listing), config)
 
 
 def superb_config(task: str) -> Mapping[str, Any]:

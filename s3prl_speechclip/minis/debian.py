@@ -3,28 +3,43 @@
 apt-get works on folders of its own and on the machine's own list of sources, so that what comes
 fits the machine's release and architecture; it verifies what it downloads. A machine without
 apt-get takes package files that were downloaded by hand.
+
+A .deb is an `ar` archive of two tars, `control.tar.*` and `data.tar.*`. dpkg-deb decompresses them
+where it is installed; elsewhere the standard library does, for every compression that it knows.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import lzma
 import os
 import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from ..data.cache import cache_home, disk_full, locked, made_once, writing
 from ..errors import CorpusError
-from . import deb
+from ..hashing import file_hash
 
 logger = logging.getLogger(__name__)
 
+MAGIC = b"!<arch>\n"
+HEADER = 60  # bytes of an ar member header
+COMPRESSIONS = {"": "", ".gz": "gz", ".xz": "xz", ".bz2": "bz2"}
+if sys.version_info >= (3, 14):
+    COMPRESSIONS[".zst"] = "zst"
+
+DAMAGED = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, UnicodeDecodeError)
 NO_SPACE = re.compile(r"no space left|enough free space|quota exceeded", re.IGNORECASE)
 NO_NETWORK = re.compile(
     r"failed to fetch|could not (connect|resolve)|temporary failure|unreachable|timed out",
@@ -43,18 +58,18 @@ class Package:
 
 
 def packages(wanted: Sequence[str], archive: Path | None = None) -> tuple[Package, ...]:
-    """Give unpacked packages, fetching those that are not in the cache.
+    """Return unpacked packages, fetching those that are not in the cache.
 
     Args:
-        wanted: package names; alternatives are parted by `|`, and the first that there is wins.
-        archive: a .deb file given by hand, or a folder of them. Packages that it does not hold
-            are looked for beside it, then fetched.
+        wanted: package names; alternatives are separated by `|`, the first that exists is taken.
+        archive: a .deb file, or a folder of them. Packages that it does not hold are looked for
+            beside it, then fetched.
 
     Returns:
         One package for each name, in order.
 
     Raises:
-        CorpusError: a package cannot be had; the message names the remedy.
+        CorpusError: a package cannot be fetched; the message names the remedy.
     """
     if archive is not None and not archive.exists():
         raise CorpusError(f"there is no package file '{archive}'; give the path of a .deb file")
@@ -89,8 +104,8 @@ def _fetch(name: str, apt: _Apt, folder: Path) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    fields = deb.control(archive)
-    deb.unpack(archive, folder / "root")
+    fields = control(archive)
+    unpack(archive, folder / "root")
     (folder / "version").write_text(fields.get("Version", "unknown"), encoding="utf-8")
 
 
@@ -104,22 +119,18 @@ def _by_hand(archive: Path) -> dict[str, Path]:
         found = sorted(archive.glob("*.deb"))
         if not found:
             raise CorpusError(f"the folder '{archive}' holds no .deb file")
-        return {deb.control(path).get("Package", path.name): path for path in found}
+        return {control(path).get("Package", path.name): path for path in found}
     beside = {p.name.partition("_")[0]: p for p in sorted(archive.absolute().parent.glob("*.deb"))}
-    return {**beside, deb.control(archive).get("Package", archive.name): archive}
+    return {**beside, control(archive).get("Package", archive.name): archive}
 
 
 def _from_file(name: str, archive: Path) -> Package:
-    with open(archive, "rb") as handle:
-        digest = hashlib.sha256()
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    folder = cache_home() / "debian" / "by-hand" / f"{name}-{digest.hexdigest()[:16]}"
+    folder = cache_home() / "debian" / "by-hand" / f"{name}-{file_hash(archive)[:16]}"
     return _unpacked(name, made_once(folder, lambda to: _unpack(archive, to)))
 
 
 class _NoSuchPackage(Exception):
-    """The package sources do not have it."""
+    """The package sources do not have the package."""
 
 
 class _Apt:
@@ -144,8 +155,8 @@ class _Apt:
             if self._failures is None:
                 logger.info("reading the package lists")
                 done = self._run("update", self.home)
-                # One source of the user's that fails is no reason to stop: what counts is
-                # whether the package can be had.
+                # One source of the user's that fails is no reason to stop, as long as another
+                # has the package.
                 self._failures = done.stdout if NO_NETWORK.search(done.stdout) else ""
                 self._check_space(done)
             logger.info("downloading %s", name)
@@ -161,8 +172,9 @@ class _Apt:
             )
         if re.search(r"unable to locate|no candidate|select candidate", done.stdout, re.IGNORECASE):
             raise _NoSuchPackage(name)
-        said = [line for line in done.stdout.splitlines() if line.startswith("E:")] or ["no reason"]
-        raise CorpusError(f"apt-get cannot download '{name}' ({said[0]}); {_remedy(name)}")
+        reasons = [line for line in done.stdout.splitlines() if line.startswith("E:")]
+        reason = reasons[0] if reasons else "no reason given"
+        raise CorpusError(f"apt-get cannot download '{name}' ({reason}); {_remedy(name)}")
 
     def _run(self, command: str, folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
         state = self.home / "apt"
@@ -206,7 +218,7 @@ def _remedy(name: str) -> str:
 
 
 def _system() -> str:
-    """Name the release and architecture: a home may be shared by machines of several."""
+    """Return release and architecture: machines of several may share a home."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -214,3 +226,160 @@ def _system() -> str:
     return "-".join(
         (release.get("ID", "linux"), release.get("VERSION_ID", "rolling"), platform.machine())
     )
+
+
+def control(archive: Path) -> dict[str, str]:
+    """Read the control fields of a package file, such as Package and Version.
+
+    Raises:
+        CorpusError: the file is missing, damaged, or compressed in an unknown way.
+    """
+    with _reading(archive), _tar(archive, "control", "--ctrl-tarfile") as tar:
+        for member in tar:
+            if os.path.normpath(member.name) == "control":
+                text = tar.extractfile(member)
+                if text is not None:
+                    return _fields(text.read().decode("utf-8"))
+    raise CorpusError(f"'{archive}' has no control file; fetch the package again")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write a package's files and relative links under a folder; nothing is ever written outside.
+
+    Raises:
+        CorpusError: the file is missing, damaged, compressed in an unknown way, or has a
+            member that would lie outside of the folder.
+    """
+    root = folder.resolve()
+    with _reading(archive), _tar(archive, "data", "--fsys-tarfile") as tar:
+        for member in tar:
+            _extract(tar, member, root, archive)
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, archive: Path) -> None:
+    target = _inside(root, member.name, archive)
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if member.issym():
+        if not os.path.isabs(member.linkname):
+            _inside(root, os.path.join(os.path.dirname(member.name), member.linkname), archive)
+            target.symlink_to(member.linkname)
+    elif member.islnk():
+        os.link(_inside(root, member.linkname, archive), target)
+    elif member.isfile():
+        source = tar.extractfile(member)
+        assert source is not None
+        with open(target, "xb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+
+
+def _inside(root: Path, name: str, archive: Path) -> Path:
+    """Return the place of a member under the root.
+
+    The parent is resolved on the disk, not in the text alone: a link that was unpacked before may
+    lead elsewhere.
+    """
+    place = root / name.lstrip("/")
+    parent = Path(os.path.realpath(place.parent))
+    resolved = Path(os.path.normpath(parent / place.name))
+    if resolved != root and root not in resolved.parents:
+        raise CorpusError(
+            f"'{archive}' is not safe: its member '{name}' would lie outside of the folder that "
+            "it is unpacked to; get the package from your distribution"
+        )
+    return resolved
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGED as error:
+        raise CorpusError(
+            f"'{archive}' is damaged or cut short ({' '.join(str(error).split())}); fetch it again"
+        ) from error
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        if error.filename is None or Path(error.filename) != archive:
+            raise
+        raise CorpusError(f"cannot read the package '{archive}': {error.strerror}") from error
+
+
+@contextmanager
+def _tar(archive: Path, part: str, dpkg_option: str) -> Iterator[tarfile.TarFile]:
+    offset, size, suffix = _member(archive, part)
+    if shutil.which("dpkg-deb"):
+        process = subprocess.Popen(
+            ["dpkg-deb", dpkg_option, str(archive)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
+                yield tar
+        except DAMAGED as error:
+            process.stdout.close()
+            reason = process.stderr.read().decode(errors="replace").strip() or str(error)
+            raise tarfile.TarError(reason) from error
+        finally:
+            process.stdout.close()
+            process.stderr.close()
+            process.wait()
+        return
+    if suffix not in COMPRESSIONS:
+        raise CorpusError(
+            f"'{archive}' is compressed as '{suffix.lstrip('.')}', which this Python cannot read; "
+            "install dpkg, or give a package that is compressed as xz or gz"
+        )
+    with open(archive, "rb") as handle:
+        handle.seek(offset)
+        with tarfile.open(fileobj=_Window(handle, size), mode=f"r|{COMPRESSIONS[suffix]}") as tar:  # type: ignore[call-overload]
+            yield tar
+
+
+class _Window:
+    """The bytes of one ar member, for sequential reading."""
+
+    def __init__(self, handle: IO[bytes], size: int) -> None:
+        self._handle = handle
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        data = self._handle.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def _member(archive: Path, part: str) -> tuple[int, int, str]:
+    """Find `part`.tar.* in the ar archive: its offset and size in bytes, and its suffix."""
+    total = archive.stat().st_size
+    with open(archive, "rb") as handle:
+        if handle.read(len(MAGIC)) != MAGIC:
+            raise CorpusError(f"'{archive}' is not a Debian package (.deb)")
+        offset = len(MAGIC)
+        while len(header := handle.read(HEADER)) == HEADER:
+            try:
+                name = header[:16].decode("ascii").strip().rstrip("/")
+                size = int(header[48:58])
+            except ValueError as error:
+                raise CorpusError(f"'{archive}' is damaged; fetch it again") from error
+            offset += HEADER
+            if offset + size > total:
+                raise CorpusError(
+                    f"'{archive}' is cut short: expected {offset + size} bytes or more, found "
+                    f"{total}; fetch it again"
+                )
+            stem, _, suffix = name.partition(".tar")
+            if stem == part:
+                return offset, size, suffix
+            offset += size + size % 2
+            handle.seek(offset)
+    raise CorpusError(f"'{archive}' has no {part}.tar; it is no whole Debian package (.deb)")
+
+
+def _fields(text: str) -> dict[str, str]:
+    lines = (line.partition(":") for line in text.splitlines() if line[:1].strip())
+    return {name.strip(): value.strip() for name, _, value in lines}

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from s3prl_speechclip.cli.downstream import command, downstream_table, main
-from s3prl_speechclip.minis.training.superb import superb_table
+from s3prl_speechclip.minis.training.report import superb_table
 from s3prl_speechclip.results import read_result
 from s3prl_speechclip.structures import TaskResult
 

@@ -16,23 +16,25 @@ from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, decode, encode,
 from s3prl_speechclip.errors import EncoderError
 from s3prl_speechclip.hashing import file_hash
 from s3prl_speechclip.minis import debian
-from s3prl_speechclip.minis.pictures import Picture, PictureSet, emoji
-from s3prl_speechclip.minis.pictures.draft import glyph
+from s3prl_speechclip.minis.making import draw_glyph
+from s3prl_speechclip.minis.pictures import EMOJI_FONT, FONT
 from s3prl_speechclip.minis.training.clip import (
     ClipTrainingConfig,
     class_prototypes,
     clip_vocabulary,
+    ship_clip,
     train_clip,
     untrained_clip,
 )
-from s3prl_speechclip.minis.training.clip_batches import BatchConfig, Batches, picture_text
 from s3prl_speechclip.minis.training.clip_data import (
+    BatchConfig,
+    Batches,
     Example,
-    groups,
     image_classes,
+    name_groups,
+    picture_text,
     training_examples,
 )
-from s3prl_speechclip.minis.training.clip_release import ship_clip
 from s3prl_speechclip.minis.training.loop import LoopConfig
 from s3prl_speechclip.model.config import ClipConfig
 from s3prl_speechclip.results import read_result
@@ -55,13 +57,13 @@ SHIPPED = ClipConfig(name="mini", pretrained="mini", vocabulary="mini")
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Emoji of some names, real ones."""
     folder = tmp_path_factory.mktemp("emoji")
-    font = debian.packages([emoji.FONT_PACKAGE])[0].root / emoji.FONT
+    font = debian.packages([EMOJI_FONT])[0].root / FONT
     for name, text in SHOWN.items():
-        glyph(font, text).save(folder / f"{name}.png")
+        draw_glyph(font, text).save(folder / f"{name}.png")
     return folder
 
 
-def corpus(folder: Path) -> tuple[Manifest, PictureSet]:
+def corpus(folder: Path) -> tuple[Manifest, list[Example]]:
     """Two of the emoji as a corpus, its second one held out, and all of them as other pictures."""
     frog, bicycle = (
         Utterance(
@@ -75,10 +77,9 @@ def corpus(folder: Path) -> tuple[Manifest, PictureSet]:
         )
         for row, (name, split) in enumerate((("frog", "train"), ("bicycle", "test_image")))
     )
-    others = tuple(
-        Picture(source="emoji", name=name, image=f"{name}.png", captions=(name,)) for name in SHOWN
-    )
-    pictures = PictureSet(root=folder, pictures=others, packages={}, notes=())
+    pictures = [
+        Example(source="emoji", image=folder / f"{name}.png", captions=(name,)) for name in SHOWN
+    ]
     return Manifest(corpus="stamps", root=folder, utterances=(frog, bicycle)), pictures
 
 
@@ -92,7 +93,7 @@ def test_held_out_pictures_are_not_learned_from(drawings: Path):
 
 def test_what_shares_a_name_is_one_group():
     """Guards against contrasting a frog with another frog."""
-    found = groups([("A frog.",), ("Frog", "toad"), ("the toad",), ("bird",)]).tolist()
+    found = name_groups([("A frog.",), ("Frog", "toad"), ("the toad",), ("bird",)]).tolist()
     assert found == [0, 0, 0, 3]
 
 

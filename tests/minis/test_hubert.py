@@ -9,16 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3prl_speechclip.encoders.speech import SpeechEncoder
-from s3prl_speechclip.minis.training.hubert import (
-    CROPS,
-    MaskedCrops,
-    MaskedPrediction,
-    MaskingConfig,
-    build_hubert,
-    draw_mask,
-)
-from s3prl_speechclip.minis.training.hubert_rounds import ship
-from s3prl_speechclip.minis.training.units import MfccFeatures, frames_of, make_units
+from s3prl_speechclip.minis.training.crops import CROPS, MaskedCrops, MaskingConfig, draw_mask
+from s3prl_speechclip.minis.training.hubert import MaskedPrediction, build_hubert, ship
+from s3prl_speechclip.minis.training.units import frames_of, make_units, mfcc
 from s3prl_speechclip.structures import SpeechBatch
 
 
@@ -41,7 +34,7 @@ def test_crops_hold_whole_frames():
 
 @pytest.fixture(scope="module")
 def units(small_speech, tmp_path_factory):
-    return make_units(small_speech, MfccFeatures(), 12, tmp_path_factory.mktemp("units") / "u")
+    return make_units(small_speech, mfcc, 12, tmp_path_factory.mktemp("units") / "u")
 
 
 def test_a_frame_has_one_unit(small_speech, units):

@@ -12,21 +12,19 @@ from transformers import HubertConfig, HubertModel
 
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import CorpusError, EncoderError
-from s3prl_speechclip.minis.speech import SpeechCorpus
-from s3prl_speechclip.minis.speech.corpus import load
-from s3prl_speechclip.minis.speech.items import Item
-from s3prl_speechclip.minis.speech.prepare import prepare
-from s3prl_speechclip.minis.synthesis import VOICES, fetch_libraries, read_aloud
+from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
+from s3prl_speechclip.minis.synthesis.voices import VOICES
 from s3prl_speechclip.minis.training.probe import (
-    Labelled,
     cluster_quality,
+    evaluate_hubert,
     linear_probe,
     phone_probe,
     phrase_probe,
     phrase_recordings,
     same_voices,
+    spectral_frames,
 )
-from s3prl_speechclip.minis.training.probe_hubert import evaluate_hubert, spectral_frames
+from s3prl_speechclip.minis.training.speech import Item, Recording, SpeechCorpus, load, prepare
 from s3prl_speechclip.results import read_result, write_result
 
 WORDS = (
@@ -92,17 +90,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
 
 
 def item(text: str, voice: str, split: str, phrase: str = "") -> Item:
-    return Item(
+    about = Recording(
         recording_id=f"{split}/{voice}/{text}",
         source="words read aloud",
         speaker=voice,
-        language="en",
         split=split,
-        voice=VOICES[voice],
         text=text,
         phrase=phrase,
         synthetic=True,
     )
+    return Item(about, VOICES[voice])
 
 
 @pytest.fixture(scope="module")
@@ -205,12 +202,11 @@ def test_cluster_quality_is_its_definition():
 def test_a_probe_refuses_what_it_cannot_learn_from():
     """Guards figures against NaN features and a single label."""
     features = np.ones((4, 2), np.float32)
-    groups = np.arange(4)
     with pytest.raises(CorpusError, match="two labels"):
-        linear_probe(Labelled(features, np.array(["a"] * 4), groups), features)
+        linear_probe(features, np.array(["a"] * 4), features)
     broken = np.full((4, 2), np.nan, np.float32)
     with pytest.raises(CorpusError, match="NaN"):
-        linear_probe(Labelled(broken, np.array(list("abab")), groups), broken)
+        linear_probe(broken, np.array(list("abab")), broken)
 
 
 def test_a_network_is_probed_whole(corpus: SpeechCorpus, tmp_path: Path):

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.minis.training.make import NORM_REPORT, RESULTS, TABLE, norm_report, table
-from s3prl_speechclip.minis.training.table import Spread, _verdict, claims, read_runs, recall_rows
+from s3prl_speechclip.minis.training.recipe import NORM_REPORT, RESULTS, TABLE
+from s3prl_speechclip.minis.training.report import (
+    Spread,
+    _verdict,
+    claims,
+    models_report,
+    norm_report,
+    read_runs,
+    recall_rows,
+)
 from s3prl_speechclip.results import read_result, write_result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +25,7 @@ COMMITTED = ROOT / RESULTS
 
 def test_the_committed_table_is_what_the_results_give():
     """Guards against a table edited by hand, or results that changed under it."""
-    assert (COMMITTED / TABLE).read_text(encoding="utf-8") == table(COMMITTED / "runs")
+    assert (COMMITTED / TABLE).read_text(encoding="utf-8") == models_report(COMMITTED / "runs")
 
 
 def test_the_committed_comparison_of_norms_is_what_the_results_give():

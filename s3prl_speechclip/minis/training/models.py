@@ -1,9 +1,9 @@
-"""The five models on the mini encoders, several seeds each: trained, measured, and one shipped."""
+"""Models on the mini encoders: the five with several seeds, and with and without batch norm."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,11 @@ from ...structures import TaskResult
 logger = logging.getLogger(__name__)
 
 SEEDS = (0, 1, 2)
+NORM_MODEL, NORM_PRESET = "speechclip_cascaded", "slides_mini"
+"""The slides' early set-up, which is trained with keyword batch norm and without."""
+NORMS: Mapping[str, str] = {"none": "without batch norm", "per_keyword": "with batch norm"}
+"""`model.keywords.norm`, and its name in the report."""
+PLOTTED = 500  # recordings of each split
 CARD = "README.md"
 LICENCE = "gpl-2.0"
 """Of weights trained on stamps: the pictures and recordings are under the GPL-2."""
@@ -39,7 +44,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Folders:
-    """Where things go."""
+    """Folders of inputs and outputs."""
 
     runs: Path
     """Experiment folders."""
@@ -54,12 +59,12 @@ def train_models(
 ) -> None:
     """Train and measure models that are not there yet, then ship the best seed of each name.
 
-    Best is by recall on validation. What a killed call left half done is gone on with.
+    Best is by recall on validation. An interrupted run is resumed.
 
     Args:
         names: hub names.
-        folders: where things go.
-        seeds: of the runs.
+        folders: folders of runs, results and shipped models.
+        seeds: seeds of the runs.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
     manifest = load_corpus("stamps")
@@ -99,9 +104,9 @@ def measure(
 ) -> None:
     """Write the retrieval and keyword results of a run, unless they are there already."""
     name = SpeechClip.from_pretrained(located.source).config.variant
-    tasks = {"retrieval": {}, "keywords": {"plot": 0}}
-    if find_variant(name).keywords is None:
-        del tasks["keywords"]
+    tasks: dict[str, dict[str, int]] = {"retrieval": {}}
+    if find_variant(name).keywords is not None:
+        tasks["keywords"] = {"plot": 0}
     for task, options in tasks.items():
         path = results / f"{task}-{name}-seed{seed}.json"
         if not is_result_of(path, located):
@@ -112,7 +117,7 @@ def measure(
 
 
 def _recall(result: TaskResult) -> dict[str, float]:
-    """Give recall@10 in percent as a card shows it."""
+    """Return recall@10 in percent as a card shows it."""
     return {
         f"{split}, {embedding}, {direction.replace('_', ' ')}, recall@10": metrics[embedding][
             direction
@@ -125,8 +130,36 @@ def _recall(result: TaskResult) -> dict[str, float]:
 
 
 def is_result_of(path: Path, located: Located) -> bool:
-    """Say whether a file holds a result of these weights."""
+    """Return whether a file holds a result of these weights."""
     if not path.is_file():
         return False
     known: TaskResult = read_result(path)
     return known.checkpoint_hash == located.digest()
+
+
+def train_both(runs: Path, results: Path, device: str = "auto") -> None:
+    """Train the cascaded model with and without keyword batch norm, and measure its keywords.
+
+    Args:
+        runs: folder of experiments; those that lie there are resumed.
+        results: folder of result files and plots.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    """
+    manifest = load_corpus("stamps")
+    for norm in NORMS:
+        folder = runs / f"keyword_norm-{norm}"
+        config = resolve_config(NORM_MODEL, NORM_PRESET, model={"keywords": {"norm": norm}})
+        pretrain(config, folder, auto_resume=True, device=device)
+        located = Located(folder.as_posix(), "trained for the comparison")
+        path = results / f"keywords-{NORM_MODEL}-{norm}.json"
+        if is_result_of(path, located):
+            continue
+        result = evaluate(
+            located.source,
+            "keywords",
+            corpus=manifest,
+            device=device,
+            keep_states=True,
+            plot=PLOTTED,
+        )
+        write_result(replace(result, seed=config.seed), path)

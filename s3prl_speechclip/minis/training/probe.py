@@ -1,28 +1,52 @@
-"""What frame features know: phones, phrases and words, by linear probes and by clusters.
+"""Phones, phrases and words in the mini HuBERT's features, by linear probes and by clusters.
 
-A probe learns nothing but a linear layer. It is trained on some speakers and tested on others, who
-say other sentences.
+Beside it stand the spectra of what it reads, and the same network untrained. A probe learns nothing
+but a linear layer. It is trained on some speakers and tested on others, who say other sentences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
-from torch import nn
-from torch.nn import functional as F
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import homogeneity_score
+from sklearn.metrics.cluster import contingency_matrix
+from torchaudio.transforms import MelSpectrogram
+from tqdm import tqdm
 
-from ...errors import CorpusError
-from ...structures import HOP, SAMPLE_RATE
-from ..speech import Recording, SpeechCorpus
-from .units import WINDOW
+from ...data.audio import read_audio
+from ...data.manifest import Manifest, Utterance, Word
+from ...encoders.speech import SpeechEncoder, build_speech_encoder
+from ...errors import CorpusError, EncoderError
+from ...hashing import file_hash
+from ...model.config import SpeechEncoderConfig
+from ...results import result_record
+from ...structures import HOP, SAMPLE_RATE, TaskResult
+from ..synthesis.voices import HELD_OUT_VOICES
+from .speech import Recording, SpeechCorpus
+from .units import WINDOW, batches_of_like_length, frames_of, hidden_states, mfcc
 
-Frames = Mapping[int, NDArray[np.float32]]
+Array = NDArray[np.float32]
+Frames = Mapping[int, Array]
 """The (T, D) features of recordings, by their index in the corpus."""
+Table = dict[str, dict[int, Array]]
+"""Frames of several features, by name."""
+Encode = Callable[[list[Array]], dict[str, list[Array]]]
+"""Computes the (T, D) frames of waveforms, of several features by name."""
+Figures = dict[str, float]
+Spoken = tuple[str, Array]
+"""A word and the mean of its frames, (D,)."""
 
 STEPS = 50  # of L-BFGS
 PENALTY = 1e-3  # weight of the squared weights beside the mean cross-entropy
@@ -30,18 +54,108 @@ FITTED = 30_000  # frames that a phone probe and clusters are fitted to
 CLUSTERS = 100
 FOLDS = 5  # groups of speakers, each tested once
 LANGUAGE = "en"  # whose phrases are compared
+WEIGHTS = "model.safetensors"
+MELS = 40
+CONTEXT = 5  # frames on either side in `mfcc_context`
+
+WORD_VOICES = {
+    "train": ("flite-slt", "flite-awb", "flite-kal16", "espeak-en-us", "espeak-en-us+f3"),
+    "test": tuple(HELD_OUT_VOICES),
+}
+"""The stamps' synthetic voices; those of the test are never trained on, HuBERT included."""
+CAPTIONS = {"train": ("train",), "test": ("test_image", "dev_image")}
+"""The stamps' splits whose captions are taken."""
+FEWEST = 2  # training captions that a word is in
+
+PROTOCOL: Mapping[str, Any] = {
+    "phones": "flite's phones and their times; trained on voices slt, awb and kal16, tested on "
+    "rms, other sentences of random words; frames in pauses left out",
+    "phones_same_voices": f"the same, tested on one in {FOLDS} of the training voices' sentences, "
+    "which are not trained on",
+    "phrases": f"recordings by people, English voice packs; {FOLDS} folds of speakers",
+    "words": f"word times in read captions; trained on {', '.join(WORD_VOICES['train'])}, tested "
+    f"on {', '.join(WORD_VOICES['test'])}, captions of images that are not trained on; words of "
+    f"{FEWEST} or more training captions",
+    "normalisation": "zero mean and unit variance per speaker, of frames, for all features",
+    "probe": "one linear layer, L-BFGS",
+    "frames_fitted": FITTED,
+    "clusters": CLUSTERS,
+    "mfcc": "13 coefficients with first and second differences",
+    "mfcc_context": f"mfcc of {2 * CONTEXT + 1} frames",
+    "log_mel": f"{MELS} mel bands",
+    "untrained": "the same architecture with random weights",
+    "layer_0": "what enters the first transformer layer",
+}
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Examples of a linear probe."""
+class Words:
+    """The captions of the word probe."""
 
-    features: NDArray[np.float32]
-    """(N, D)"""
-    labels: NDArray[np.str_]
-    """(N,)"""
-    groups: NDArray[np.int64]
-    """(N,) what belongs together: the frames of one sound, or the recordings of one speaker."""
+    train: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]
+    vocabulary: frozenset[str]
+    """The words to classify."""
+
+
+def evaluate_hubert(
+    folder: Path, corpus: SpeechCorpus, stamps: Manifest, seed: int = 0
+) -> TaskResult:
+    """Probe a HuBERT for phones, phrases and words.
+
+    Args:
+        folder: folder of a transformers HubertModel, as it ships.
+        corpus: the speech corpus.
+        stamps: the default corpus, with the synthetic voices' word times.
+        seed: seed of the untrained network and of k-means.
+
+    Raises:
+        EncoderError: the folder holds no such model.
+        CorpusError: a split or the word times are missing.
+    """
+    started = time.perf_counter()
+    if not (folder / WEIGHTS).is_file():
+        raise EncoderError(f"'{folder}' holds no {WEIGHTS}; give the folder of a trained HuBERT")
+    words = _words(stamps)
+    metrics: dict[str, Any] = {
+        task: {} for task in ("phones", "phones_same_voices", "phrases", "words")
+    }
+    for prefix, encode in (
+        ("", spectral_frames),
+        ("untrained/", partial(hidden_frames, _encoder(folder, weights=False, seed=seed))),
+        ("trained/", partial(hidden_frames, _encoder(folder, weights=True, seed=seed))),
+    ):
+        for task, figures in _probe(encode, corpus, stamps, words, seed).items():
+            metrics[task].update({f"{prefix}{name}": value for name, value in figures.items()})
+    metrics["chance"] = _chance(corpus, words)
+    return result_record(
+        started=started,
+        task="probe",
+        system="mini_hubert",
+        size="mini",
+        corpus="speech",
+        checkpoint=str(folder),
+        checkpoint_hash=file_hash(folder / WEIGHTS),
+        metrics=metrics,
+        protocol=dict(PROTOCOL),
+        seed=seed,
+        mini=True,
+    )
+
+
+def spectral_frames(
+    waveforms: list[Array],
+) -> dict[str, list[Array]]:
+    """Compute MFCC, MFCC of several frames, and log-mel spectra at HuBERT's frames."""
+    plain = mfcc(waveforms)
+    spectrum = MelSpectrogram(SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS, center=False)
+    log_mel = [torch.log(spectrum(torch.from_numpy(w)) + 1e-6).T.numpy() for w in waveforms]
+    return {"mfcc": plain, "mfcc_context": [_in_context(m) for m in plain], "log_mel": log_mel}
+
+
+def hidden_frames(encoder: SpeechEncoder, waveforms: list[Array]) -> dict[str, list[Array]]:
+    """Compute all hidden states of an encoder, as `layer_0`, `layer_1` and so on."""
+    return {f"layer_{k}": layer for k, layer in enumerate(hidden_states(encoder, waveforms))}
 
 
 def phone_probe(
@@ -50,15 +164,15 @@ def phone_probe(
     train_on: Sequence[int],
     test_on: Sequence[int],
     seed: int = 0,
-) -> dict[str, float]:
-    """Tell the phones of sentences that the probe has not seen.
+) -> Figures:
+    """Classify the phones of sentences that the probe has not seen.
 
     Args:
-        frames: of the recordings.
-        corpus: with the times of their phones. Frames in pauses are left out.
+        frames: features of the recordings; those in pauses are left out.
+        corpus: recordings with the times of their phones.
         train_on: recordings that the probe is trained on.
-        test_on: those that it is tested on.
-        seed: of the choice of frames and of k-means.
+        test_on: recordings that it is tested on.
+        seed: seed of the choice of frames and of k-means.
 
     Returns:
         In percent: `frame_accuracy`; `phone_error`, of whole phones with known borders; `purity`
@@ -66,30 +180,29 @@ def phone_probe(
         arXiv 2106.07447, section V-A) of 100 k-means clusters on the test frames.
     """
     frames = normalized_by_speaker(frames, corpus)
-    train = _phone_frames(frames, corpus, train_on)
-    test = _phone_frames(frames, corpus, test_on)
+    features, labels, _ = _phone_frames(frames, corpus, train_on)
+    tested, phones, sounds = _phone_frames(frames, corpus, test_on)
     random = np.random.default_rng(seed)
-    kept = np.sort(random.permutation(len(train.labels))[:FITTED])
-    train = Labelled(train.features[kept], train.labels[kept], train.groups[kept])
-    names, scores = linear_probe(train, test.features)
+    kept = np.sort(random.permutation(len(labels))[:FITTED])
+    names, scores = linear_probe(features[kept], labels[kept], tested)
     kmeans = MiniBatchKMeans(
         CLUSTERS, batch_size=4096, n_init=3, max_iter=50, random_state=seed
-    ).fit(train.features)
-    purity, pnmi = cluster_quality(kmeans.predict(test.features), test.labels)
+    ).fit(features[kept])
+    purity, pnmi = cluster_quality(kmeans.predict(tested), phones)
     # One column a phone: the mean over its frames decides.
-    _, first, sound = np.unique(test.groups, return_index=True, return_inverse=True)
+    _, first, sound = np.unique(sounds, return_index=True, return_inverse=True)
     sums = np.zeros((len(first), len(names)), np.float32)
     np.add.at(sums, sound, scores)
     return {
-        "frame_accuracy": _percent(names[scores.argmax(1)] == test.labels),
-        "phone_error": _percent(names[sums.argmax(1)] != test.labels[first]),
+        "frame_accuracy": _percent(names[scores.argmax(1)] == phones),
+        "phone_error": _percent(names[sums.argmax(1)] != phones[first]),
         "purity": 100 * purity,
         "pnmi": 100 * pnmi,
     }
 
 
 def same_voices(corpus: SpeechCorpus) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Part `probe_train` in sentences to train a phone probe on and one in `FOLDS` to test it."""
+    """Split `probe_train` into sentences to train a phone probe on and one in `FOLDS` to test."""
     indices = corpus.split("probe_train")
     by_voice: dict[str, list[int]] = {}
     for index in indices:
@@ -99,7 +212,7 @@ def same_voices(corpus: SpeechCorpus) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def phrase_recordings(corpus: SpeechCorpus) -> tuple[int, ...]:
-    """Give the English recordings of phrases that people of several packs say."""
+    """Return the English recordings of phrases that people of several packs say."""
     return tuple(
         index
         for index, recording in enumerate(corpus.recordings)
@@ -107,12 +220,12 @@ def phrase_recordings(corpus: SpeechCorpus) -> tuple[int, ...]:
     )
 
 
-def phrase_probe(frames: Frames, corpus: SpeechCorpus) -> dict[str, float]:
-    """Tell phrases of people whom the probe has not heard, from features averaged over time.
+def phrase_probe(frames: Frames, corpus: SpeechCorpus) -> Figures:
+    """Classify phrases of people that the probe was not trained on, by mean features.
 
     Args:
-        frames: of `phrase_recordings`.
-        corpus: what they are of.
+        frames: features of `phrase_recordings`.
+        corpus: the recordings.
 
     Returns:
         `accuracy` in percent, each speaker tested once by a probe trained on the speakers of other
@@ -121,41 +234,44 @@ def phrase_probe(frames: Frames, corpus: SpeechCorpus) -> dict[str, float]:
     frames = normalized_by_speaker(frames, corpus)
     indices = phrase_recordings(corpus)
     speakers = sorted({corpus.recordings[i].speaker for i in indices})
-    fold_of = {speaker: number % FOLDS for number, speaker in enumerate(speakers)}
-    examples = Labelled(
-        np.stack([frames[i].mean(0) for i in indices]),
-        np.array([corpus.recordings[i].phrase for i in indices]),
-        np.array([fold_of[corpus.recordings[i].speaker] for i in indices]),
-    )
+    folds = np.array([speakers.index(corpus.recordings[i].speaker) % FOLDS for i in indices])
+    features = np.stack([frames[i].mean(0) for i in indices])
+    labels = np.array([corpus.recordings[i].phrase for i in indices])
     right = np.zeros(len(indices), bool)
     for fold in range(FOLDS):
-        test = examples.groups == fold
+        test = folds == fold
         if test.any() and not test.all():
-            names, scores = linear_probe(_subset(examples, ~test), examples.features[test])
-            right[test] = names[scores.argmax(1)] == examples.labels[test]
+            names, scores = linear_probe(features[~test], labels[~test], features[test])
+            right[test] = names[scores.argmax(1)] == labels[test]
     return {"accuracy": _percent(right)}
 
 
-def word_probe(train: Labelled, test: Labelled) -> dict[str, float]:
-    """Tell words from features averaged over their time.
+def word_probe(train: Sequence[Spoken], test: Sequence[Spoken]) -> Figures:
+    """Classify words by features averaged over their time.
 
     Returns:
         `accuracy` in percent, and `class_accuracy`, where every word weighs alike.
     """
-    names, scores = linear_probe(train, test.features)
-    right = names[scores.argmax(1)] == test.labels
-    by_word = [right[test.labels == word].mean() for word in np.unique(test.labels)]
+    labels = np.array([word for word, _ in test])
+    names, scores = linear_probe(
+        np.stack([frames for _, frames in train]),
+        np.array([word for word, _ in train]),
+        np.stack([frames for _, frames in test]),
+    )
+    right = names[scores.argmax(1)] == labels
+    by_word = [right[labels == word].mean() for word in np.unique(labels)]
     return {"accuracy": _percent(right), "class_accuracy": 100 * float(np.mean(by_word))}
 
 
 def linear_probe(
-    train: Labelled, features: NDArray[np.float32]
-) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Train a linear layer to convergence.
+    features: Array, labels: NDArray[np.str_], tested: Array
+) -> tuple[NDArray[np.str_], Array]:
+    """Train a linear layer, and classify with it.
 
     Args:
-        train: examples.
-        features: (M, D) to classify.
+        features: examples, (N, D).
+        labels: their labels, (N,).
+        tested: features to classify, (M, D).
 
     Returns:
         The labels' names, (C,), and the log-probability of each, (M, C).
@@ -163,32 +279,19 @@ def linear_probe(
     Raises:
         CorpusError: there are fewer than two labels, or features that are no numbers.
     """
-    names, targets = np.unique(train.labels, return_inverse=True)
-    if len(names) < 2:
-        raise CorpusError(f"a probe needs two labels or more, found {len(names)}")
-    mean, scale = train.features.mean(0), train.features.std(0) + 1e-5
-    inputs = torch.from_numpy((train.features - mean) / scale)
-    if not bool(inputs.isfinite().all()):
+    count = len(np.unique(labels))
+    if count < 2:
+        raise CorpusError(f"a probe needs two labels or more, found {count}")
+    mean, scale = features.mean(0), features.std(0) + 1e-5
+    inputs = (features - mean) / scale
+    if not np.isfinite(inputs).all():
         raise CorpusError("a probe needs features that are numbers, found NaN or infinity")
-    labels = torch.from_numpy(targets)
-    with torch.enable_grad():
-        weight = nn.Parameter(torch.zeros(len(names), inputs.shape[1]))
-        bias = nn.Parameter(torch.zeros(len(names)))
-        optimizer = torch.optim.LBFGS(
-            [weight, bias], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe"
-        )
-
-        def closure() -> torch.Tensor:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(F.linear(inputs, weight, bias), labels)
-            loss = loss + PENALTY * weight.square().sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-    with torch.no_grad():
-        scores = F.linear(torch.from_numpy((features - mean) / scale), weight, bias)
-        return names, scores.log_softmax(-1).numpy()
+    # scikit-learn weighs the sum of the losses by C, and half of the squared weights by 1.
+    probe = LogisticRegression(C=1 / (2 * PENALTY * len(labels)), max_iter=STEPS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe.fit(inputs, labels)
+    return probe.classes_, probe.predict_log_proba((tested - mean) / scale)
 
 
 def cluster_quality(clusters: NDArray[np.integer], labels: NDArray[np.str_]) -> tuple[float, float]:
@@ -202,29 +305,23 @@ def cluster_quality(clusters: NDArray[np.integer], labels: NDArray[np.str_]) -> 
         Purity, the share of examples with the commonest label of their cluster; and the mutual
         information of both over the entropy of the labels, 0 where there is but one label.
     """
-    _, rows = np.unique(clusters, return_inverse=True)
-    _, columns = np.unique(labels, return_inverse=True)
-    joint = np.zeros((rows.max() + 1, columns.max() + 1))
-    np.add.at(joint, (rows, columns), 1 / len(rows))
-    cluster, label = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
-    there = joint > 0
-    shared = float((joint[there] * np.log(joint[there] / (cluster * label)[there])).sum())
-    entropy = float(-(label * np.log(label)).sum())
-    return float(joint.max(1).sum()), shared / entropy if entropy > 0 else 0.0
+    purity = contingency_matrix(labels, clusters).max(0).sum() / len(labels)
+    several = len(np.unique(labels)) > 1
+    return float(purity), homogeneity_score(labels, clusters) if several else 0.0
 
 
 def frame_centres(count: int) -> NDArray[np.float64]:
-    """Give the seconds at the middle of each frame's window."""
+    """Return the seconds at the middle of each frame's window."""
     return (np.arange(count) * HOP + WINDOW / 2) / SAMPLE_RATE
 
 
-def normalized_by_speaker(frames: Frames, corpus: SpeechCorpus) -> dict[int, NDArray[np.float32]]:
-    """Give each speaker's frames zero mean and unit variance, as for the units."""
+def normalized_by_speaker(frames: Frames, corpus: SpeechCorpus) -> dict[int, Array]:
+    """Normalise each speaker's frames to zero mean and unit variance, as for the units."""
     speakers = {index: corpus.recordings[index].speaker for index in frames}
     return normalized_by(frames, speakers)
 
 
-def normalized_by(frames: Frames, speakers: Mapping[int, str]) -> dict[int, NDArray[np.float32]]:
+def normalized_by(frames: Frames, speakers: Mapping[int, str]) -> dict[int, Array]:
     """As `normalized_by_speaker`, with the speakers given."""
     done = {}
     for speaker in sorted(set(speakers.values())):
@@ -235,7 +332,10 @@ def normalized_by(frames: Frames, speakers: Mapping[int, str]) -> dict[int, NDAr
     return done
 
 
-def _phone_frames(frames: Frames, corpus: SpeechCorpus, indices: Sequence[int]) -> Labelled:
+def _phone_frames(
+    frames: Frames, corpus: SpeechCorpus, indices: Sequence[int]
+) -> tuple[Array, NDArray[np.str_], NDArray[np.int64]]:
+    """Return the frames that are no pauses, their phones, and a number for each spoken sound."""
     features, labels, sounds = [], [], []
     number = 0
     for index in indices:
@@ -246,11 +346,11 @@ def _phone_frames(frames: Frames, corpus: SpeechCorpus, indices: Sequence[int]) 
         labels.append(names[spoken])
         sounds.append(places[spoken] + number)
         number += len(corpus.recordings[index].phones)
-    return Labelled(np.concatenate(features), np.concatenate(labels), np.concatenate(sounds))
+    return np.concatenate(features), np.concatenate(labels), np.concatenate(sounds)
 
 
 def _phones(recording: Recording, count: int) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """Give each frame's phone and the place of it in the recording, -1 in pauses."""
+    """Return each frame's phone and the place of it in the recording, -1 in pauses."""
     if not recording.phones:
         raise CorpusError(f"'{recording.recording_id}' has no phone times; build the corpus again")
     centres = frame_centres(count)
@@ -261,15 +361,127 @@ def _phones(recording: Recording, count: int) -> tuple[NDArray[np.str_], NDArray
     return np.array([phone.symbol for phone in recording.phones])[places], places
 
 
-def _subset(examples: Labelled, chosen: NDArray[np.bool_]) -> Labelled:
-    return Labelled(examples.features[chosen], examples.labels[chosen], examples.groups[chosen])
-
-
 def commonest(labels: Iterable[str]) -> float:
-    """Give the percentage that guessing the commonest label gets right."""
+    """Return the accuracy in percent of guessing the commonest label."""
     _, counts = np.unique(np.array(list(labels)), return_counts=True)
     return 100 * float(counts.max() / counts.sum())
 
 
 def _percent(right: NDArray[np.bool_]) -> float:
     return 100 * float(right.mean())
+
+
+def _probe(
+    encode: Encode,
+    corpus: SpeechCorpus,
+    stamps: Manifest,
+    words: Words,
+    seed: int,
+) -> dict[str, dict[str, Figures]]:
+    """Run the probes on every kind of feature."""
+    phones = [*corpus.split("probe_train"), *corpus.split("probe_test")]
+    table = _encoded(encode, {i: corpus.waveform(i) for i in phones}, "phones")
+    results: dict[str, dict[str, Figures]] = {}
+    for task, (train, test) in (
+        ("phones", (corpus.split("probe_train"), corpus.split("probe_test"))),
+        ("phones_same_voices", same_voices(corpus)),
+    ):
+        results[task] = {n: phone_probe(f, corpus, train, test, seed) for n, f in table.items()}
+    phrases = phrase_recordings(corpus)
+    table = _encoded(encode, {i: corpus.waveform(i) for i in phrases}, "phrases")
+    results["phrases"] = {name: phrase_probe(f, corpus) for name, f in table.items()}
+    read = [*words.train, *words.test]
+    waveforms = {i: read_audio(stamps.path(u.audio)) for i, u in enumerate(read)}
+    table = _encoded(encode, waveforms, "words")
+    speakers = {i: utterance.speaker for i, utterance in enumerate(read)}
+    results["words"] = {}
+    for name, frames in table.items():
+        frames = normalized_by(frames, speakers)
+        spoken = [_spoken(u, frames[i], words.vocabulary) for i, u in enumerate(read)]
+        cut = len(words.train)
+        train, test = ([w for u in part for w in u] for part in (spoken[:cut], spoken[cut:]))
+        results["words"][name] = word_probe(train, test)
+    return results
+
+
+def _encoder(folder: Path, *, weights: bool, seed: int) -> SpeechEncoder:
+    config = SpeechEncoderConfig(name=str(folder), pretrained=weights, normalize_waveform=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_speech_encoder(config, batch_invariant=True).float().eval()
+
+
+def _encoded(encode: Encode, waveforms: Mapping[int, Array], what: str) -> Table:
+    table: Table = {}
+    with tqdm(total=len(waveforms), desc=f"encoding {what}", disable=None) as bar:
+        for batch in batches_of_like_length({i: frames_of(len(w)) for i, w in waveforms.items()}):
+            for name, found in encode([waveforms[index] for index in batch]).items():
+                table.setdefault(name, {}).update(zip(batch, found, strict=True))
+            bar.update(len(batch))
+    return table
+
+
+def _in_context(frames: Array) -> Array:
+    """Concatenate each frame with those on either side, the first and last repeated."""
+    padded = np.pad(frames, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
+    width = 2 * CONTEXT + 1
+    return np.concatenate([padded[k : k + len(frames)] for k in range(width)], axis=1)
+
+
+def _words(stamps: Manifest) -> Words:
+    chosen: dict[str, list[Utterance]] = {}
+    captions: dict[str, dict[str, set[str]]] = {}
+    for part, splits in CAPTIONS.items():
+        seen = {u.caption for u in stamps.utterances if u.split in splits}
+        unique = {
+            (u.speaker, u.caption): u
+            for u in stamps.utterances
+            if u.speaker in WORD_VOICES[part] and u.caption in seen
+        }
+        chosen[part] = list(unique.values())
+        captions[part] = {}
+        for utterance in chosen[part]:
+            for word in utterance.words:
+                captions[part].setdefault(_name(word), set()).add(utterance.caption)
+    vocabulary = frozenset(
+        word
+        for word, found in captions["train"].items()
+        if len(word) > 1 and len(found) >= FEWEST and word in captions["test"]
+    )
+    kept = {
+        part: tuple(u for u in own if any(_name(word) in vocabulary for word in u.words))
+        for part, own in chosen.items()
+    }
+    if len(vocabulary) < 2:
+        raise CorpusError("the stamps have no words in both training and test captions")
+    return Words(kept["train"], kept["test"], vocabulary)
+
+
+def _spoken(utterance: Utterance, frames: Array, vocabulary: frozenset[str]) -> list[Spoken]:
+    """Return the words of a caption with the mean of their frames."""
+    centres = frame_centres(len(frames))
+    found = []
+    for word in utterance.words:
+        within = (centres >= word.start) & (centres < word.end)
+        if _name(word) in vocabulary and within.any():
+            found.append((_name(word), frames[within].mean(0)))
+    return found
+
+
+def _chance(corpus: SpeechCorpus, words: Words) -> Figures:
+    """Return the accuracy of guessing the commonest label, in percent."""
+    phones = [p.symbol for i in corpus.split("probe_test") for p in corpus.recordings[i].phones]
+    return {
+        "phones": commonest(phones),
+        "phrases": commonest(corpus.recordings[i].phrase for i in phrase_recordings(corpus)),
+        "words": commonest(
+            _name(word)
+            for utterance in words.test
+            for word in utterance.words
+            if _name(word) in words.vocabulary
+        ),
+    }
+
+
+def _name(word: Word) -> str:
+    return word.text.casefold()

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
-from torch import Tensor
 from torchaudio.functional import compute_deltas
 from torchaudio.transforms import MFCC
 from tqdm import tqdm
 
 from ...data.cache import made_once
+from ...encoders.speech import SpeechEncoder
 from ...modules.padding import pad_waveforms
-from ...structures import HOP, SAMPLE_RATE, SpeechBatch
-from ..speech import SpeechCorpus
+from ...structures import HOP, SAMPLE_RATE
+from .speech import SpeechCorpus
 
 WINDOW = 400  # samples under a frame, as under HuBERT's convolutions
 COEFFICIENTS = 13
@@ -27,7 +27,7 @@ BATCH_FRAMES = 3_000  # padded frames encoded at once
 LONGEST = 30 * SAMPLE_RATE  # samples encoded at once; longer recordings are cut here
 
 Features = Callable[[list[NDArray[np.float32]]], list[NDArray[np.float32]]]
-"""Gives the (T, D) frame features of waveforms."""
+"""Computes the (T, D) frame features of waveforms."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Units:
     """The unit of every frame of a corpus."""
 
     labels: NDArray[np.uint16]
-    """All recordings' frames after one another."""
+    """All recordings' frames, one after another."""
     offsets: NDArray[np.int64]
-    """(N + 1,) where each recording's frames begin."""
+    """(N + 1,) first frame of each recording, and the number of all."""
     count: int
-    """How many units there are."""
+    """Number of units."""
 
     def of(self, recording: int, first: int, frames: int) -> NDArray[np.uint16]:
-        """Give the units of `frames` frames of a recording from frame `first` on."""
+        """Return the units of `frames` frames of a recording, from frame `first` on."""
         start = int(self.offsets[recording]) + first
         return self.labels[start : start + frames]
 
 
 def frames_of(samples: int) -> int:
-    """Count the frames that HuBERT's convolutions make of so many samples."""
+    """Return the number of frames that HuBERT's convolutions make of a number of samples."""
     return max(0, (samples - WINDOW) // HOP + 1)
 
 
@@ -56,7 +56,7 @@ def batches_of_like_length(frames: Mapping[int, int]) -> Iterator[list[int]]:
     """Cut recordings into batches of at most `BATCH_FRAMES` padded frames, the shortest first.
 
     Args:
-        frames: how many each recording has.
+        frames: number of frames by recording.
     """
     batch: list[int] = []
     for index in sorted(frames, key=lambda i: (frames[i], i)):
@@ -68,61 +68,50 @@ def batches_of_like_length(frames: Mapping[int, int]) -> Iterator[list[int]]:
         yield batch
 
 
-class MfccFeatures:
-    """13 MFCC with first and second differences, (T, 39) a recording (HuBERT, arXiv 2106.07447)."""
-
-    def __init__(self) -> None:
-        self._transform = MFCC(
-            SAMPLE_RATE,
-            COEFFICIENTS,
-            melkwargs={"n_fft": WINDOW, "hop_length": HOP, "n_mels": 40, "center": False},
-        )
-
-    def __call__(self, waveforms: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        return [self._one(torch.from_numpy(waveform)) for waveform in waveforms]
-
-    def _one(self, waveform: Tensor) -> NDArray[np.float32]:
-        base = self._transform(waveform.unsqueeze(0))[0]
+def mfcc(waveforms: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Compute 13 MFCC with first and second differences, (T, 39) a recording (arXiv 2106.07447)."""
+    options = {"n_fft": WINDOW, "hop_length": HOP, "n_mels": 40, "center": False}
+    transform = MFCC(SAMPLE_RATE, COEFFICIENTS, melkwargs=options)
+    found = []
+    for waveform in waveforms:
+        base = transform(torch.from_numpy(waveform).unsqueeze(0))[0]
         first = compute_deltas(base)
-        return torch.cat([base, first, compute_deltas(first)]).T.numpy()
+        found.append(torch.cat([base, first, compute_deltas(first)]).T.numpy())
+    return found
 
 
-class HiddenStateFeatures:
-    """One layer's hidden states of a speech encoder, (T, D) a recording.
+@torch.no_grad()
+def hidden_states(
+    encoder: SpeechEncoder, waveforms: list[NDArray[np.float32]]
+) -> list[list[NDArray[np.float32]]]:
+    """Compute the hidden states of a speech encoder, by layer, (T, D) a recording.
 
-    Args:
-        encode: gives the hidden states and valid frames of a batch.
-        layer: 0 is what enters the first transformer layer.
+    Layer 0 enters the first transformer layer.
     """
-
-    def __init__(
-        self, encode: Callable[[SpeechBatch], tuple[tuple[Tensor, ...], Tensor]], layer: int
-    ) -> None:
-        self._encode = encode
-        self._layer = layer
-
-    def __call__(self, waveforms: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        speech = pad_waveforms([torch.from_numpy(waveform) for waveform in waveforms])
-        with torch.no_grad():
-            states, frames = self._encode(speech)
-        layer = states[self._layer].float().cpu()
-        return [row[:t].numpy() for row, t in zip(layer, frames.tolist(), strict=True)]
+    place = next(encoder.parameters()).device
+    speech = pad_waveforms([torch.from_numpy(waveform) for waveform in waveforms]).to(place)
+    found = encoder(speech)
+    frames = found.lengths.tolist()
+    return [
+        [row[:t].float().cpu().numpy() for row, t in zip(layer, frames, strict=True)]
+        for layer in found.hidden_states
+    ]
 
 
 def make_units(
     corpus: SpeechCorpus, features: Features, count: int, folder: Path, seed: int = 0
 ) -> Units:
-    """Cluster a corpus' frames; what is in the folder already is read.
+    """Cluster a corpus' frames, or read the clusters that lie in the folder.
 
     Features are normalised to zero mean and unit variance per speaker first: a unit should be a
     sound, not a voice.
 
     Args:
-        corpus: every recording gets units, the clusters are those of the split `train`.
-        features: of a batch of recordings.
-        count: of clusters.
-        folder: where the units are kept.
-        seed: of k-means and of the frames that it is fitted to.
+        corpus: recordings that get units; the clusters are those of the split `train`.
+        features: frame features of a batch of recordings.
+        count: number of clusters.
+        folder: place of the units.
+        seed: seed of k-means and of the frames that it is fitted to.
     """
 
     def make(to: Path) -> None:
@@ -188,7 +177,7 @@ def _whole(corpus: SpeechCorpus, batch: list[int], features: Features) -> list[N
 def _normalize_speakers(
     table: NDArray[np.float16], offsets: NDArray[np.int64], speakers: list[str]
 ) -> None:
-    """Give each speaker's frames zero mean and unit variance, in place."""
+    """Normalise each speaker's frames to zero mean and unit variance, in place."""
     by_speaker: dict[str, list[int]] = {}
     for index, speaker in enumerate(speakers):
         by_speaker.setdefault(speaker, []).append(index)

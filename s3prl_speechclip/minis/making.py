@@ -1,0 +1,366 @@
+"""The files of a mini set: recordings read aloud or converted, and pictures, on all cores.
+
+Worker processes halve the time on two cores, and a synthesiser that crashes takes a worker with it
+and not the user's program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import numpy as np
+import resvg_py
+import soundfile
+import soxr
+from PIL import Image, ImageDraw, ImageFont, features
+from tqdm import tqdm
+
+from ..data.audio import read_audio
+from ..data.images import open_image
+from ..data.manifest import Word
+from ..errors import AudioError, CorpusError, ImageError
+from ..structures import SAMPLE_RATE
+from .synthesis import Reading, Voice, read_aloud
+
+PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
+CHUNK = 16  # pieces of work that a worker takes at a time
+DPI = 96  # CSS pixels per inch, for drawings whose size is in points or millimetres
+GLANCE = 16  # pixels, the width of a drawing whose proportions are wanted
+FONT_SIZE = 109  # pixels, the one size of Noto Color Emoji's bitmaps
+GLYPH = (136, 128)  # pixels, width and height
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Saying:
+    """A text that a voice reads into a file."""
+
+    path: str
+    """Relative to the set's folder; .wav or .flac."""
+    voice: Voice
+    text: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture to write as pixels on white."""
+
+    path: str
+    """Relative to the set's folder."""
+    source: Path
+    """A picture, or the font that draws `text`."""
+    text: str = ""
+    side: int = 256
+    """Longer side in pixels."""
+    shrink: bool = True
+    """Whether `side` is for photographs too, which else keep their size."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that was made, or the reason why not."""
+
+    duration: float = 0.0
+    """Seconds, of a recording."""
+    words: tuple[Word, ...] = ()
+    content: str = ""
+    """SHA-256 of the samples or pixels."""
+    blank: bool = False
+    """True for a picture that is white all over: a white drawing without its transparency."""
+    fault: str = ""
+    """Why the source cannot be used; empty where it can."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A mini set whose folder was filled."""
+
+    counts: Mapping[str, int]
+    """Recordings by part."""
+    notes: tuple[str, ...]
+
+
+SYNTHETIC = (
+    "synthetic speakers: espeak-ng's variants (GPL-3.0-or-later program) and CMU's voices in "
+    "Debian's libflite1 (BSD-like)"
+)
+
+
+def say(
+    sayings: Sequence[Saying],
+    root: Path,
+    libraries: tuple[Path, ...],
+    what: str = "reading sentences aloud",
+    *,
+    keep_faults: bool = False,
+) -> list[Made]:
+    """Read texts aloud into 16 kHz mono files; a path that comes twice is made once.
+
+    Args:
+        sayings: texts, voices and places.
+        root: the set's folder.
+        libraries: what `synthesis.fetch_libraries` returns.
+        what: caption of the progress bar.
+        keep_faults: return texts that cannot be read as faults.
+
+    Returns:
+        What was made of each saying, in order.
+
+    Raises:
+        CorpusError: a text cannot be read.
+    """
+    unique = list({saying.path: saying for saying in sayings}.values())
+    results = list(in_workers(partial(_say, root, libraries), unique, what))
+    faults = [made.fault for made in results if made.fault]
+    if faults and not keep_faults:
+        raise CorpusError(faults[0])
+    made = {saying.path: result for saying, result in zip(unique, results, strict=True)}
+    return [made[saying.path] for saying in sayings]
+
+
+def convert(
+    sources: Mapping[str, Path], root: Path, *, keep_faults: bool = False
+) -> dict[str, Made]:
+    """Convert recordings to 16 kHz mono files.
+
+    Args:
+        sources: recording by path relative to `root`.
+        root: the set's folder.
+        keep_faults: return recordings that cannot be read as faults.
+
+    Raises:
+        AudioError: a recording cannot be read.
+    """
+    results = list(in_workers(partial(_convert, root), list(sources.items()), "converting"))
+    faults = [made.fault for made in results if made.fault]
+    if faults and not keep_faults:
+        raise AudioError(faults[0])
+    return dict(zip(sources, results, strict=True))
+
+
+def draw(drawings: Sequence[Drawing], root: Path, what: str = "preparing pictures") -> list[Made]:
+    """Write pictures, in order; one that cannot be drawn is a fault.
+
+    Args:
+        drawings: pictures and places.
+        root: the set's folder.
+        what: caption of the progress bar.
+    """
+    return list(in_workers(partial(_draw, root), drawings, what))
+
+
+def write_audio(path: Path, samples: np.ndarray) -> Made:
+    """Write 16 kHz mono of 16 bits in the format of the file's suffix.
+
+    Args:
+        path: .wav or .flac; its folder is made.
+        samples: (L,) in [-1, 1].
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
+    soundfile.write(path, pcm, SAMPLE_RATE, subtype="PCM_16")
+    return Made(len(pcm) / SAMPLE_RATE, content=hashlib.sha256(pcm.tobytes()).hexdigest())
+
+
+def waveform_of(reading: Reading) -> np.ndarray:
+    """Return a reading as (L,) float32 at 16 kHz."""
+    samples = reading.samples.astype(np.float32) / 32768
+    if reading.sample_rate == SAMPLE_RATE:
+        return samples
+    return soxr.resample(samples, reading.sample_rate, SAMPLE_RATE)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a text file, each line ended."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def file_name(text: str) -> str:
+    """Return a file name, without suffix, for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def fraction(text: str) -> float:
+    """Hash a text to [0, 1)."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:13], 16) / 16**13
+
+
+def minutes(recordings: Iterable[Made]) -> str:
+    """Write the duration of recordings."""
+    return f"{sum(made.duration for made in recordings) / 60:.1f} min"
+
+
+def dealt(items: Iterable[str], count: int, random: Random) -> list[str]:
+    """Draw `count` items in random order, each as often as the others."""
+    pool = list(items)
+    drawn = [item for _ in range(-(-count // len(pool))) for item in random.sample(pool, len(pool))]
+    return drawn[:count]
+
+
+def groups(keys: Sequence[Iterable[str]]) -> list[int]:
+    """Number things so that those with a key in common, directly or through others, share one.
+
+    Args:
+        keys: keys of each thing.
+
+    Returns:
+        For each thing the place of the first of its group.
+    """
+    parent = list(range(len(keys)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            row = parent[row]
+        return row
+
+    first: dict[str, int] = {}
+    for row, own in enumerate(keys):
+        for key in own:
+            one, other = sorted((root(row), root(first.setdefault(key, row))))
+            parent[other] = one
+    return [root(row) for row in range(len(keys))]
+
+
+def draw_svg(path: Path, side: int, *, glance: bool = True) -> Image.Image:
+    """Draw an SVG on white, without the machine's fonts: they differ between machines.
+
+    Args:
+        path: the drawing.
+        side: longer side in pixels.
+        glance: read the proportions off a small picture, since some ask for a gigabyte of pixels.
+
+    Raises:
+        ImageError: it cannot be drawn.
+    """
+    render = partial(
+        resvg_py.svg_to_bytes,
+        svg_path=str(path),
+        background="#ffffff",
+        skip_system_fonts=True,
+        dpi=DPI,
+    )
+    try:
+        first = render(width=GLANCE) if glance else render()
+        width, height = Image.open(io.BytesIO(first)).size
+        drawn = render(width=side) if width >= height else render(height=side)
+        return Image.open(io.BytesIO(drawn)).convert("RGB")
+    except (ValueError, OSError, Image.DecompressionBombError) as error:
+        raise ImageError(f"cannot draw '{path}': {' '.join(str(error).split())}") from error
+
+
+def draw_glyph(font: Path, text: str) -> Image.Image:
+    """Draw an emoji in colour; one that the font lacks is blank.
+
+    Raises:
+        ImageError: the font cannot be read.
+        CorpusError: this Pillow cannot join the characters of an emoji.
+    """
+    if not features.check("raqm"):
+        raise CorpusError(
+            "emoji of several characters are drawn with Raqm, which this Pillow lacks; install "
+            "Pillow from its wheel"
+        )
+    try:
+        loaded = ImageFont.truetype(str(font), FONT_SIZE, layout_engine=ImageFont.Layout.RAQM)
+    except OSError as error:
+        raise ImageError(f"cannot read the font '{font}': {error}") from error
+    image = Image.new("RGB", GLYPH, "white")
+    # An emoji that the font cannot join would be several glyphs side by side, the first of them
+    # another picture.
+    if loaded.getlength(text) <= GLYPH[0]:
+        ImageDraw.Draw(image).text((0, 0), text, font=loaded, embedded_color=True)
+    return image
+
+
+def in_workers(
+    make: Callable[[Work], Result], works: Sequence[Work], what: str
+) -> Iterator[Result]:
+    """Do the work on all cores, with a progress bar; yield the results in the order of `works`.
+
+    Args:
+        make: a function of a module, that uses no torch and no lock of the parent's.
+        works: its arguments, one at a time.
+        what: caption of the progress bar.
+
+    Raises:
+        CorpusError: a worker process died.
+    """
+    # Forked workers start at once: spawned ones would import torch again. They do nothing that
+    # forking beside other threads endangers: no torch, no locks of the parent's.
+    context = multiprocessing.get_context("fork")
+    cores = len(os.sched_getaffinity(0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+        with ProcessPoolExecutor(cores, context, _die_with_parent, (os.getpid(),)) as pool:
+            try:
+                results = pool.map(make, works, chunksize=CHUNK)
+                yield from tqdm(results, what, len(works), unit="file", disable=None)
+            except BrokenProcessPool as error:
+                raise CorpusError(
+                    f"a worker process died while {what}; memory may be short: free some and try "
+                    "again"
+                ) from error
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent(parent: int) -> None:
+    """End a worker when its parent is killed: it would wait for work, holding the corpus's lock."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _say(root: Path, libraries: tuple[Path, ...], saying: Saying) -> Made:
+    try:
+        reading = read_aloud(saying.text, saying.voice, libraries)
+    except CorpusError as error:
+        return Made(fault=str(error))
+    made = write_audio(root / saying.path, waveform_of(reading))
+    # Resampling may drop a fraction of a sample at the end.
+    words = tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in reading.words)
+    return Made(made.duration, words, made.content)
+
+
+def _convert(root: Path, work: tuple[str, Path]) -> Made:
+    path, source = work
+    try:
+        return write_audio(root / path, read_audio(source))
+    except AudioError as error:
+        return Made(fault=str(error))
+
+
+def _draw(root: Path, drawing: Drawing) -> Made:
+    source = drawing.source
+    try:
+        if drawing.text:
+            image = draw_glyph(source, drawing.text)
+        elif source.suffix == ".svg":
+            image = draw_svg(source, drawing.side, glance=drawing.shrink)
+        else:
+            image = open_image(source)
+            if drawing.shrink:
+                image.thumbnail((drawing.side, drawing.side), Image.Resampling.BICUBIC)
+    except ImageError as error:
+        return Made(fault=str(error))
+    (root / drawing.path).parent.mkdir(parents=True, exist_ok=True)
+    image.save(root / drawing.path, compress_level=1)
+    content = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+    return Made(content=content, blank=image.getextrema() == ((255, 255),) * 3)

@@ -1,0 +1,118 @@
+"""A corpus to train on beside another: emoji and word cards, their names read aloud in English.
+
+Pictures that look like one of the stamps that are held out from training are left out, so that
+training on both never shows a held-out picture; the voices that the stamps hold out read nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...data.manifest import Manifest, Utterance
+from ...errors import CorpusError
+from .. import mini_set
+from ..making import Saying, draw, file_name, say
+from ..pictures import copies, fingerprints, read_drafts
+from ..synthesis import fetch_libraries
+from ..synthesis.voices import HELD_OUT_VOICES, VOICES
+from .stamps import TRAIN, UNSEEN
+
+CORPUS = "named_pictures"
+SOURCES = ("emoji", "word_cards")
+IMAGES = "images/"
+READERS = 4  # of the stamps' voices that training hears
+
+
+def make(folder: Path, archive: Path | None, skip_broken: bool) -> None:
+    """Fill a folder with the corpus, which has a training split only.
+
+    Args:
+        folder: an empty folder.
+        archive: a .deb file or a folder of them, for machines without apt-get.
+        skip_broken: the same option of the stamps, which are read for their held-out pictures.
+
+    Raises:
+        CorpusError: a package cannot be fetched or is not as expected, no name can be read.
+    """
+    root = mini_set("stamps", archive, skip_broken=skip_broken).root
+    stamps = Manifest.load(root / "manifest.jsonl")
+    images = sorted({u.image for u in stamps.utterances if u.split in UNSEEN})
+    build(folder, [stamps.path(image) for image in images], archive)
+
+
+def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
+    """Fill a folder with pictures that look like none that is held out.
+
+    Args:
+        folder: an empty folder.
+        held_out: pictures of the stamps.
+        archive: a .deb file or a folder of them.
+    """
+    drafts, packages = read_drafts(SOURCES, archive)
+    made = draw([draft.drawing(IMAGES) for draft in drafts], folder)
+    shown = [
+        draft
+        for draft, result in zip(drafts, made, strict=True)
+        if not result.fault and not result.blank
+    ]
+    paths = [folder / draft.drawing(IMAGES).path for draft in shown]
+    copied = copies(fingerprints(paths), fingerprints(held_out))
+    kept = [draft for draft, copy in zip(shown, copied, strict=True) if not copy]
+    plan = [(draft, voice) for draft in kept for voice in readers(draft.captions[0])]
+    sayings = [
+        Saying(
+            f"audio/{voice}/{file_name(draft.captions[0])}.wav", VOICES[voice], draft.captions[0]
+        )
+        for draft, voice in plan
+    ]
+    libraries = fetch_libraries(archive)
+    readings = say(sayings, folder, libraries, "reading names aloud", keep_faults=True)
+    # Pictures of one name are one answer.
+    names = sorted({draft.captions[0] for draft in kept})
+    pair_ids = {name: number for number, name in enumerate(names)}
+    utterances = tuple(
+        Utterance(
+            utterance_id=f"{draft.source}/{draft.name}/{voice}",
+            audio=saying.path,
+            image=draft.drawing(IMAGES).path,
+            pair_id=pair_ids[saying.text],
+            text=saying.text,
+            caption=saying.text,
+            split=TRAIN,
+            speaker=voice,
+            synthetic=True,
+            duration=reading.duration,
+        )
+        for (draft, voice), saying, reading in zip(plan, sayings, readings, strict=True)
+        if not reading.fault
+    )
+    if not utterances:
+        raise CorpusError(f"no name of {' and '.join(SOURCES)} can be read aloud")
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
+    unread = {saying.path for saying, made in zip(sayings, readings, strict=True) if made.fault}
+    Manifest(
+        corpus=CORPUS,
+        root=folder,
+        utterances=utterances,
+        train_split=TRAIN,
+        dev_splits=(),
+        test_splits=(),
+        mini=True,
+        notes=(
+            f"{len(kept)} named pictures ({versions}) in {len(utterances)} readings; "
+            f"left out {sum(bool(r.fault) for r in made)} that cannot be drawn, "
+            f"{sum(r.blank for r in made)} that are blank, {int(copied.sum())} that look like a "
+            f"stamp that is held out, {len(unread)} readings that cannot be made",
+        ),
+    ).save(folder / "manifest.jsonl")
+
+
+def readers(name: str) -> tuple[str, ...]:
+    """Choose the voices, keys of `VOICES`, that read a name; the same at every run."""
+    random = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
+    heard = [voice for voice in VOICES if voice not in HELD_OUT_VOICES]
+    return tuple(heard[k] for k in random.choice(len(heard), READERS, replace=False))

@@ -1,0 +1,252 @@
+"""Query by example: spoken words to find in utterances, in the layout of QUESST 2014.
+
+    quesst14Database/{Audio,dev_queries,eval_queries}/*.wav
+    quesst14Database/scoring/language_key_{utterances,dev,eval}.lst     <path> <language>
+    quesst14Database/scoring/groundtruth_quesst14_{dev,eval}/quesst14_{dev,eval}.rttm
+    .../quesst14.ecf.xml, .../quesst14_{dev,eval}.tlist.xml
+
+Queries are people's recordings of single words and phrases. Utterances are by other speakers:
+actors' phrases after one another, and synthetic speakers who read dates, lists and call signs.
+Both splits search the same utterances for queries of their own, as officially. `nnenglish` is the
+language that s3prl keeps. The official scoring programs are not part of this.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from ...structures import SAMPLE_RATE
+from .. import sources
+from ..making import (
+    SYNTHETIC,
+    Built,
+    Saying,
+    convert,
+    dealt,
+    say,
+    write_audio,
+    write_lines,
+)
+from ..sources import CLEAR_PHRASES, Spoken, words
+from ..synthesis import fetch_libraries
+from ..synthesis.voices import SPEAKERS
+
+DATABASE = "quesst14Database"
+LANGUAGE = "nnenglish"
+SPLITS = ("dev", "eval")
+QUERIES = 50  # a split
+QUERY_ACTORS = {"dev": ("Mobster", "Surfer"), "eval": ("British", "Pirate")}
+UTTERANCE_ACTORS = ("Default", "Russian", "Singer")
+PHRASES_JOINED = 3
+PAUSE = SAMPLE_RATE // 4  # samples between joined phrases
+READ_ALOUD = 100  # utterances
+SHORTEST_WORD = 4  # letters; shorter ones lie inside many words
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+MONTHS = (
+    *("january", "february", "march", "april", "june", "july"),
+    *("august", "september", "october", "november", "december"),
+)
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "tenth")
+CALL_SIGNS = (
+    *("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india"),
+    *("juliet", "kilo", "lima", "mike", "oscar", "papa", "quebec", "romeo", "sierra"),
+    *("tango", "uniform", "victor", "whiskey", "yankee", "zulu"),
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An utterance or a query."""
+
+    name: str
+    """Without folder and suffix, such as `quesst14_00001` or `quesst14_dev_0001`."""
+    words: tuple[str, ...]
+    seconds: float
+
+
+def holds(utterance: Sequence[str], query: Sequence[str]) -> bool:
+    """Return whether a query's words stand in an utterance, one after another."""
+    width = len(query)
+    return any(
+        tuple(utterance[k : k + width]) == tuple(query) for k in range(len(utterance) - width + 1)
+    )
+
+
+def make(root: Path, archive: Path | None) -> Built:
+    """Fill a folder with the mini set."""
+    actors = sources.english_phrases(archive)
+    named = sources.named_things(archive)
+    texts = sentences([s.text for s in named if " " not in s.text])
+    joined = joined_phrases([s for s in actors if s.speaker in UTTERANCE_ACTORS])
+    utterances = []
+    for k, group in enumerate(joined):
+        name = f"quesst14_{k + 1:05d}"
+        samples = join([sources.read_scaled(s) for s in group])
+        made = write_audio(root / DATABASE / "Audio" / f"{name}.wav", samples)
+        own = tuple(word for s in group for word in s.text.split())
+        utterances.append(Recording(name, own, made.duration))
+    names = [f"quesst14_{len(joined) + 1 + k:05d}" for k in range(len(texts))]
+    speakers = dealt(SPEAKERS, len(texts), Random("quesst14_dtw speakers"))
+    sayings = [
+        Saying(f"{DATABASE}/Audio/{name}.wav", SPEAKERS[speaker], text)
+        for name, speaker, text in zip(names, speakers, texts, strict=True)
+    ]
+    said = say(sayings, root, fetch_libraries(archive))
+    for name, text, made in zip(names, texts, said, strict=True):
+        utterances.append(Recording(name, tuple(words(text)), made.duration))
+
+    chosen = queries(actors, [*named, *sources.clear_prompts(archive)], utterances)
+    split_queries: dict[str, list[Recording]] = {}
+    for split, some in chosen.items():
+        names = [f"quesst14_{split}_{k + 1:04d}" for k in range(len(some))]
+        paths = [f"{DATABASE}/{split}_queries/{name}.wav" for name in names]
+        converted = convert({path: s.path for path, s in zip(paths, some, strict=True)}, root)
+        split_queries[split] = [
+            Recording(name, tuple(s.words.split()), converted[path].duration)
+            for name, path, s in zip(names, paths, some, strict=True)
+        ]
+    hits = write_scoring(root / DATABASE, utterances, split_queries)
+    people = {split: {s.speaker for s in some} for split, some in chosen.items()}
+    total = sum(utterance.seconds for utterance in utterances) / 60
+    return Built(
+        {"utterances": len(utterances), **{split: len(q) for split, q in split_queries.items()}},
+        (
+            f"{len(joined)} utterances of {len(UTTERANCE_ACTORS)} actors, {PHRASES_JOINED} "
+            f"phrases each, and {len(texts)} of synthetic speakers; {total:.1f} min",
+            f"queries of people who are in no utterance, {len(people['dev'])} in dev and "
+            f"{len(people['eval'])} in eval, of whom {len(people['dev'] & people['eval'])} in "
+            "both; no word is in both",
+            f"{hits['dev']} pairs of query and utterance to find in dev, {hits['eval']} in eval",
+            *sources.licences((sources.HEDGEWARS, sources.KTUBERLING, sources.ASTERISK)),
+            SYNTHETIC,
+            "the shipped mini speech encoder heard the people's recordings, without labels",
+        ),
+    )
+
+
+def sentences(nouns: Sequence[str]) -> list[str]:
+    """Draw what is read aloud: lists, dates and call signs, each word about as often."""
+    random = Random("quesst14_dtw sentences")
+    lists, dates = READ_ALOUD * 2 // 5, READ_ALOUD * 3 // 10
+    signs = READ_ALOUD - lists - dates
+    things, called = dealt(nouns, 3 * lists, random), dealt(CALL_SIGNS, 3 * signs, random)
+    days, months = dealt(WEEKDAYS, dates, random), dealt(MONTHS, dates, random)
+    ordinals = dealt(ORDINALS, dates, random)
+    return [
+        *(", ".join(things[k : k + 2]) + f" and {things[k + 2]}" for k in range(0, len(things), 3)),
+        *(f"{d} the {o} of {m}" for d, o, m in zip(days, ordinals, months, strict=True)),
+        *(" ".join(called[k : k + 3]) for k in range(0, len(called), 3)),
+    ]
+
+
+def joined_phrases(spoken: Sequence[Spoken]) -> list[list[Spoken]]:
+    """Group each actor's phrases, in random order; a phrase is in one utterance."""
+    random = Random("quesst14_dtw phrases")
+    by_actor: dict[str, list[Spoken]] = defaultdict(list)
+    for one in spoken:
+        by_actor[one.speaker].append(one)
+    groups = []
+    for own in by_actor.values():
+        shuffled = random.sample(own, len(own))
+        whole = len(own) // PHRASES_JOINED * PHRASES_JOINED
+        groups += [shuffled[k : k + PHRASES_JOINED] for k in range(0, whole, PHRASES_JOINED)]
+    return groups
+
+
+def join(recordings: Sequence[np.ndarray]) -> np.ndarray:
+    """Join recordings, (L,) each, with pauses of low noise between them."""
+    random = np.random.default_rng(0)
+    parts: list[np.ndarray] = []
+    for recording in recordings:
+        parts.append(recording)
+        parts.append(1e-3 * random.standard_normal(PAUSE))
+    return np.concatenate(parts[:-1])
+
+
+def queries(
+    actors: Sequence[Spoken], others: Sequence[Spoken], utterances: Sequence[Recording]
+) -> dict[str, list[Spoken]]:
+    """Choose the queries of each split: words that some utterance holds, none in both splits."""
+    random = Random("quesst14_dtw queries")
+    phrases = random.sample(CLEAR_PHRASES, len(CLEAR_PHRASES))
+    held = {word for utterance in utterances for word in utterance.words}
+    singles = {
+        s.words: s
+        for s in reversed(others)
+        if len(s.words) >= SHORTEST_WORD and s.words in held and not _inside_another(s.words, held)
+    }
+    shuffled = random.sample(sorted(singles), len(singles))
+    chosen: dict[str, list[Spoken]] = {}
+    for place, split in enumerate(SPLITS):
+        own = phrases[place :: len(SPLITS)]
+        acted = [s for s in actors if s.text in own and s.speaker in QUERY_ACTORS[split]]
+        acted = [s for s in acted if any(holds(u.words, s.text.split()) for u in utterances)]
+        rest = shuffled[place :: len(SPLITS)][: QUERIES - len(acted)]
+        chosen[split] = [*acted, *(singles[word] for word in rest)]
+    return chosen
+
+
+def write_scoring(
+    database: Path,
+    utterances: Sequence[Recording],
+    split_queries: Mapping[str, Sequence[Recording]],
+) -> dict[str, int]:
+    """Write the lists and the truth; return the number of true pairs by split."""
+    scoring = database / "scoring"
+    _write_list(scoring / "language_key_utterances.lst", "Audio", utterances)
+    hits = {}
+    for split, own in split_queries.items():
+        _write_list(scoring / f"language_key_{split}.lst", f"{split}_queries", own)
+        truth = scoring / f"groundtruth_quesst14_{split}"
+        # Fields of NIST's RTTM; officially, too, the whole utterance stands for the place in it.
+        lines = [
+            f"LEXEME {utterance.name} 1 0.00 {utterance.seconds:.2f} {query.name} lex <NA> <NA>"
+            for query in own
+            for utterance in utterances
+            if holds(utterance.words, query.words)
+        ]
+        hits[split] = len(lines)
+        write_lines(truth / f"quesst14_{split}.rttm", lines)
+        write_lines(truth / "quesst14.ecf.xml", _excerpts(utterances))
+        write_lines(truth / f"quesst14_{split}.tlist.xml", _terms(own))
+    return hits
+
+
+def _inside_another(word: str, vocabulary: set[str]) -> bool:
+    return any(word in other and word != other for other in vocabulary)
+
+
+def _write_list(path: Path, folder: str, recordings: Sequence[Recording]) -> None:
+    write_lines(path, [f"{DATABASE}/{folder}/{r.name}.wav {LANGUAGE}" for r in recordings])
+
+
+def _excerpts(utterances: Sequence[Recording]) -> list[str]:
+    total = sum(u.seconds for u in utterances)
+    return [
+        f'<ecf source_signal_duration="{total:.3f}" language="{LANGUAGE}" version="mini">',
+        *(
+            f'<excerpt audio_filename="{u.name}.wav" channel="1" tbeg="0.000" '
+            f'dur="{u.seconds:.3f}" source_type="bnews"/>'
+            for u in utterances
+        ),
+        "</ecf>",
+    ]
+
+
+def _terms(queries: Sequence[Recording]) -> list[str]:
+    return [
+        f'<termlist ecf_filename="quesst14.ecf.xml" language="{LANGUAGE}" version="mini">',
+        *(
+            f"<term termid={quoteattr(q.name)}><termtext>{' '.join(q.words)}</termtext></term>"
+            for q in queries
+        ),
+        "</termlist>",
+    ]

@@ -1,0 +1,118 @@
+"""Slot filling: requests in the layout of Audio SNIPS as s3prl prepares it.
+
+    SNIPS/{train,valid,test}/<Speaker>-snips-<split>-<n>.wav
+    SNIPS/all.iob.snips.txt    <name> BOS WORDS EOS<tab>O slots Intent, a label for each word
+    SNIPS/slots.txt            `O`, then the slots' names, no newline at the end
+    SNIPS/speakers.json        the speakers of each split, which s3prl keeps in its configuration
+
+As in s3prl's prepared files, a word's label is its slot's name without B- and I-, or `O`.
+Speakers are in one split only, and no sentence is in two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from ...config import read_yaml
+from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say, write_lines
+from ..synthesis import fetch_libraries
+from ..synthesis.voices import SPEAKERS, SPLITS
+
+FOLDER = "SNIPS"
+SIZES = {"train": 2500, "valid": 300, "test": 400}
+OUTSIDE = "O"
+_TABLE = read_yaml(Path(__file__).with_name("snips.yaml"))
+TEMPLATES: Mapping[str, Sequence[str]] = _TABLE["templates"]
+"""Sentences by intent, with slots in braces."""
+VALUES: Mapping[str, Sequence[str]] = _TABLE["values"]
+"""Values by slot."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sentence with a label for each word."""
+
+    words: tuple[str, ...]
+    """Lower case."""
+    slots: tuple[str, ...]
+    """Names of slots, `O` outside."""
+    intent: str
+
+
+def requests(count: int) -> list[Request]:
+    """Draw distinct requests, every intent about equally often."""
+    random = Random("snips")
+    drawn: dict[tuple[str, ...], Request] = {}
+    while len(drawn) < count:
+        for intent in dealt(TEMPLATES, count - len(drawn), random):
+            request = _filled(random.choice(TEMPLATES[intent]), intent, random)
+            drawn.setdefault(request.words, request)
+    return random.sample(list(drawn.values()), count)
+
+
+def make(root: Path, archive: Path | None) -> Built:
+    """Fill a folder with the mini set."""
+    random = Random("snips speakers")
+    pool = iter(requests(sum(SIZES.values())))
+    sayings: list[Saying] = []
+    labels: list[tuple[str, Request]] = []
+    for split, size in SIZES.items():
+        for k, speaker in enumerate(dealt(SPLITS[split], size, random)):
+            request = next(pool)
+            name = f"{speaker}-snips-{split}-{k}"
+            path = f"{FOLDER}/{split}/{name}.wav"
+            sayings.append(Saying(path, SPEAKERS[speaker], " ".join(request.words)))
+            labels.append((name, request))
+    made = say(sayings, root, fetch_libraries(archive))
+    write_labels(root / FOLDER, labels, SPLITS)
+    people = {split: len(names) for split, names in SPLITS.items()}
+    return Built(
+        SIZES,
+        (
+            f"{len(TEMPLATES)} intents, {len(VALUES)} slots, each sentence once, {minutes(made)}",
+            f"speakers, each in one split: {people['train']} train, {people['valid']} valid, "
+            f"{people['test']} test",
+            SYNTHETIC,
+            "no person's voice, and the slots' values are the same in all splits",
+        ),
+    )
+
+
+def write_labels(
+    folder: Path,
+    labels: Sequence[tuple[str, Request]],
+    speakers: Mapping[str, Sequence[str]],
+) -> None:
+    """Write the files that s3prl reads beside the audio.
+
+    Args:
+        folder: the corpus' folder.
+        labels: name of a recording and the request in it.
+        speakers: names by split.
+    """
+    lines = []
+    for name, request in labels:
+        words = " ".join(word.upper() for word in request.words)
+        lines.append(
+            f"{name} BOS {words} EOS\t{OUTSIDE} {' '.join(request.slots)} {request.intent}"
+        )
+    write_lines(folder / "all.iob.snips.txt", lines)
+    (folder / "slots.txt").write_text("\n".join((OUTSIDE, *sorted(VALUES))), encoding="utf-8")
+    table = {f"{split}_speakers": list(names) for split, names in speakers.items()}
+    write_lines(folder / "speakers.json", [json.dumps(table, indent=2)])
+
+
+def _filled(template: str, intent: str, random: Random) -> Request:
+    words: list[str] = []
+    slots: list[str] = []
+    for part in template.split():
+        slot = re.fullmatch(r"\{(\w+)\}", part)
+        own = random.choice(VALUES[slot[1]]).split() if slot else [part]
+        words += own
+        slots += [slot[1] if slot else OUTSIDE] * len(own)
+    return Request(tuple(words), tuple(slots), intent)

@@ -1,0 +1,242 @@
+"""Keyword spotting: recorded phrases in the layout of Speech Commands v0.01.
+
+    speech_commands_v0.01/<word>/<speaker>_nohash_<n>.wav
+    speech_commands_v0.01/_background_noise_/*.wav
+    speech_commands_v0.01/{validation,testing}_list.txt
+    speech_commands_test_set_v0.01/<class>/<speaker>_nohash_<n>.wav
+    classes.txt     ten words, `_unknown_`, `_silence_`; the real corpus has no such file
+
+The speakers are the actors of a game, some forty phrases each, and synthetic speakers of the same
+phrases; each is in one part only. s3prl sorts a recording into training or development by a hash
+of its speaker's name, so names are chosen by that hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import soxr
+
+from ...structures import SAMPLE_RATE
+from .. import sources
+from ..making import SYNTHETIC, Built, Saying, say, write_audio, write_lines
+from ..sources import PHRASES, Spoken
+from ..synthesis import fetch_libraries
+from ..synthesis.voices import SPEAKERS, SPLITS
+
+ROOT, TEST_ROOT = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
+CLASSES_FILE = "classes.txt"
+NOISE = "_background_noise_"
+UNKNOWN, SILENCE = "_unknown_", "_silence_"
+WORDS = (
+    "boring",
+    "flawless",
+    "grenade",
+    "incoming",
+    "justyouwait",
+    "kamikaze",
+    "stupid",
+    "thisoneismine",
+    "whatthe",
+    "yessir",
+)
+CLASSES = (*WORDS, UNKNOWN, SILENCE)
+"""In the order of the real corpus' classes."""
+
+VALID_ACTORS = ("British",)
+TEST_ACTORS = ("Pirate", "Russian")
+PARTS = {"train": (20.0, 100.0), "valid": (0.0, 10.0), "test": (10.0, 20.0)}
+"""Percent of the official hash."""
+
+TRAIN_TEMPOS = (1.0, 0.9, 1.1)
+TRAIN_NOISE, TEST_NOISE = 15.0, 10.0  # dB below the phrase
+TRAIN_ROOM, TEST_ROOM = "lt", "da"
+UNKNOWN_IN_TEST = 5  # phrases a speaker
+BACKGROUND = 10 * SAMPLE_RATE  # samples of a background file, at most
+
+
+def make(root: Path, archive: Path | None) -> Built:
+    """Fill a folder with the mini set."""
+    spoken = sources.english_phrases(archive)
+    rooms = {name: sources.room_noise(name, archive) for name in (TRAIN_ROOM, TEST_ROOM)}
+    by_part = {
+        "train": [s for s in spoken if s.speaker not in (*VALID_ACTORS, *TEST_ACTORS)],
+        "valid": [s for s in spoken if s.speaker in VALID_ACTORS],
+        "test": [s for s in spoken if s.speaker in TEST_ACTORS],
+    }
+    random = np.random.default_rng(0)
+    written: dict[str, list[str]] = {part: [] for part in PARTS}
+    for part, some in by_part.items():
+        counts: Counter[tuple[str, str]] = Counter()
+        for one in some:
+            samples = _trimmed(sources.read_scaled(one))
+            for variant in _variants(samples, part, rooms, random):
+                word = folder_name(one.text)
+                number = counts[word, one.speaker]
+                counts[word, one.speaker] += 1
+                path = f"{word}/{speaker_id(one.speaker, part)}_nohash_{number}.wav"
+                write_audio(root / ROOT / path, variant)
+                written[part].append(path)
+    sayings = []
+    for part, names in SPLITS.items():
+        for name in names:
+            file = f"{speaker_id(name, part)}_nohash_0.wav"
+            paths = {f"{folder}/{file}": text for folder, text in PHRASES.items()}
+            sayings += [Saying(f"{ROOT}/{p}", SPEAKERS[name], text) for p, text in paths.items()]
+            written[part] += paths
+    say(sayings, root, fetch_libraries(archive))
+    backgrounds = write_backgrounds(root / ROOT / NOISE, rooms[TRAIN_ROOM])
+    silences = write_test(root, written["test"], rooms[TEST_ROOM])
+    for name, part in (("validation", "valid"), ("testing", "test")):
+        write_lines(root / ROOT / f"{name}_list.txt", sorted(written[part]))
+    write_lines(root / CLASSES_FILE, CLASSES)
+    return Built(
+        {
+            "train": len(written["train"]) + backgrounds,
+            "dev": len(written["valid"]) + backgrounds,
+            "test": len(list((root / TEST_ROOT).rglob("*.wav"))),
+        },
+        (
+            f"{len(WORDS)} words: {', '.join(WORDS)}; {len(PHRASES) - len(WORDS)} other "
+            f"phrases are {UNKNOWN}",
+            f"train: {_count(by_part, 'train')}; the actors' at {len(TRAIN_TEMPOS)} tempos, "
+            "without and with the noise of a room",
+            f"dev: {_count(by_part, 'valid')}",
+            f"test: {_count(by_part, 'test')}, {UNKNOWN_IN_TEST} {UNKNOWN} phrases of each "
+            "speaker, the actors' without and with the noise of another room; "
+            f"{silences} pieces of {SILENCE}",
+            "few people, and acted speech: differences of a few per cent mean nothing",
+            *sources.licences([sources.HEDGEWARS]),
+            f"{sources.KTUBERLING} (rooms): {sources.LICENCES[sources.KTUBERLING]}",
+            SYNTHETIC,
+            "the shipped mini speech encoder heard these recordings, without labels",
+        ),
+    )
+
+
+def speaker_id(name: str, part: str) -> str:
+    """Return a speaker's name that the official hash sorts into `train`, `valid` or `test`."""
+    low, high = PARTS[part]
+    for attempt in range(10_000):
+        digest = hashlib.sha1(f"{name} {attempt}".encode()).hexdigest()[:8]
+        if low <= official_percentage(digest) < high:
+            return digest
+    raise AssertionError("one name in ten lies in every part")
+
+
+def official_percentage(speaker: str) -> float:
+    """Hash a speaker's name to 0 to 100, as Speech Commands' README does: 10 % is validation.
+
+    Source: Warden, "Speech Commands", arXiv 1804.03209, and the corpus' README.
+    """
+    largest = 2**27 - 1  # recordings a class that the rule allows for
+    number = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % (largest + 1)
+    return number * (100.0 / largest)
+
+
+def folder_name(text: str) -> str:
+    """Return a phrase as one word."""
+    return "".join(letter for letter in text if letter.isalpha())
+
+
+def write_backgrounds(folder: Path, room: np.ndarray) -> int:
+    """Write the noises that silence is cut from: a room, and white and pink noise as officially.
+
+    Args:
+        folder: `_background_noise_`.
+        room: (L,), longer than a second.
+
+    Returns:
+        Files written.
+    """
+    whole = max(1, len(room) // BACKGROUND)
+    noises = {f"room_{k}": piece for k, piece in enumerate(np.array_split(room, whole))}
+    random = np.random.default_rng(1)
+    white = random.standard_normal(BACKGROUND)
+    spectrum = np.fft.rfft(random.standard_normal(BACKGROUND))
+    pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)))
+    for name, noise in (("white_noise", white), ("pink_noise", pink)):
+        noises[name] = noise * (sources.ROOM_LEVEL / np.sqrt(np.mean(noise**2)))
+    for name, noise in noises.items():
+        write_audio(folder / f"{name}.wav", noise)
+    return len(noises)
+
+
+def write_test(root: Path, paths: Sequence[str], room: np.ndarray) -> int:
+    """Write the separate test folder.
+
+    Args:
+        root: the set's folder, with the test speakers' recordings in the training folder.
+        paths: those recordings, relative to the training folder.
+        room: (L,), cut into seconds of silence.
+
+    Returns:
+        Pieces of silence in it.
+    """
+    unknown: dict[str, list[str]] = {}
+    for path in paths:
+        word, _, name = path.partition("/")
+        if word in WORDS:
+            _copy(root / ROOT / path, root / TEST_ROOT / path)
+        else:
+            unknown.setdefault(name.partition("_")[0], []).append(path)
+    for speaker, own in sorted(unknown.items()):
+        words = sorted({path.partition("/")[0] for path in own})
+        chosen = Random(speaker).sample(words, min(UNKNOWN_IN_TEST, len(words)))
+        for number, path in enumerate(p for p in own if p.partition("/")[0] in chosen):
+            target = root / TEST_ROOT / UNKNOWN / f"{speaker}_nohash_{number}.wav"
+            _copy(root / ROOT / path, target)
+    seconds = room[: len(room) // SAMPLE_RATE * SAMPLE_RATE].reshape(-1, SAMPLE_RATE)
+    for k, second in enumerate(seconds):
+        write_audio(root / TEST_ROOT / SILENCE / f"{k:08x}_nohash_0.wav", second)
+    return len(seconds)
+
+
+def _variants(
+    samples: np.ndarray, part: str, rooms: Mapping[str, np.ndarray], random: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield a phrase as it is and as it would sound elsewhere; as it is in development."""
+    if part == "valid":
+        yield samples
+        return
+    train = part == "train"
+    room = rooms[TRAIN_ROOM if train else TEST_ROOM]
+    for tempo in TRAIN_TEMPOS if train else (1.0,):
+        played = samples if tempo == 1 else soxr.resample(samples, SAMPLE_RATE * tempo, SAMPLE_RATE)
+        yield played
+        yield _noisy(played, room, TRAIN_NOISE if train else TEST_NOISE, random)
+
+
+def _noisy(
+    samples: np.ndarray, room: np.ndarray, decibels: float, random: np.random.Generator
+) -> np.ndarray:
+    start = int(random.integers(0, len(room) - len(samples)))
+    noise = room[start : start + len(samples)]
+    ratio = np.sqrt(np.mean(samples**2) / np.mean(noise**2)) * 10 ** (-decibels / 20)
+    return samples + ratio * noise
+
+
+def _trimmed(samples: np.ndarray) -> np.ndarray:
+    """Cut silence off, but for a tenth of a second around the sound."""
+    loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
+    margin = SAMPLE_RATE // 10
+    return samples[max(0, loud[0] - margin) : loud[-1] + margin]
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _count(spoken: Mapping[str, Sequence[Spoken]], part: str) -> str:
+    actors = {s.speaker for s in spoken[part]}
+    return (
+        f"{len(spoken[part])} recordings of actors ({', '.join(sorted(actors))}) and "
+        f"{len(SPLITS[part])} synthetic speakers"
+    )

@@ -1,0 +1,306 @@
+"""Recordings of people in Debian packages, with what they say."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..config import read_yaml
+from ..data.audio import audio_info, read_audio
+from ..errors import AudioError, CorpusError
+from . import debian
+from .stamps_package import PACKAGE as STAMPS
+from .stamps_package import read_inventory
+
+ASTERISK = "asterisk-core-sounds-en-wav"
+TRANSCRIPTS = "asterisk-core-sounds-en"
+FILLETS = "fillets-ng-data-nl"
+HEDGEWARS = "hedgewars-data"
+KTUBERLING = "ktuberling-data"
+POCKETSPHINX = "pocketsphinx-testdata"
+
+LICENCES = {
+    ASTERISK: "CC-BY-SA-3.0, Allison Smith",
+    KTUBERLING: "GPL-2+",
+    HEDGEWARS: "GFDL-1.3",
+    POCKETSPHINX: "BSD-2-Clause",
+    STAMPS: "GPL-2+ and others, see its copyright file",
+}
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NO_SPEECH = re.compile(r"[\[\]()<>*#@$]|\bA\.M\.|\bP\.M\.|\d{2}")
+"""In transcripts of telephone prompts: noises, letters, and numbers of more than one digit."""
+SPOKEN_AS_LETTERS = ("letters", "silence")
+"""Folders of prompts without words."""
+UNLIKE_ITS_NAME = ("tv_", "egypt_arch", "egypt_birds", "moon_fallingstar", "moon_ufo", "shorts")
+"""Files of KTuberling whose names may not be what is said."""
+SPELLING = {"broccolli": "broccoli", "sphynx": "sphinx", "palmtree": "palm tree"}
+
+_TABLE = read_yaml(Path(__file__).with_name("hedgewars.yaml"))
+PHRASES = {
+    "".join(letter for letter in phrase if letter.isalpha()): phrase for phrase in _TABLE["phrases"]
+}
+"""Phrases of Hedgewars by file name, in lower case."""
+CLEAR_PHRASES: tuple[str, ...] = tuple(_TABLE["clear_phrases"])
+"""Phrases that different actors' recordings agree on."""
+ENGLISH_PACKS: tuple[str, ...] = tuple(_TABLE["english_packs"])
+"""Voices of Hedgewars that speak English; `Robot` is an effect, and `HillBilly` agrees with no
+other on any phrase."""
+PACK_LANGUAGES: dict[str, str] = _TABLE["pack_languages"]
+"""Voices of Hedgewars that are not English."""
+
+BLOCK = 320  # samples, 20 ms
+PAUSE = 8  # blocks
+FADE = 160  # samples, 10 ms, by which pauses overlap
+QUIET = 0.02  # of the loudest block
+DIGITAL_SILENCE = 1e-5
+ROOM_LEVEL = 0.01  # root mean square
+LONGEST_PHRASE = 2.5  # seconds; actors put whole sentences into longer ones
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A recording of a person."""
+
+    path: Path
+    package: str
+    name: str
+    """Path without suffix, in the package's folder of recordings."""
+    speaker: str
+    language: str = "en"
+    """ISO 639."""
+    text: str = ""
+    """What is said, as it is written; empty where unknown."""
+
+    @property
+    def words(self) -> str:
+        """The text in lower-case words, separated by spaces."""
+        return " ".join(words(self.text))
+
+
+def words(text: str) -> list[str]:
+    """Split a written English text into words in lower case, single digits as words.
+
+    Apostrophes stay, hyphens separate words; what is neither letter nor digit is dropped.
+    """
+    text = re.sub(r"\d", lambda digit: f" {DIGITS[int(digit[0])]} ", text.replace("’", "'"))
+    return [word for word in re.findall(r"[a-z']+", text.lower()) if word.strip("'")]
+
+
+def asterisk(archive: Path | None) -> list[Spoken]:
+    """Read Asterisk's English telephone prompts, tones and noises too: one woman, 8 kHz."""
+    texts = prompts(archive)
+    found = _recordings(ASTERISK, "usr/share/asterisk/sounds/en_US_f_Allison", archive, ".wav")
+    return [replace(one, speaker="allison", text=texts.get(one.name, "")) for one in found]
+
+
+def prompts(archive: Path | None) -> dict[str, str]:
+    """Read the text of the telephone prompts by name, such as `digits/1`."""
+    package = _package(TRANSCRIPTS, archive)
+    path = _only(package, f"usr/share/doc/{TRANSCRIPTS}/core-sounds-en.txt*")
+    rows = (line.partition(":") for line in _lines(path) if not line.startswith(";"))
+    return {name.strip(): text.strip() for name, _, text in rows if text.strip()}
+
+
+def clear_prompts(archive: Path | None) -> list[Spoken]:
+    """Read the telephone prompts that are words alone, in the order of their list."""
+    known = {one.name: one for one in asterisk(archive)}
+    return [
+        known[name]
+        for name, text in prompts(archive).items()
+        if name in known and not NO_SPEECH.search(text) and not name.startswith(SPOKEN_AS_LETTERS)
+    ]
+
+
+def ktuberling(archive: Path | None) -> list[Spoken]:
+    """Read KTuberling's names of things; a folder is a language, `sr@latin` one with its script.
+
+    Norwegian's, 190 names in Opus, are left out: the system's libsndfile may not read them.
+    """
+    found = _recordings(KTUBERLING, "usr/share/ktuberling/sounds", archive, ".ogg", ".wav")
+    recordings = []
+    for one in found:
+        language, name = one.path.parent.name, one.path.stem.rpartition("_")[2]
+        text = SPELLING.get(name, name) if language == "en" else ""
+        code = language.partition("@")[0]
+        recordings.append(replace(one, speaker=code, language=code, text=text))
+    return recordings
+
+
+def named_things(archive: Path | None) -> list[Spoken]:
+    """Read KTuberling's English names of things whose files are named by what is said."""
+    return [
+        replace(one, speaker="ktuberling")
+        for one in ktuberling(archive)
+        if one.language == "en"
+        and one.path.suffix == ".ogg"
+        and not one.path.stem.startswith(UNLIKE_ITS_NAME)
+    ]
+
+
+def stamps_in_english(archive: Path | None) -> list[Spoken]:
+    """Read the stamps' captions that a person reads in English."""
+    inventory = read_inventory(_package(STAMPS, archive))
+    return [
+        Spoken(inventory.folder / recording.path, STAMPS, stamp.name, "stamps", text=stamp.caption)
+        for stamp in inventory.stamps
+        for recording in stamp.recordings
+        if recording.language == "en"
+    ]
+
+
+def captions(archive: Path | None) -> list[str]:
+    """Return the stamps' distinct English captions, in a fixed order."""
+    return sorted({stamp.caption for stamp in read_inventory(_package(STAMPS, archive)).stamps})
+
+
+def fillets(archive: Path | None) -> list[Spoken]:
+    """Read acted Dutch dialogues; the letter in a file's name says which fish speaks."""
+    found = _recordings(FILLETS, "usr/share/games/fillets-ng/sound", archive, ".ogg")
+    recordings = []
+    for one in found:
+        letter = re.search(r"-([mv])-", one.path.stem)
+        who = {"m": "small", "v": "big"}[letter[1]] if letter else "others"
+        recordings.append(replace(one, speaker=who, language="nl"))
+    return recordings
+
+
+def hedgewars(archive: Path | None) -> list[Spoken]:
+    """Read Hedgewars' phrases and cries: actors, one a voice pack; `speaker` is the pack."""
+    folder = "usr/share/games/hedgewars/Data/Sounds/voices"
+    recordings = []
+    for one in _recordings(HEDGEWARS, folder, archive, ".ogg"):
+        pack = one.path.parent.name
+        text = PHRASES.get(one.path.stem.lower(), "")
+        language = PACK_LANGUAGES.get(pack, "en")
+        recordings.append(replace(one, speaker=pack, language=language, text=text))
+    return recordings
+
+
+def english_phrases(archive: Path | None) -> list[Spoken]:
+    """Read Hedgewars' short English phrases.
+
+    Some voices share recordings, and some use one for several phrases: `Default` and `Classic` are
+    one speaker, called `Default`; of files that hold the same bytes the first is kept where they
+    have one name, none where they have several.
+    """
+    own = [one for one in hedgewars(archive) if one.speaker in ENGLISH_PACKS]
+    names: dict[bytes, set[str]] = {}
+    first: dict[bytes, Spoken] = {}
+    for one in sorted(own, key=lambda one: one.speaker == "Classic"):
+        content = hashlib.sha256(one.path.read_bytes()).digest()
+        names.setdefault(content, set()).add(one.path.stem)
+        if one.text:
+            speaker = "Default" if one.speaker == "Classic" else one.speaker
+            first.setdefault(content, replace(one, speaker=speaker))
+    return [
+        one
+        for content, one in first.items()
+        if len(names[content]) == 1 and audio_info(one.path).duration <= LONGEST_PHRASE
+    ]
+
+
+def pocketsphinx(archive: Path | None) -> list[Spoken]:
+    """Read the recordings with transcripts that a recogniser is tested on: two speakers."""
+    package = _package(POCKETSPHINX, archive)
+    found = []
+    for part, listing in (("librivox", "transcription"), ("cards", "cards.transcription")):
+        path = _only(package, f"usr/share/pocketsphinx/test/data/{part}/{listing}")
+        for line in _lines(path):
+            match = re.match(r"<s>(.*)</s> \((.*)\)", line)
+            if match and (audio := path.with_name(f"{match[2]}.wav")).is_file():
+                found.append(Spoken(audio, POCKETSPHINX, f"{part}/{match[2]}", part, text=match[1]))
+    return found
+
+
+def read_scaled(recording: Spoken) -> np.ndarray:
+    """Read a recording and scale its peak to a half: (L,) at 16 kHz.
+
+    Raises:
+        AudioError: it cannot be read or is silent.
+    """
+    samples = read_audio(recording.path)
+    peak = np.abs(samples).max()
+    if peak == 0:
+        raise AudioError(f"recording '{recording.path}' is silent")
+    return samples * (0.5 / peak)
+
+
+def room_noise(language: str, archive: Path | None) -> np.ndarray:
+    """Join the pauses around KTuberling's words in a language: the noise of a room.
+
+    Returns:
+        (L,) float32 at 16 kHz, scaled to a root mean square of `ROOM_LEVEL`.
+    """
+    paths = [o.path for o in ktuberling(archive) if o.path.match(f"sounds/{language}/*.ogg")]
+    parts = [part for path in paths for part in _pauses(read_audio(path))]
+    if not parts:
+        raise CorpusError(
+            f"the package '{KTUBERLING}' holds no pauses in '{language}'; give another version "
+            "of it with --archive FILE"
+        )
+    joined = parts[0]
+    ramp = np.linspace(0, 1, FADE, dtype=np.float32)
+    for part in parts[1:]:
+        faded = joined[-FADE:] * ramp[::-1] + part[:FADE] * ramp
+        joined = np.concatenate((joined[:-FADE], faded, part[FADE:]))
+    return joined * (ROOM_LEVEL / np.sqrt(np.mean(joined**2)))
+
+
+def licences(packages: Iterable[str]) -> list[str]:
+    """Return a note on the licence of each package."""
+    return [f"{package}: {LICENCES[package]}" for package in packages]
+
+
+def _pauses(samples: np.ndarray) -> list[np.ndarray]:
+    """Cut out what is far below the loudest part, for at least `PAUSE` blocks, and not silence."""
+    blocks = samples[: len(samples) // BLOCK * BLOCK].reshape(-1, BLOCK)
+    level = np.sqrt((blocks**2).mean(axis=1))
+    quiet = (level < QUIET * level.max()) & (level > DIGITAL_SILENCE)
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], quiet.astype(int), [0]))))
+    spans = zip(edges[::2], edges[1::2], strict=True)
+    # The block at each edge may hold the end of a sound.
+    return [
+        blocks[start + 1 : stop - 1].reshape(-1) for start, stop in spans if stop - start >= PAUSE
+    ]
+
+
+def _package(name: str, archive: Path | None) -> debian.Package:
+    return debian.packages([name], archive)[0]
+
+
+def _recordings(name: str, folder: str, archive: Path | None, *suffixes: str) -> list[Spoken]:
+    """List the recordings of a package, in a fixed order."""
+    root = _only(_package(name, archive), folder)
+    paths = [path for suffix in suffixes for path in sorted(root.rglob(f"*{suffix}"))]
+    if not paths:
+        raise CorpusError(
+            f"the package '{name}' holds no recordings in '{folder}'; give another version of it "
+            "with --archive FILE"
+        )
+    return [
+        Spoken(path, name, path.relative_to(root).with_suffix("").as_posix(), speaker="")
+        for path in paths
+    ]
+
+
+def _only(package: debian.Package, pattern: str) -> Path:
+    found = sorted(package.root.glob(pattern))
+    if not found:
+        raise CorpusError(
+            f"the package '{package.name}' {package.version} holds no '{pattern}'; give another "
+            "version of it with --archive FILE"
+        )
+    return found[0]
+
+
+def _lines(path: Path) -> list[str]:
+    data = path.read_bytes()
+    text = gzip.decompress(data) if path.suffix == ".gz" else data
+    return text.decode("utf-8", "replace").splitlines()

@@ -1,0 +1,105 @@
+"""The synthetic voices: of the stamps, of the other mini sets, and of the mini HuBERT's speech."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from ...config import read_yaml
+
+_TABLE = read_yaml(Path(__file__).with_name("voices.yaml"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """A synthetic speaker."""
+
+    engine: Literal["flite", "espeak"]
+    name: str
+    """The engine's own name of it."""
+    stretch: float = 1.0
+    """flite: duration of sounds, 1 = the voice's own."""
+    rate: int = 170
+    """espeak-ng: words per minute."""
+    pitch: int = 50
+    """espeak-ng: 0 to 99."""
+
+
+VOICES: Mapping[str, Voice] = MappingProxyType(
+    {
+        "flite-slt": Voice(engine="flite", name="slt"),
+        "flite-rms": Voice(engine="flite", name="rms"),
+        "flite-awb": Voice(engine="flite", name="awb"),
+        "flite-kal16": Voice(engine="flite", name="kal16"),
+        "espeak-en-us": Voice(engine="espeak", name="en-us", rate=165),
+        "espeak-en-us+f3": Voice(engine="espeak", name="en-us+f3", rate=175, pitch=55),
+        "espeak-en-gb-x-rp+m3": Voice(engine="espeak", name="en-gb-x-rp+m3", rate=155, pitch=40),
+        "espeak-en-gb-scotland+f2": Voice(engine="espeak", name="en-gb-scotland+f2", rate=165),
+        "espeak-en-029+f4": Voice(engine="espeak", name="en-029+f4", rate=185, pitch=60),
+        "espeak-en-us-nyc+m7": Voice(engine="espeak", name="en-us-nyc+m7", rate=150, pitch=45),
+    }
+)
+"""Voices of the stamps: women and men, four flite speakers and six of espeak-ng's accents, slow and
+fast."""
+
+HELD_OUT_VOICES: Mapping[str, str] = MappingProxyType(
+    {
+        "flite-rms": "test_speaker",
+        "espeak-en-gb-scotland+f2": "test_speaker",
+        "espeak-en-us-nyc+m7": "dev_speaker",
+    }
+)
+"""Split of the stamps by voice; no other mini set trains on these voices."""
+
+
+def _set_speaker(place: int, variant: str) -> Voice:
+    """Return a voice with an accent, rate and pitch of its own; neighbours differ in all three."""
+    accents = _TABLE["set_accents"]
+    name = f"{accents[place % len(accents)]}+{variant}"
+    rate, pitch = 140 + 7 * (place * 4 % 9), 35 + 6 * (place * 3 % 7)
+    return Voice(engine="espeak", name=name, rate=rate, pitch=pitch)
+
+
+SPEAKERS: Mapping[str, Voice] = MappingProxyType(
+    {
+        **{name.capitalize(): Voice(engine="flite", name=name) for name in ("slt", "rms", "awb")},
+        "Kal": Voice(engine="flite", name="kal16"),
+        **{
+            variant.capitalize(): _set_speaker(place, variant)
+            for place, variant in enumerate(_TABLE["set_speakers"])
+        },
+    }
+)
+"""Speakers of the SUPERB and ZeroSpeech mini sets. Names of letters and digits, none the beginning
+of another, as s3prl's SNIPS reader needs."""
+
+AMERICAN = tuple(name for name, voice in SPEAKERS.items() if voice.name.startswith("en-us+"))
+"""espeak-ng's speakers whose sounds are those of the CMU dictionary."""
+
+_VALID = ("Awb", "Boris", "F4", "Hugo", "M2", "Steph")
+_TEST = ("Rms", "Andrea", "David", "F2", "Gustave", "M7", "Michael", "Paul")
+SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "train": tuple(name for name in SPEAKERS if name not in (*_VALID, *_TEST)),
+        "valid": _VALID,
+        "test": _TEST,
+    }
+)
+"""Speakers of the sets that have synthetic ones only; in valid and test a CMU voice each."""
+
+
+def training_speakers() -> dict[str, Voice]:
+    """Return espeak-ng's speakers of the mini HuBERT's speech, none a voice of the stamps."""
+    accents = _TABLE["training_accents"]
+    random = np.random.default_rng(4)
+    found = {}
+    for number, variant in enumerate(_TABLE["training_variants"]):
+        name = f"{accents[number % len(accents)]}+{variant}"
+        rate, pitch = int(random.integers(130, 211)), int(random.integers(20, 81))
+        found[f"espeak-{name}"] = Voice(engine="espeak", name=name, rate=rate, pitch=pitch)
+    return {name: voice for name, voice in found.items() if name not in VOICES}

@@ -1,0 +1,253 @@
+"""Packages without root: whole or not at all, nothing outside, errors that name the remedy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from s3prl_speechclip.data.cache import cache_home, made_once
+from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis import debian
+
+SMALL = "libsonic0"  # a package of 11 kB
+
+MAKE_SLOWLY = """
+import sys, time
+from pathlib import Path
+from s3prl_speechclip.data.cache import made_once
+def make(folder):
+    (folder / "first").write_text("1")
+    with open(sys.argv[2], "a") as log:
+        log.write("made\\n")
+    time.sleep(float(sys.argv[3]))
+    (folder / "second").write_text("2")
+made_once(Path(sys.argv[1]), make)
+"""
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)])
+
+
+def wait_for(path: Path, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"'{path}' never came"
+        time.sleep(0.01)
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def regular(name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = 1
+    return member
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): os.readlink(path)
+        if path.is_symlink()
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def test_cache_home_follows_the_environment(empty_cache: Path) -> None:
+    """Guards users whose home is small."""
+    assert cache_home() == empty_cache
+
+
+def test_killed_work_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+    """Guards against half a corpus that a later run takes for the whole."""
+    folder, log = tmp_path / "made", tmp_path / "log"
+    process = start(MAKE_SLOWLY, folder, log, 60)
+    wait_for(log)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not folder.exists()
+    made_once(folder, lambda to: (to / "whole").touch())
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+
+
+def test_two_processes_make_a_folder_once(tmp_path: Path) -> None:
+    """Guards against a race between the processes of one torchrun."""
+    folder, log = tmp_path / "made", tmp_path / "log"
+    processes = [start(MAKE_SLOWLY, folder, log, 0.5) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert log.read_text() == "made\n"
+    assert {path.name for path in folder.iterdir()} == {"first", "second"}
+
+
+def test_a_full_disk_is_named_with_the_remedy(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        with open("/dev/full", "wb", buffering=0) as out:
+            out.write(b"x")
+
+    with pytest.raises(CorpusError, match="no space left.*S3PRL_SPEECHCLIP_CACHE"):
+        made_once(tmp_path / "made", fill)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "made").write_text("mine")
+    with pytest.raises(CorpusError, match="made' is in the way"):
+        made_once(tmp_path / "made", lambda to: (to / "x").touch())
+    assert (tmp_path / "made").read_text() == "mine"
+
+
+@pytest.mark.parametrize("tools", ["dpkg-deb", "no tools"])
+@pytest.mark.parametrize("compression", ["xz", "gz"])
+def test_unpacking_needs_no_dpkg(make_deb, tmp_path, request, tools, compression) -> None:
+    """Both ways give the same files: guards machines without Debian's tools."""
+    files = {"./usr/lib/a/one": b"1" * 100_001, "./usr/two": b""}
+    archive = make_deb(files, [link("./usr/lib/a/three", "one")], compression=compression)
+    if tools == "no tools":
+        request.getfixturevalue("no_debian_tools")
+    out = tmp_path / "out"
+    out.mkdir()
+    assert debian.control(archive) == {"Package": "hello", "Version": "1.0-1", "Description": "one"}
+    debian.unpack(archive, out)
+    assert (out / "usr/lib/a/one").read_bytes() == b"1" * 100_001
+    assert tree(out)["usr/lib/a/three"] == "one"
+    assert len(tree(out)) == 3
+
+
+def test_an_unknown_compression_is_named(make_deb, tmp_path, no_debian_tools) -> None:
+    """Guards users of distributions that compress by zstd."""
+    archive = make_deb({"./a": b"1"})
+    archive.write_bytes(
+        archive.read_bytes()
+        .replace(b"data.tar.xz ", b"data.tar.foo")
+        .replace(b"control.tar.xz ", b"control.tar.foo")
+    )
+    with pytest.raises(CorpusError, match="compressed as 'foo'.*install dpkg"):
+        debian.unpack(archive, tmp_path)
+
+
+@pytest.mark.parametrize("tools", ["dpkg-deb", "no tools"])
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.97])
+def test_a_broken_package_is_named(make_deb, tmp_path, request, tools, keep) -> None:
+    """Cut anywhere, the error is one line with the file's name; guards against a traceback."""
+    archive = make_deb({"./a": os.urandom(50_000)})
+    data = archive.read_bytes()
+    archive.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
+    if tools == "no tools":
+        request.getfixturevalue("no_debian_tools")
+    with pytest.raises(CorpusError, match=archive.name) as caught:
+        debian.control(archive)
+        debian.unpack(archive, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tools", ["dpkg-deb", "no tools"])
+def test_damaged_content_is_named(make_deb, tmp_path, request, tools) -> None:
+    """Flipped bytes inside the compressed files; guards against taking half of them."""
+    archive = make_deb({"./a": os.urandom(50_000)})
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    archive.write_bytes(data)
+    if tools == "no tools":
+        request.getfixturevalue("no_debian_tools")
+    with pytest.raises(CorpusError, match=f"{archive.name}' is damaged"):
+        debian.unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("tools", ["dpkg-deb", "no tools"])
+@pytest.mark.parametrize(
+    "members",
+    [
+        [regular("../evil")],
+        [regular("./a/../../evil")],
+        [link("a", "..")],
+        [link("a", "../out-beside")],
+        [regular("b/x"), link("b/a", "."), link("b/a/c", "../..")],
+        [link("a", "../evil", tarfile.LNKTYPE)],
+    ],
+)
+def test_nothing_is_written_outside(make_deb, tmp_path, request, tools, members) -> None:
+    """Guards the user's files against a package from elsewhere."""
+    out = tmp_path / "in" / "out"
+    out.mkdir(parents=True)
+    archive = make_deb({}, members)
+    if tools == "no tools":
+        request.getfixturevalue("no_debian_tools")
+    with pytest.raises(CorpusError, match=f"{archive.name}' is not safe"):
+        debian.unpack(archive, out)
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["out"]
+
+
+def test_an_absolute_name_stays_inside(make_deb, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    debian.unpack(make_deb({"/absolute": b"1"}), out)
+    assert tree(out).keys() == {"absolute"}
+
+
+def test_a_package_given_by_hand_needs_no_apt(make_deb, empty_cache, no_debian_tools) -> None:
+    """With a neighbour beside it; guards machines without apt-get."""
+    neighbour = make_deb({"./n": b"2"}, name="neighbour")
+    archive = make_deb({"./h": b"1"}, name="hello", version="3.2")
+    hello, other = debian.packages(["hello", "absent|neighbour"], archive)
+    assert (hello.version, (hello.root / "h").read_bytes()) == ("3.2", b"1")
+    assert (other.root / "n").read_bytes() == b"2"
+    archive.unlink()
+    assert debian.packages(["neighbour"], neighbour.parent)[0] == other
+
+
+def test_another_file_of_that_name_is_unpacked_anew(make_deb, empty_cache) -> None:
+    """Guards against the cache giving an old package for a new file."""
+    first = debian.packages(["hello"], make_deb({"./h": b"1"}))[0]
+    second = debian.packages(["hello"], make_deb({"./h": b"2"}))[0]
+    assert (first.root / "h").read_bytes() == b"1"
+    assert (second.root / "h").read_bytes() == b"2"
+
+
+def test_a_missing_archive_is_named(empty_cache, tmp_path) -> None:
+    with pytest.raises(CorpusError, match="no package file '.*absent.deb'"):
+        debian.packages(["hello"], tmp_path / "absent.deb")
+
+
+def test_without_apt_the_error_names_the_archive_option(empty_cache, no_debian_tools) -> None:
+    with pytest.raises(CorpusError, match=f"'{SMALL}' needs apt-get.*--archive FILE"):
+        debian.packages([SMALL])
+
+
+def test_no_network_is_named(empty_cache, monkeypatch) -> None:
+    """A proxy where nobody listens stands for a network that is not there."""
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    with pytest.raises(CorpusError, match="cannot be reached; connect.*--archive FILE"):
+        debian.packages([SMALL])
+
+
+def test_fetching(empty_cache) -> None:
+    """Really: an unknown package is named, alternatives are tried in order, the cache is reused,
+    and a fetch that was killed is done again."""
+    with pytest.raises(CorpusError, match="have no 'no-such-package-at-all'.*--archive"):
+        debian.packages(["no-such-package-at-all"])
+    code = f"from s3prl_speechclip.minis import debian; debian.packages(['{SMALL}'])"
+    process = start(code)
+    wait_for(next(empty_cache.glob("debian/*")) / f".{SMALL}.partial")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    fetched = debian.packages([f"no-such-package-at-all|{SMALL}"])[0]
+    assert fetched.name == SMALL and fetched.version
+    libraries = list(fetched.root.glob("usr/lib/*/libsonic.so.0"))
+    assert len(libraries) == 1 and libraries[0].is_file()
+    stamp = libraries[0].stat().st_mtime_ns
+    assert debian.packages([SMALL])[0] == fetched
+    assert libraries[0].stat().st_mtime_ns == stamp

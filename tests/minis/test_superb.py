@@ -1,0 +1,406 @@
+"""The mini sets: whole, in the official layouts, read by s3prl's own experts, without leaks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import superb_folders
+
+from s3prl_speechclip.downstream import compat
+from s3prl_speechclip.errors import ConfigError, CorpusError
+from s3prl_speechclip.minis import MiniSet, mini_set, sources
+from s3prl_speechclip.minis.making import Saying, say
+from s3prl_speechclip.minis.sets import (
+    DESCRIPTION,
+    fluent_commands,
+    libriphone,
+    quesst14_dtw,
+    snips,
+    speech_commands,
+)
+from s3prl_speechclip.minis.synthesis.voices import SPEAKERS, SPLITS
+
+VOCABULARY = set("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def s3prl_runs() -> None:
+    compat.apply()
+
+
+@pytest.fixture
+def small(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own, in which a set of a few recordings is made without any download."""
+    monkeypatch.setattr(fluent_commands, "fetch_libraries", lambda archive: ())
+    monkeypatch.setattr(fluent_commands, "SIZES", {"train": 8, "valid": 2, "test": 3})
+    speakers = {"train": ("Alex", "Linda"), "valid": ("F4",), "test": ("Paul",)}
+    monkeypatch.setattr(fluent_commands, "SPLITS", speakers)
+    return empty_cache
+
+
+def counts(made: MiniSet) -> dict[str, int]:
+    """Recordings by part, as the set says."""
+    return json.loads((made.root / DESCRIPTION).read_text(encoding="utf-8"))["counts"]
+
+
+def transcripts(root: Path) -> dict[str, dict[str, str]]:
+    """Text by utterance by split."""
+    return {
+        split.name: {
+            name: text
+            for path in split.rglob("*.trans.txt")
+            for name, _, text in (line.partition(" ") for line in path.read_text().splitlines())
+        }
+        for split in sorted(root.iterdir())
+        if split.is_dir()
+    }
+
+
+def test_a_set_is_made_once_and_read_again(small: Path):
+    """Guards against a set that is made at each use, or whose notes are lost."""
+    made = mini_set("fluent_commands")
+    recordings = sorted(made.root.rglob("*.wav"))
+    stamp = recordings[0].stat().st_mtime_ns
+    again = mini_set("fluent_commands")
+    assert made == again and made.root.parent.parent == small
+    assert len(recordings) == sum(counts(made).values()) == 13
+    assert recordings[0].stat().st_mtime_ns == stamp
+
+
+def test_a_set_is_the_same_in_every_cache(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Guards against an unseeded choice or sound."""
+    first = mini_set("fluent_commands").root
+    monkeypatch.setenv("S3PRL_SPEECHCLIP_CACHE", str(tmp_path / "other"))
+    second = mini_set("fluent_commands").root
+    assert first != second
+    files = [path.relative_to(first) for path in first.rglob("*") if path.is_file()]
+    assert len(files) == 17
+    assert all((first / f).read_bytes() == (second / f).read_bytes() for f in files)
+
+
+def test_an_unknown_set_is_named():
+    with pytest.raises(ConfigError, match="unknown mini set 'snip'; did you mean 'snips'"):
+        mini_set("snip")
+
+
+def test_a_half_set_is_named(small: Path):
+    """Guards against a traceback where a user removed or damaged a file."""
+    root = mini_set("fluent_commands").root
+    (root / DESCRIPTION).write_text("{", encoding="utf-8")
+    with pytest.raises(CorpusError, match="no whole mini set; remove the folder"):
+        mini_set("fluent_commands")
+
+
+def test_a_failure_leaves_no_set(small: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guards against a set without its tables that later counts as made."""
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fluent_commands, "write_table", fail)
+    with pytest.raises(CorpusError, match="no space left on the disk"):
+        mini_set("fluent_commands")
+    assert not [path for path in (small / "superb").iterdir() if path.is_dir()]
+
+
+def test_no_speakers_name_begins_another():
+    """Guards s3prl's SNIPS reader, which takes a file whose name begins with a speaker's."""
+    assert not [(a, b) for a in SPEAKERS for b in SPEAKERS if a != b and b.startswith(a)]
+    assert all(name.isalnum() for name in SPEAKERS)
+    assert not set(SPLITS["valid"]) & set(SPLITS["test"])
+    assert sorted(name for names in SPLITS.values() for name in names) == sorted(SPEAKERS)
+
+
+def test_speakers_sound_different(tmp_path: Path, libraries: tuple[Path, ...]):
+    """Guards against a variant that espeak-ng does not know and replaces silently."""
+    sayings = [Saying(f"{name}.wav", v, "A red apple.") for name, v in SPEAKERS.items()]
+    assert min(made.duration for made in say(sayings, tmp_path, libraries)) > 0.4
+    heard = [soundfile.read(tmp_path / s.path, dtype="int16")[0].tobytes() for s in sayings]
+    assert len(set(heard)) == len(SPEAKERS)
+
+
+def test_commands_are_balanced_and_distinct():
+    """Guards the score against a class that is rare, and speakers against a repeated sentence."""
+    drawn = fluent_commands.commands("test", 310)
+    assert len({(command.speaker, command.text) for command in drawn}) == 310
+    counts = Counter(command.intent for command in drawn)
+    assert len(counts) == 31 and min(counts.values()) >= 6
+    assert {command.speaker for command in drawn} == set(SPLITS["test"])
+
+
+def test_every_wording_names_one_intent():
+    """Guards against two intents that one sentence could mean."""
+    meant: dict[str, set[tuple[str, str, str]]] = {}
+    for split in SPLITS:
+        for command in fluent_commands.commands(split, 1000):
+            meant.setdefault(command.text, set()).add(command.intent)
+    assert all(len(intents) == 1 for intents in meant.values())
+
+
+def test_requests_have_a_label_for_each_word():
+    """Guards s3prl's slot encoder, which pairs words and labels by place."""
+    drawn = snips.requests(800)
+    assert len({request.words for request in drawn}) == 800
+    for request in drawn:
+        assert len(request.words) == len(request.slots)
+        assert set("".join(request.words).upper()) <= VOCABULARY
+    assert {slot for request in drawn for slot in request.slots} == {"O", *snips.VALUES}
+
+
+def test_readings_share_no_text_between_splits():
+    """Guards phoneme recognition against sentences that training has."""
+    texts = [f"{a} {b}" for a in ("red", "green", "blue") for b in map(str, range(100))]
+    drawn = libriphone.readings(texts, ["a prompt"])
+    seen = {
+        split: {part for u in some for part in re.findall(r"\w+ \d+", u.text)}
+        for split, some in drawn.items()
+    }
+    assert all(seen.values())
+    splits = list(seen.values())
+    assert not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
+    people = [{u.speaker for u in some} for some in drawn.values()]
+    assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
+
+
+def test_digits_and_hyphens_are_words():
+    assert sources.words("Press 1, then re-enter; it's 42.") == [
+        "press",
+        "one",
+        "then",
+        "re",
+        "enter",
+        "it's",
+        "four",
+        "two",
+    ]
+
+
+def test_prompts_hold_no_tones_or_signs():
+    """Guards the lexicon against beeps, letters and what is written but not said."""
+    prompts = sources.clear_prompts(None)
+    assert 450 < len(prompts) < 560
+    texts = {spoken.path.stem: spoken.words for spoken in prompts}
+    assert texts["vm-first"] == "first" and texts["vm-Cust1"] == "folder five"
+    assert not {"beep", "tt-monkeys", "vm-intro", "a-m"} & texts.keys()
+    assert all(re.fullmatch(r"[a-z' ]+", text) for text in texts.values())
+
+
+def test_actors_recordings_are_distinct():
+    """Guards test speakers against files that two of the game's voices share."""
+    spoken = sources.english_phrases(None)
+    contents = [one.path.read_bytes() for one in spoken]
+    assert len(set(contents)) == len(contents) > 250
+    assert {one.speaker for one in spoken} == set(sources.ENGLISH_PACKS) - {"Classic"}
+    clear = Counter(one.text for one in spoken if one.text in sources.CLEAR_PHRASES)
+    assert len(clear) == len(sources.CLEAR_PHRASES) and min(clear.values()) >= 5
+
+
+def test_a_room_is_quiet_and_steady():
+    """Guards silence against words and clicks."""
+    room = sources.room_noise(speech_commands.TEST_ROOM, None)
+    assert len(room) > 10 * 16_000
+    seconds = room[: len(room) // 16_000 * 16_000].reshape(-1, 16_000)
+    levels = np.sqrt((seconds**2).mean(axis=1))
+    assert levels.max() < 4 * sources.ROOM_LEVEL and levels.min() > sources.ROOM_LEVEL / 10
+
+
+def test_s3prl_sorts_speakers_as_asked(tmp_path: Path):
+    """Guards against s3prl putting a development or test actor into training."""
+    from s3prl.downstream.speech_commands.expert import split_dataset
+
+    (tmp_path / "yes").mkdir()
+    named = {}
+    for part in speech_commands.PARTS:
+        for actor in sources.ENGLISH_PACKS:
+            digest = speech_commands.speaker_id(actor, part)
+            named[digest] = part
+            (tmp_path / "yes" / f"{digest}_nohash_0.wav").touch()
+    found = {"test": set(named)}
+    for part, entries in zip(("train", "valid"), split_dataset(tmp_path), strict=True):
+        found[part] = {path.name.partition("_")[0] for _, path in entries}
+        found["test"] -= found[part]
+    assert found == {
+        part: {digest for digest, own in named.items() if own == part} for part in named.values()
+    }
+
+
+def test_queries_are_found_as_whole_words():
+    held = ("the", "third", "of", "may")
+    assert quesst14_dtw.holds(held, ("third", "of"))
+    assert not quesst14_dtw.holds(held, ("third", "may"))
+    assert not quesst14_dtw.holds(held, ("thir",))
+    assert not quesst14_dtw.holds(("one",), ("one", "two"))
+
+
+def test_s3prl_reads_commands(small: Path):
+    """Guards the table's columns and paths; s3prl's own data set reads them."""
+    from s3prl.downstream.fluent_commands.expert import DownstreamExpert
+
+    made = mini_set("fluent_commands")
+    for root, sizes in (
+        (made.root, counts(made)),
+        (superb_folders.write_fluent_commands(small / "official"), {"train": 6, "valid": 3}),
+    ):
+        datarc = {"file_path": str(root), "num_workers": 0, "train_batch_size": 2}
+        pooling = {"select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}}
+        expert = DownstreamExpert(
+            4,
+            {"datarc": datarc | {"eval_batch_size": 2}, "modelrc": pooling | {"projector_dim": 4}},
+            str(small),
+        )
+        assert len(expert.train_dataset) == sizes["train"]
+        assert len(expert.dev_dataset) == sizes["valid"]
+        waveforms, labels, _ = next(iter(expert.get_dataloader("train")))
+        assert all(len(waveform) > 4000 for waveform in waveforms)
+        assert all(label.shape == (3,) for label in labels)
+
+
+def test_keywords_are_read_by_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guards the two folders, the lists and the actors' splits."""
+    from s3prl.downstream.speech_commands import dataset, expert
+
+    few = {"train": ("Alex", "Linda"), "valid": ("F4",), "test": ("Paul",)}
+    monkeypatch.setattr(speech_commands, "SPLITS", few)
+    monkeypatch.setattr(speech_commands, "fetch_libraries", lambda archive: ())
+    built = speech_commands.make(tmp_path, None)
+    words = (tmp_path / speech_commands.CLASSES_FILE).read_text().split()
+    assert len(words) == len(dataset.CLASSES) == 12
+    monkeypatch.setattr(dataset, "CLASSES", words)
+    root = tmp_path / speech_commands.ROOT
+    roots = {"speech_commands_root": str(root)}
+    roots["speech_commands_test_root"] = str(tmp_path / speech_commands.TEST_ROOT)
+    train_list, dev_list = expert.split_dataset(root)
+    train = dataset.SpeechCommandsDataset(train_list, **roots)
+    dev = dataset.SpeechCommandsDataset(dev_list, **roots)
+    test = dataset.SpeechCommandsTestingDataset(**roots)
+    assert {"train": len(train), "dev": len(dev), "test": len(test)} == dict(built.counts)
+    for part in (train, dev, test):
+        assert {word for word, _ in part.data} == set(words)
+    listed = (root / "validation_list.txt").read_text().split()
+    assert sorted(listed) == sorted(f"{path.parent.name}/{path.name}" for _, path in dev_list)
+    trained = {path.read_bytes() for _, path in train_list}
+    heldout = {path.read_bytes() for _, path in test.data} | {p.read_bytes() for _, p in dev_list}
+    assert not trained & heldout
+    silence = next(k for k, (word, _) in enumerate(train.data) if word == "_silence_")
+    assert len(train[silence][0]) == 16_000
+
+
+def test_queries_are_read_by_s3prl(tmp_path: Path):
+    """Guards the lists, and the truth against a query whose speaker is also searched."""
+    from s3prl.downstream.quesst14_dtw.dataset import QUESST14Dataset
+
+    built = quesst14_dtw.make(tmp_path / "mini", None)
+    database = tmp_path / "mini" / quesst14_dtw.DATABASE
+    official = superb_folders.write_quesst14(tmp_path)
+    for root, split, queries, docs in (
+        *(
+            (database, split, built.counts[split], built.counts["utterances"])
+            for split in quesst14_dtw.SPLITS
+        ),
+        (official, "dev", 2, 4),
+    ):
+        data = QUESST14Dataset(split, dataset_root=root)
+        assert (data.n_queries, data.n_docs) == (queries, docs)
+        names = {path.stem for path in data.data}
+        truth = root / "scoring" / f"groundtruth_quesst14_{split}" / f"quesst14_{split}.rttm"
+        pairs = re.findall(
+            r"LEXEME (quesst14_\d+) .*?(quesst14_(?:dev|eval)_\d+)", truth.read_text()
+        )
+        assert len(set(pairs)) == len(pairs) >= queries
+        assert {name for pair in pairs for name in pair} <= names
+        assert {query for _, query in pairs} == {p.stem for p in data.data[:queries]}
+        assert len(data[0][0]) > 3000
+    acted = {a for own in quesst14_dtw.QUERY_ACTORS.values() for a in own}
+    assert not acted & set(quesst14_dtw.UTTERANCE_ACTORS)
+
+
+def test_requests_are_read_by_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guards the labels: every character and slot is in s3prl's vocabulary, and comes back."""
+    from s3prl.downstream.ctc.text import CharacterTextSlotEncoder
+
+    monkeypatch.setattr(snips, "SIZES", {"train": 12, "valid": 3, "test": 3})
+    monkeypatch.setattr(snips, "fetch_libraries", lambda archive: ())
+    splits = {"train": ("Alex", "Linda"), "valid": ("F4",), "test": ("Paul",)}
+    monkeypatch.setattr(snips, "SPLITS", splits)
+    snips.make(tmp_path / "mini", None)
+    vocabulary = tmp_path / "character.txt"
+    vocabulary.write_text("\n".join((" ", *sorted(VOCABULARY))), encoding="utf-8")
+    for root, count in (
+        (tmp_path / "mini" / snips.FOLDER, 18),
+        (superb_folders.write_snips(tmp_path), 12),
+    ):
+        encoder = CharacterTextSlotEncoder.load_from_file(vocabulary, root / "slots.txt")
+        lines = (root / "all.iob.snips.txt").read_text().splitlines()
+        recordings = {path.stem: path for path in root.rglob("*.wav")}
+        assert {line.partition(" ")[0] for line in lines} == set(recordings)
+        assert len(lines) == count
+        for line in lines:
+            name, _, labelled = line.partition(" ")
+            tokens = encoder.encode(labelled)
+            assert encoder.unk_idx not in tokens
+            plain = re.sub(r"[BE]-\w+", "", encoder.decode(tokens)).split()
+            assert plain == labelled.partition("\t")[0].split()[1:-1]
+            assert recordings[name].parent.name == name.split("-")[2]
+    speakers = json.loads((tmp_path / "mini" / snips.FOLDER / "speakers.json").read_text())
+    assert speakers == {f"{split}_speakers": list(names) for split, names in splits.items()}
+
+
+def test_sentences_have_phones_and_their_own_speakers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Guards the lexicon against missing words, and the splits against shared speakers and text."""
+    readings = {libriphone.TRAIN: 30, libriphone.DEV: 8, libriphone.TEST: 8}
+    monkeypatch.setattr(libriphone, "READINGS", readings)
+    few = sources.clear_prompts(None)[:20]
+    monkeypatch.setattr(libriphone.sources, "clear_prompts", lambda archive: few)
+    built = libriphone.make(tmp_path / "mini", None)
+    official = superb_folders.write_librispeech(tmp_path)
+    for root, lexicons in (
+        (tmp_path / "mini", [tmp_path / "mini" / libriphone.LEXICON]),
+        (official.corpus, official.lexicons),
+    ):
+        known = {line.split()[0] for path in lexicons for line in path.read_text().splitlines()}
+        said = transcripts(root)
+        assert set(said) == set(readings)
+        assert all(
+            word in known for own in said.values() for t in own.values() for word in t.split()
+        )
+        people = [{name.split("-")[0] for name in own} for own in said.values()]
+        assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
+        for split, own in said.items():
+            files = {path.stem: path for path in (root / split).rglob("*.flac")}
+            assert set(files) == set(own)
+            assert all(
+                path.parent.parts[-2:] == tuple(name.split("-")[:2]) for name, path in files.items()
+            )
+            assert {soundfile.info(path).samplerate for path in files.values()} == {16_000}
+    mini = transcripts(tmp_path / "mini")
+    assert {split: len(own) for split, own in mini.items()} == dict(built.counts)
+    texts = [set(own.values()) for own in mini.values()]
+    assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
+
+
+def test_tables_have_the_official_columns(small: Path):
+    made = mini_set("fluent_commands")
+    with open(made.root / "data" / "test_data.csv", encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == [
+        "",
+        "path",
+        "speakerId",
+        "transcription",
+        "action",
+        "object",
+        "location",
+    ]
+    assert [row[""] for row in rows] == ["0", "1", "2"]
+    assert {row["path"].split("/")[2] for row in rows} == {row["speakerId"] for row in rows}
