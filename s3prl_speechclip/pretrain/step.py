@@ -10,7 +10,7 @@ from torch import nn
 from ..model.speechclip import SpeechClip
 from ..modules.quantizer import code_perplexity
 from ..runtime.distributed import gather
-from ..structures import PairBatch, SpeechFeatures, SpeechOutput, StepOutput
+from ..structures import PairBatch, SpeechOutput, StepOutput
 
 
 class PretrainStep(nn.Module):
@@ -32,12 +32,9 @@ class PretrainStep(nn.Module):
             step: steps taken before this one; CIF scales its quantity to the target in the first.
         """
         model = self.model
-        speech = batch.speech
-        features = speech if isinstance(speech, SpeechFeatures) else model.speech_encoder(speech)
         scaling_steps = model.config.cif.scaling_steps
-        output = model.forward_features(
-            features, scaling=scaling_steps < 0 or step < scaling_steps, frames=False
-        )
+        scaling = scaling_steps < 0 or step < scaling_steps
+        output = model(batch.speech, scaling=scaling, frames=False)
         images = gather(model.clip.encode_images(batch.images))
         pair_ids = gather(batch.pair_ids)
         losses = model.objective(_gather_embeddings(output), images, pair_ids)
