@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.openai import load_openai_model
 from open_clip.timm_model import TimmModel
 from open_clip.transform import image_transform
 from PIL.Image import Image
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import EncoderError
+from ..hashing import file_hash
 from ..model.config import ClipConfig
 from .efficientnet import load_efficientnet_lite0
 from .shipped import SHIPPED, shipped_folder
@@ -392,9 +395,13 @@ def _with_rows(architecture: Mapping[str, Any], rows: int) -> dict[str, Any]:
 
 def _load_pretrained(config: ClipConfig) -> nn.Module:
     try:
+        if _is_torchscript(Path(config.pretrained)):
+            return _load_openai_release(config)
         return open_clip.create_model(
-            config.name, pretrained=config.pretrained, force_quick_gelu=config.quick_gelu
+            config.name, pretrained=config.pretrained, force_quick_gelu=bool(config.quick_gelu)
         )
+    except EncoderError:
+        raise
     except Exception as error:
         # open_clip and the Hub client raise many kinds for one cause: the weights are not there.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -403,6 +410,25 @@ def _load_pretrained(config: ClipConfig) -> nn.Module:
             "give the file of its weights (open_clip_model.safetensors or OpenAI's .pt) with "
             "--clip PATH, or go online once"
         ) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _load_openai_release(config: ClipConfig) -> nn.Module:
+    """Load OpenAI's .pt, which is a program as well as weights: only the released file is run."""
+    path = Path(config.pretrained)
+    digest = file_hash(path)
+    if digest not in open_clip.get_pretrained_cfg(config.name, "openai").get("url", "").split("/"):
+        raise EncoderError(
+            f"'{path}' is a TorchScript program and not OpenAI's release of {config.name}; it is "
+            "not run: give open_clip_model.safetensors with --clip PATH"
+        )
+    return load_openai_model(str(path), precision="fp32", device="cpu")
 
 
 def _from_architecture(config: ClipConfig, vocabulary_size: int) -> nn.Module:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -244,7 +245,7 @@ def _from_pretrained(
         model, info = AutoModel.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True, key_mapping=renames
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
         raise EncoderError(
             f"the speech encoder '{name}' is not available ({_first_line(error)}): give the folder "
             "that holds its config.json and model.safetensors or pytorch_model.bin with "

@@ -166,7 +166,7 @@ def test_a_fixed_temperature_is_the_configurations(edit_official):
     assert not model.contrast.log_scale.requires_grad
 
 
-def test_the_habits_of_the_official_code_are_in_the_configuration(load_case):
+def test_known_differences_of_the_official_code_are_in_the_configuration(load_case):
     """Guards what the released checkpoints were trained with, whatever their files say."""
     config = load_case("hybrid_plus").conversion.stored.config
     assert config.batch_invariant is False

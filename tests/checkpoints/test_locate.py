@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from small_models import small_model
 
-from s3prl_speechclip.checkpoints.locate import locate_model
+from s3prl_speechclip import checkpoints
+from s3prl_speechclip.checkpoints.locate import find_checkpoint, locate_model
+from s3prl_speechclip.encoders.shipped import ASSETS
 from s3prl_speechclip.errors import CheckpointError, ConfigError
 from s3prl_speechclip.pretrain.config import resolve_config, write_config
 
@@ -59,3 +62,35 @@ def test_an_unknown_name_is_an_error(tmp_path: Path) -> None:
     """Guards against a misspelt name that finds nothing."""
     with pytest.raises(ConfigError, match="speechclip_parallel"):
         locate_model("speechclip_paralel", results=tmp_path)
+
+
+@pytest.mark.parametrize("given", ["mini", "speechclip_parallel"])
+def test_a_shipped_model_is_named_with_k(tmp_path: Path, given: str) -> None:
+    """Guards `-k mini` and `-k speechclip_parallel` against a newer run and the Hub."""
+    write_run(tmp_path / "run", "speechclip_parallel", 1)
+    located = locate_model("speechclip_parallel", given, results=tmp_path)
+    assert Path(located.source) == ASSETS / "speechclip_parallel"
+    assert "ships" in located.reason and len(located.digest()) == 64
+    assert checkpoints.read(located.source).config.variant == "speechclip_parallel"
+
+
+def test_a_folder_of_that_name_comes_before_the_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a user's own folder."""
+    monkeypatch.chdir(tmp_path)
+    small_model("speechclip_plus").save_pretrained("speechclip_plus")
+    assert locate_model("speechclip_plus", "speechclip_plus").source == "speechclip_plus"
+    assert checkpoints.read("speechclip_plus").config.size == "custom"
+
+
+def test_a_copied_run_without_links_is_found(tmp_path: Path) -> None:
+    """Guards runs that went through an object store: the newest complete checkpoint counts."""
+    write_run(tmp_path / "run", "speechclip_parallel", 5)
+    newest = tmp_path / "run" / "step-00000020"
+    shutil.copytree(tmp_path / "run" / "step-00000001", newest)
+    (tmp_path / "run" / "step-00000030").mkdir()  # killed while it was written
+    (tmp_path / "run" / "last").unlink()
+    located = locate_model("speechclip_parallel", results=tmp_path)
+    assert located.source == str(tmp_path / "run")
+    assert find_checkpoint(Path(located.source)) == newest

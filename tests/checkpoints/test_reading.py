@@ -8,9 +8,10 @@ import zipfile
 
 import pytest
 import torch
+from small_models import small_model
 
 from s3prl_speechclip.checkpoints.official import is_official, read_official
-from s3prl_speechclip.checkpoints.official.reading import open_official
+from s3prl_speechclip.checkpoints.official.reading import Record, open_official
 from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.model.speechclip import SpeechClip
 
@@ -49,6 +50,56 @@ def test_a_malicious_file_is_refused_and_runs_nothing(tmp_path, kind, place: str
     assert not victim.exists()
 
 
+class Rebuilt:
+    """Unpickled by REDUCE with arguments, state (BUILD) and items, each holding the weapon."""
+
+    def __init__(self, weapon: object, place: str) -> None:
+        self.weapon, self.place = weapon, place
+
+    def __reduce_ex__(self, protocol):
+        state = {"inner": self.weapon} if self.place == "state" else None
+        items = iter([self.weapon]) if self.place == "list items" else None
+        pairs = iter([("inner", self.weapon)]) if self.place == "dict items" else None
+        if self.place == "arguments":
+            return list, ([self.weapon],)
+        return (dict if pairs else list), (), state, items, pairs
+
+
+@pytest.mark.parametrize("place", ["arguments", "state", "list items", "dict items"])
+def test_nested_reduce_and_build_run_nothing(tmp_path, place: str):
+    """Guards against code hidden in what is allowed: containers and the configuration class."""
+    victim = tmp_path / "ran"
+    hidden = {"a": [({"b": Rebuilt(Touch(victim), place)},)]}
+    path = tmp_path / "evil.ckpt"
+    for content in (
+        {"hyper_parameters": {"config": hidden}, "state_dict": {}},
+        {"hyper_parameters": {"config": {}}, "state_dict": {"w": torch.zeros(1), "x": hidden}},
+    ):
+        torch.save(content, path)
+        for load in (read_official, SpeechClip.from_pretrained):
+            with pytest.raises(CheckpointError):
+                load(path)
+    assert not victim.exists()
+
+
+def test_the_stand_ins_state_is_data_only(save_official):
+    """Guards the configuration class: a state that names methods or dunders changes nothing."""
+    settings = {"__class__": "x", "__setstate__": "y", "get": "z", "model_settings": {"a": 1}}
+    read = open_official(save_official(settings, {})).settings.values
+    assert read == settings and Record.__setstate__ is not None
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pickle_in_a_native_folder_is_not_run(tmp_path, name: str):
+    """Guards folders from anywhere."""
+    folder, victim = tmp_path / "model", tmp_path / "ran"
+    small_model("speechclip_parallel").save_pretrained(folder)
+    (folder / name).write_bytes(pickle.dumps(Touch(victim)))
+    with pytest.raises(CheckpointError) as caught:
+        SpeechClip.from_pretrained(folder)
+    assert not victim.exists() and "\n" not in str(caught.value)
+
+
 def test_a_bare_pickle_is_no_official_file(tmp_path):
     """Guards the form before archives, which would be unpickled whole."""
     victim = tmp_path / "ran"
@@ -70,7 +121,7 @@ def test_a_class_that_such_files_do_not_hold_is_named(tmp_path):
 
 
 def test_nothing_stays_registered(load_case, tmp_path):
-    """Guards other readers in the same process: torch.load must go on refusing the class."""
+    """Guards other readers in the same process: torch.load still refuses the class."""
     path = load_case("parallel").path
     before = set(torch.serialization.get_safe_globals())
     read_official(path)

@@ -11,7 +11,7 @@ from PIL import Image
 from small_models import CLIP, VOCABULARY
 from torch.nn import functional as F
 
-from s3prl_speechclip.encoders.clip import ClipEncoder, build_clip
+from s3prl_speechclip.encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
 from s3prl_speechclip.encoders.vocabulary import END_OF_TEXT, START_OF_TEXT, encode
 from s3prl_speechclip.errors import EncoderError
 from s3prl_speechclip.model.config import ClipConfig
@@ -140,3 +140,68 @@ def test_missing_weights_say_how_to_provide_them(tmp_path):
     with pytest.raises(EncoderError, match="--clip PATH") as caught:
         build_clip(ClipConfig(pretrained=str(tmp_path / "none.pt")), VOCABULARY)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "expected"),
+    [
+        ("ViT-B-32", "openai", True),
+        ("ViT-B-32", "laion2b_s34b_b79k", False),
+        ("ViT-B-32-quickgelu", "laion400m_e32", True),
+        ("ViT-L-14", "openai", True),
+        ("small", "", True),
+        ("mini", "mini", False),
+    ],
+)
+def test_the_activation_follows_the_weights_tag(name: str, tag: str, expected: bool):
+    """Guards weights trained with GELU against QuickGELU, which loads and only embeds worse."""
+    assert uses_quick_gelu(ClipConfig(name=name, pretrained=tag)) is expected
+
+
+def test_a_file_says_what_is_assumed(caplog: pytest.LogCaptureFixture):
+    """Guards files, which do not say their activation."""
+    assert uses_quick_gelu(ClipConfig(pretrained="somewhere/weights.pt"))
+    assert "assuming QuickGELU" in caplog.text and "quick_gelu=false" in caplog.text
+    caplog.clear()
+    assert not uses_quick_gelu(ClipConfig(pretrained="somewhere/weights.pt", quick_gelu=False))
+    assert not caplog.text
+
+
+def test_an_activation_against_the_tag_warns(caplog: pytest.LogCaptureFixture):
+    """Guards checkpoints that were trained so: the configuration wins, and is not silent."""
+    assert uses_quick_gelu(ClipConfig(pretrained="laion2b_s34b_b79k", quick_gelu=True))
+    assert "trained with GELU" in caplog.text
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> str:
+    """Make the small architecture known to open_clip."""
+    factory = open_clip.factory
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", WHOLE)
+    return "tiny"
+
+
+class Program(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_a_program_in_place_of_weights_is_not_run(tiny: str, tmp_path):
+    """Guards OpenAI's form of weights, which is a program: only the released files are run."""
+    path = tmp_path / "openai.pt"
+    torch.jit.save(torch.jit.script(Program()), path)
+    with pytest.raises(EncoderError, match=r"not run: give open_clip_model\.safetensors") as caught:
+        build_clip(ClipConfig(name=tiny, pretrained=str(path)), VOCABULARY)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_come_from_a_file(tiny: str, tmp_path):
+    """Guards `--clip PATH`, and its activation."""
+    path = tmp_path / "weights.pt"
+    saved = small_clip(replace(SMALL, architecture=WHOLE, quick_gelu=False))
+    torch.save(saved.clip.state_dict(), path)
+    config = ClipConfig(name=tiny, pretrained=str(path), quick_gelu=False)
+    loaded = build_clip(config, VOCABULARY).eval()
+    torch.testing.assert_close(loaded.encode_text(["a dog"]), saved.encode_text(["a dog"]))
+    gelu = build_clip(replace(config, quick_gelu=None), VOCABULARY).eval()
+    assert not torch.allclose(gelu.encode_text(["a dog"]), saved.encode_text(["a dog"]))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from small_models import FAMILIES, SPEECH, speech_batch, waveforms
 
 from s3prl_speechclip.encoders.speech import SpeechEncoder, build_speech_encoder
 from s3prl_speechclip.errors import EncoderError
+from s3prl_speechclip.hashing import state_hash
 from s3prl_speechclip.model.config import SpeechEncoderConfig
 from s3prl_speechclip.structures import SpeechBatch
 
@@ -65,7 +70,7 @@ def test_frames_are_those_of_the_convolutions(encoder: SpeechEncoder):
     assert encoder(speech_batch(*lengths)).lengths.tolist() == [1, 1, 2, 49]
 
 
-def test_one_too_short_to_hear_gives_one_frame(encoder: SpeechEncoder):
+def test_a_recording_shorter_than_a_frame_gives_one(encoder: SpeechEncoder):
     features = encoder(speech_batch(3, 1_000))
     assert features.lengths.tolist() == [1, 2]
     assert all(state.isfinite().all() for state in features.hidden_states)
@@ -89,8 +94,8 @@ def test_a_trained_encoder_learns_and_a_frozen_one_does_not(family: str):
     assert not frozen(speech_batch(3_000)).hidden_states[-1].requires_grad
 
 
-def test_the_official_habit_depends_on_the_batch():
-    """Guards the switch: without it, HuBERT Base's group norm hears the padding."""
+def test_without_the_switch_padding_is_read():
+    """Guards the switch: without it, HuBERT Base's group norm reads the padding."""
     encoder = small_encoder("hubert-base", batch_invariant=False).eval()
     short = waveforms(4_000, 9_000)[0]
     together = encoder(speech_batch(4_000, 9_000)).hidden_states[0][0, :10]
@@ -165,3 +170,83 @@ def test_weights_come_from_a_folder(tmp_path):
     torch.testing.assert_close(
         loaded.eval()(batch).hidden_states, saved(batch).hidden_states, atol=0, rtol=0
     )
+
+
+def edit_weights(folder, change) -> None:
+    """Write a folder's weights anew under other names, or some of them."""
+    state = load_file(folder / "model.safetensors")
+    renamed = {change(name): value for name, value in state.items() if change(name)}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("prefix", ["module.", "hubert.", "module.hubert.", "model."])
+def test_a_uniform_prefix_is_stripped(tmp_path, prefix: str):
+    """Guards files saved from DDP, which used to load nothing."""
+    saved = small_encoder("hubert-base").eval()
+    saved.model.save_pretrained(tmp_path)
+    edit_weights(tmp_path, lambda name: prefix + name)
+    loaded = build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+    assert state_hash(loaded.state_dict()) == state_hash(saved.state_dict())
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_missing_weights_are_named(tmp_path, prefix: str):
+    """Guards against layers of random weights."""
+    small_encoder("hubert-base").model.save_pretrained(tmp_path)
+    edit_weights(tmp_path, lambda name: "" if "layers.1.layer_norm" in name else prefix + name)
+    with pytest.raises(EncoderError, match=r"2 weights .*encoder\.layers\.1\.layer_norm") as caught:
+        build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_mask_embedding_may_be_missing(tmp_path):
+    """Guards fine-tuned models, whose files lack what only masked prediction uses."""
+    small_encoder("hubert-base").model.save_pretrained(tmp_path)
+    edit_weights(tmp_path, lambda name: "" if "masked_spec_embed" in name else name)
+    build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+
+
+def test_weights_of_other_shapes_are_an_error_of_one_line(tmp_path):
+    small_encoder("hubert-base").model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
+    with pytest.raises(EncoderError, match="not available") as caught:
+        build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_code_is_not_run(tmp_path):
+    """Guards pytorch_model.bin from anywhere."""
+    small_encoder("hubert-base").model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    victim = tmp_path / "ran"
+    torch.save({"encoder": Touch(victim)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(EncoderError) as caught:
+        build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+    assert not victim.exists() and "\n" not in str(caught.value)
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@settings(max_examples=10, deadline=None)
+@given(lengths=st.lists(st.integers(400, 9_000), min_size=2, max_size=4))
+def test_positional_batch_norm_reads_no_padding(lengths: list[int]):
+    """Guards HuBERT with `conv_pos_batch_norm`, whose shift wrote on padding."""
+    encoder = small_encoder("hubert-base", conv_pos_batch_norm=True).eval()
+    norm = encoder.model.encoder.pos_conv_embed.batch_norm
+    torch.nn.init.normal_(norm.running_mean)
+    torch.nn.init.normal_(norm.bias)
+    together = encoder(speech_batch(*lengths))
+    for row, waveform in enumerate(waveforms(*lengths)):
+        single = encoder(alone(waveform))
+        frames = int(single.lengths[0])
+        for ours, theirs in zip(together.hidden_states, single.hidden_states, strict=True):
+            torch.testing.assert_close(ours[row, :frames], theirs[0, :frames], atol=ORDER, rtol=0)

@@ -36,8 +36,8 @@ def test_outputs_are_those_of_the_variant(variant: Variant):
         assert keywords.embeddings.shape == (2, int(keywords.lengths.max()), TOKEN)
         assert (keywords.spans is None) == (variant.keywords == "cls")
         for row, length in enumerate(keywords.lengths):
-            heard = keywords.token_ids[row, :length]
-            assert not set(heard.tolist()) & set(SPECIAL_TOKENS)
+            chosen = keywords.token_ids[row, :length]
+            assert not set(chosen.tolist()) & set(SPECIAL_TOKENS)
             assert not keywords.token_ids[row, length:].any()
             assert not keywords.embeddings[row, length:].any()
         if variant.keywords == "cls":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,6 +19,7 @@ from small_models import VOCABULARY, small_config, small_model, speech_batch, wa
 from s3prl_speechclip import SpeechClip
 from s3prl_speechclip.checkpoints.native import StoredModel, read_checkpoint, write_checkpoint
 from s3prl_speechclip.errors import AudioError, CheckpointError, ConfigError, EncoderError
+from s3prl_speechclip.hashing import state_hash
 from s3prl_speechclip.model.config import VARIANTS, SpeechEncoderConfig
 from s3prl_speechclip.pretrain.config import resolve_config
 from s3prl_speechclip.structures import SpeechOutput
@@ -95,11 +98,28 @@ def test_encoding_leaves_the_mode_alone():
         ([torch.zeros(2, 400)], r"recording 0 .*\(2, 400\)"),
         ([torch.zeros(400), torch.zeros(0)], "recording 1"),
         ([torch.zeros(400, dtype=torch.int16)], "int16"),
+        ([np.zeros(400, dtype=np.int16)], "int16"),
+        ([np.zeros(0, dtype=np.float32)], "recording 0"),
+        (["speech.wav"], "recording 0 is the path 'speech.wav'; read it first"),
+        ([torch.zeros(400), Path("a/b.wav")], "recording 1 is the path"),
+        ("speech.wav", "expected a list"),
+        ([[0.0, 0.1]], "found list"),
+        ([None], "found NoneType"),
     ],
 )
 def test_what_is_no_recording_is_named(recordings, named: str):
     with pytest.raises(AudioError, match=named):
         small_model("speechclip_parallel").encode_speech(recordings)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, ">f4"])
+def test_numpy_arrays_are_recordings(kind):
+    """Guards what soundfile returns, and arrays in the other byte order or with strides."""
+    model = small_model("speechclip_parallel")
+    (recording,) = waveforms(4_000)
+    array = np.repeat(recording.numpy(), 2).astype(kind)[::2]
+    expected = model.encode_speech([recording]).parallel
+    assert torch.equal(model.encode_speech([array]).parallel, expected)
 
 
 def test_captions_images_and_speech_share_a_space():
@@ -197,7 +217,7 @@ def test_shipped_encoders_stay_outside_whatever_their_size(tmp_path, monkeypatch
         SpeechClip.from_pretrained(tmp_path / "model")
 
 
-def test_a_folder_may_be_gone_when_its_weights_are_inside(tmp_path):
+def test_a_folder_may_be_gone_when_its_weights_are_inside(tmp_path, monkeypatch):
     """Guards a small frozen encoder's checkpoint against needing the folder that it came from."""
     source = small_model("speechclip_parallel")
     source.speech_encoder.model.save_pretrained(tmp_path / "hubert")
@@ -206,8 +226,35 @@ def test_a_folder_may_be_gone_when_its_weights_are_inside(tmp_path):
     model.save_pretrained(tmp_path / "model")
     (tmp_path / "hubert").rename(tmp_path / "gone")
     again = SpeechClip.from_pretrained(tmp_path / "model")
+    # Its CLIP may be one that the checkpoint only names, and which is loaded.
+    apart = StoredModel(
+        model.stored().config,
+        {k: v for k, v in model.stored().state.items() if not k.startswith("clip.clip.")},
+        {"clip": state_hash(model._weights_of("clip"))},
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("s3prl_speechclip.model.speechclip.build_clip", lambda *_, **__: model.clip)
+        SpeechClip.from_stored(apart)
     one, other = (m.encode_speech(waveforms(5_000)).parallel for m in (model, again))
     assert torch.equal(one, other)
+
+
+def test_a_shipped_model_is_loaded_by_its_name():
+    """Guards a user's first line."""
+    model = SpeechClip.from_pretrained("speechclip_plus")
+    assert (model.config.variant, model.config.size) == ("speechclip_plus", "mini")
+    with pytest.raises(CheckpointError, match=r"'mini' is not one model: name one .*_hybrid_plus"):
+        SpeechClip.from_pretrained("mini")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_batch_invariance_is_the_checkpoints_unless_given(tmp_path, own: bool):
+    """Guards official checkpoints against other features by default, and the way to override."""
+    small_model("speechclip_hybrid", batch_invariant=own).save_pretrained(tmp_path)
+    assert SpeechClip.from_pretrained(tmp_path).batch_invariant is own
+    for value in (True, False):
+        model = SpeechClip.from_pretrained(tmp_path, batch_invariant=value)
+        assert model.batch_invariant is model.speech_encoder.batch_invariant is value
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -47,7 +47,7 @@ utterances = st.lists(
 
 
 def pad(alphas: list[list[float]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give random features and the padded weights, float64."""
+    """Make random features and the padded weights, float64."""
     rows = [torch.tensor(alpha, dtype=torch.float64) for alpha in alphas]
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     generator = torch.Generator().manual_seed(0)
@@ -146,7 +146,7 @@ def test_silence_fires_once_and_leaves_gradients_finite():
 
 
 def test_what_has_not_fired_is_kept_only_on_request():
-    """Guards the official habit's switch: padded keywords are zero without it."""
+    """Guards the official code's switch: padded keywords are zero without it."""
     alpha = torch.full((2, 6), 0.6)
     alpha[1, 3:] = 0
     dropped = firing_weights(alpha, keep_tail=False)
@@ -211,7 +211,7 @@ def test_weights_lie_between_zero_and_one_and_vanish_on_padding():
 
 
 @pytest.mark.parametrize("reads", [False, True])
-def test_weights_depend_on_padding_only_by_habit(reads: bool):
+def test_weights_depend_on_padding_only_as_configured(reads: bool):
     """Guards the switch between the official convolution and one that reads an utterance alone."""
     network = CifWeights(8, CifConfig(conv_width=5, conv_layers=2), read_padding=reads)
     features = torch.randn(1, 9, 8)
