@@ -340,7 +340,7 @@ def load_manifest(args: Namespace) -> Manifest:
 
 def chosen_splits(args: Namespace, manifest: Manifest) -> tuple[str, ...]:
     """Return the splits that the options name, else the corpus' test splits."""
-    return tuple(args.split or manifest.test_splits)
+    return tuple(args.split or manifest.require("testing").test_splits)
 
 
 def kept_states(

@@ -1,6 +1,6 @@
 """Images: open any file that Pillow knows as 8-bit RGB.
 
-What becomes of unusual images:
+Treatment of unusual images:
 
 - transparency, also of a palette: composited on white, as on paper;
 - greyscale, palette, CMYK, YCbCr: converted;
@@ -36,7 +36,7 @@ def open_image(path: str | Path) -> Image.Image:
         raise ImageError(f"image '{path}' {found}; {REMEDY}")
     try:
         with warnings.catch_warnings():
-            # Between one and two times its limit Pillow only warns; one limit is simpler to say.
+            # Between one and two times its limit Pillow only warns; one limit is simpler.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.load()
@@ -70,7 +70,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
     top: float = SIXTEEN_BIT
-    if image.mode == "F":  # such files do not say their range
+    if image.mode == "F":  # such files do not store their range
         top = next((t for t in (1, 255, SIXTEEN_BIT) if values.max() <= t), float(values.max()))
     scaled = np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
     return Image.fromarray(scaled)

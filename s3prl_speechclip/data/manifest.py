@@ -1,4 +1,4 @@
-"""The one description of a corpus that everything after the readers works on.
+"""Description of a corpus, as all readers return it.
 
 A manifest is a folder's `manifest.jsonl`: a first line about the corpus, then one line a recording.
 Paths in it are relative to the manifest's root, or absolute.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any, Literal
 
-from ..errors import CorpusError
+from ..errors import CorpusError, unknown_name
 from .files import read_lines
 
 MANIFEST = "manifest.jsonl"  # in the corpus's folder
@@ -39,10 +40,10 @@ class Utterance:
     pair_id: int
     """Recordings and images with one id are one answer in retrieval and never negatives."""
     text: str
-    """What is said, in its language, where known; may be empty."""
+    """Transcript in the spoken language, where known; may be empty."""
     split: str
     caption: str = ""
-    """The image's written caption in English, where known."""
+    """Written English caption of the image, where known."""
     speaker: str = ""
     language: str = "en"
     """ISO 639-1 code, with region where the corpus has it."""
@@ -54,13 +55,13 @@ class Utterance:
 
     @property
     def english(self) -> str:
-        """The English caption: the image's own, else the spoken text in English, else empty."""
+        """English caption: the image's own, else the transcript if it is English, else empty."""
         return self.caption or (self.text if self.language.startswith("en") else "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A corpus: its recordings in a fixed order, and which splits serve what."""
+    """A corpus: its recordings in a fixed order, and the roles of its splits."""
 
     corpus: str
     root: Path
@@ -70,10 +71,10 @@ class Manifest:
     test_splits: tuple[str, ...] = ("test",)
     mini: bool = False
     notes: tuple[str, ...] = ()
-    """What was left out, and other facts to show with any figure."""
+    """Facts to show with any figure, such as the recordings left out."""
 
     def split(self, name: str) -> tuple[Utterance, ...]:
-        """Give the recordings of one split, in the manifest's order.
+        """Return the recordings of one split, in the manifest's order.
 
         Raises:
             CorpusError: the corpus has no such split.
@@ -84,11 +85,24 @@ class Manifest:
             raise CorpusError(f"{self.corpus} has no split '{name}'; it has: {known}")
         return chosen
 
+    def require(self, role: Literal["validation", "testing"]) -> Manifest:
+        """Return the manifest if it has splits for a role.
+
+        Raises:
+            CorpusError: it has none.
+        """
+        if not (self.dev_splits if role == "validation" else self.test_splits):
+            raise CorpusError(
+                f"{self.corpus} has no split for {role}; choose another corpus with --data, and "
+                f"train on this one beside it with -o data.also=[{self.corpus}]"
+            )
+        return self
+
     def train_on(self, languages: Sequence[str]) -> Manifest:
-        """Leave recordings in other languages out of the training split.
+        """Remove recordings in other languages from the training split.
 
         Args:
-            languages: ISO 639-1; `en` takes `en-GB` as well. Empty: all.
+            languages: ISO 639-1 codes; `en` includes `en-GB`. Empty: all languages.
 
         Raises:
             CorpusError: no training recording is in any of them.
@@ -129,11 +143,11 @@ class Manifest:
         )
 
     def path(self, relative: str) -> Path:
-        """Give the place of a recording or image."""
+        """Return the path of a recording or image."""
         return self.root / relative
 
     def digest(self) -> str:
-        """Name the manifest's content by SHA-256, over everything but its root."""
+        """Return the SHA-256 of the manifest's content, everything but its root."""
         return hashlib.sha256("\n".join(self._lines()).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
@@ -150,24 +164,32 @@ class Manifest:
         Raises:
             CorpusError: the file is missing, of another format or damaged.
         """
+        rows = read_lines(path)
         try:
-            head, *rows = read_lines(path)
-            about = json.loads(head)
-            if about.pop("format", None) != FORMAT:
-                raise CorpusError(f"'{path}' is a manifest of another format; delete it")
-            utterances = [_utterance(json.loads(row)) for row in rows]
-        except (ValueError, TypeError, KeyError) as error:
-            raise CorpusError(f"'{path}' is not a manifest ({error}); delete it") from error
-        return cls(
-            corpus=about["corpus"],
-            root=path.parent,
-            utterances=tuple(utterances),
-            train_split=about["train_split"],
-            dev_splits=tuple(about["dev_splits"]),
-            test_splits=tuple(about["test_splits"]),
-            mini=about["mini"],
-            notes=tuple(about["notes"]),
-        )
+            about = json.loads(rows[0])
+            if about["format"] != FORMAT:
+                raise CorpusError(f"'{path}' is a manifest of another format; remove it")
+            manifest = cls(
+                corpus=about["corpus"],
+                root=path.parent,
+                utterances=(),
+                train_split=about["train_split"],
+                dev_splits=tuple(about["dev_splits"]),
+                test_splits=tuple(about["test_splits"]),
+                mini=about["mini"],
+                notes=tuple(about["notes"]),
+            )
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise CorpusError(
+                f"'{path}' is not a manifest ({error}); remove it, and prepare its folder again"
+            ) from error
+        utterances = []
+        for number, row in enumerate(rows[1:], 2):
+            try:
+                utterances.append(parse_utterance(json.loads(row)))
+            except ValueError as error:
+                raise CorpusError(f"'{path}', line {number}: {error}; correct it") from error
+        return replace(manifest, utterances=tuple(utterances))
 
     def _lines(self) -> Sequence[str]:
         about = {
@@ -187,6 +209,46 @@ class Manifest:
         return rows
 
 
-def _utterance(row: dict) -> Utterance:
-    row["words"] = tuple(Word(*word) for word in row["words"])
-    return Utterance(**row)
+FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "pair_id": int,
+    "synthetic": bool,
+    "duration": (int, float),
+    "words": (list, tuple),
+}
+"""Types of an utterance's fields in JSON; the others are text."""
+
+
+def parse_utterance(row: Any) -> Utterance:
+    """Check a row of a manifest, and turn it into an utterance.
+
+    A field that is null counts as absent.
+
+    Args:
+        row: fields of `Utterance` by name; `words` are lists of text, start and end.
+
+    Raises:
+        ValueError: a field is missing, unknown or of another type.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {str(row)[:80]}")
+    known = {field.name: field for field in fields(Utterance)}
+    found = {name: value for name, value in row.items() if value is not None}
+    for name, value in found.items():
+        if name not in known:
+            raise ValueError(unknown_name("field", name, known))
+        wanted = FIELD_TYPES.get(name, str)
+        if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
+            raise ValueError(f"'{name}' is {json.dumps(value)[:80]}, of the wrong type")
+    for name, field in known.items():
+        if field.default is MISSING and name not in found:
+            raise ValueError(f"'{name}' is missing")
+    for name in ("audio", "image", "split"):
+        if not found[name]:
+            raise ValueError(f"'{name}' is empty")
+    try:
+        words = tuple(Word(str(t), float(start), float(end)) for t, start, end in found["words"])
+    except KeyError:
+        words = ()
+    except (TypeError, ValueError):
+        raise ValueError("'words' must be lists of text, start and end in seconds") from None
+    return Utterance(**(found | {"words": words}))

@@ -1,4 +1,4 @@
-"""Which recordings go together, and in what order.
+"""Draw batches: recordings of similar lengths, in an order that repeats.
 
 Orders are pure functions of (seed, epoch), so that a run resumes anywhere without a replay, and of
 nothing about the machines, so that two processes see between them what one would.
@@ -18,10 +18,21 @@ POOL = 50  # batches whose recordings are sorted by length together
 
 
 class BucketBatchSampler:
-    """Shuffled batches of recordings of like length, for training.
+    """Shuffled batches of recordings of similar lengths, for training.
 
     An epoch's order: shuffle all; sort each pool of `POOL` batches by length and cut it into
     batches; shuffle the batches.
+
+    Args:
+        lengths: (N,) lengths of the recordings, in any unit.
+        batch_size: number of recordings over all processes.
+        seed: seed of the order, not negative.
+        rank: number of this process; its share of each batch is every `world_size`-th recording.
+        world_size: number of processes.
+        drop_last: leave out the recordings that do not fill a batch, others each epoch.
+
+    Raises:
+        ConfigError: a batch is larger than the split, or cannot be shared out evenly.
     """
 
     def __init__(
@@ -33,19 +44,6 @@ class BucketBatchSampler:
         world_size: int = 1,
         drop_last: bool = True,
     ) -> None:
-        """Prepare to draw.
-
-        Args:
-            lengths: of the recordings, in any unit, (N,).
-            batch_size: recordings over all processes.
-            seed: not negative.
-            rank: this process; its share of each batch is every `world_size`-th recording.
-            world_size: processes.
-            drop_last: leave out the recordings that do not fill a batch, others each epoch.
-
-        Raises:
-            ConfigError: a batch is larger than the split, or cannot be shared out evenly.
-        """
         self._lengths = np.asarray(lengths)
         self._batch_size = batch_size
         self._seed = seed
@@ -76,16 +74,16 @@ class BucketBatchSampler:
             )
 
     def __len__(self) -> int:
-        """Count the batches of an epoch."""
+        """Return the number of batches of an epoch."""
         count, size = len(self._lengths), self._batch_size
         return count // size if self._drop_last else -(-count // size)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[list[int]]:
-        """Give this process's share of an epoch's batches.
+        """Yield this process's share of an epoch's batches.
 
         Args:
-            epoch: counted from 0.
-            start: batches to pass over, as those were that a resumed run has seen.
+            epoch: number of the epoch, from 0.
+            start: number of batches to skip, those that a resumed run has seen.
         """
         for batch in self._order(epoch)[start:]:
             yield batch[self._rank :: self._world_size].tolist()
@@ -103,14 +101,14 @@ class BucketBatchSampler:
 
 
 def evaluation_batches(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[list[int]]:
-    """Cut all recordings into batches with little padding, the longest first.
+    """Split all recordings into batches with little padding, the longest first.
 
-    The longest come first so that memory runs out at once or not at all. Put results back with
-    `in_split_order`.
+    The longest come first so that memory runs out at once or not at all. `in_split_order` restores
+    the order.
 
     Args:
-        lengths: of the recordings, in any unit, (N,).
-        batch_size: recordings; the last batch may hold fewer.
+        lengths: (N,) lengths of the recordings, in any unit.
+        batch_size: number of recordings; the last batch may hold fewer.
 
     Raises:
         ConfigError: the batch size is not positive.
@@ -122,14 +120,14 @@ def evaluation_batches(lengths: Sequence[int] | np.ndarray, batch_size: int) -> 
 
 
 def in_split_order(rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Put results of batches back in the order of the split.
+    """Return results of batches in the order of the split.
 
     Args:
-        rows: results of all batches, concatenated, (N, ...).
-        indices: the recordings' places in the split, concatenated, (N,) int64.
+        rows: (N, ...) results of all batches, concatenated.
+        indices: (N,) int64 places of the recordings in the split, concatenated.
 
     Returns:
-        The rows by rising place, and those places: all, but for recordings that were dropped.
+        The rows by rising place, and these places; dropped recordings are absent.
     """
     places, order = torch.sort(indices)
     return rows[order.to(rows.device)], places

@@ -32,7 +32,8 @@ def load_manifest(config: PretrainConfig) -> Manifest:
         root=Path(data.root) if data.root else None,
         archive=archive,
         skip_broken=data.skip_broken,
-    ).train_on(data.languages)
+    )
+    manifest = manifest.require("validation").train_on(data.languages)
     for name in data.also:
         fetched = archive if name in CORPORA and CORPORA[name].fetched else None
         manifest = manifest.train_also(
