@@ -199,3 +199,99 @@ def test_malformed_captions_are_named(corpus: Path) -> None:
     (corpus / "Flickr8k.token.txt").write_text("image,caption\n11_aa.jpg,A dog .\n")
     with pytest.raises(CorpusError, match="must hold lines 'NAME.jpg#k<tab>caption'"):
         read(corpus)
+
+
+# --- text files as editors and copies leave them ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Flickr_8k.trainImages.txt", "Flickr8k.token.txt", "flickr_audio/wav2spk.txt"],
+)
+def test_byte_order_mark_loses_nothing(corpus: Path, name: str) -> None:
+    """Fault: the first row of a file with a byte order mark is dropped or of another name."""
+    whole = read(corpus)
+    path = corpus / name
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read(corpus) == whole
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b", "\x1c"])
+def test_line_separators_of_unicode_stay_in_a_caption(corpus: Path, separator: str) -> None:
+    """Fault: a caption is cut, and its rest is taken for a malformed row."""
+    path = corpus / "Flickr8k.token.txt"
+    text = path.read_text().replace("Caption 1 of 11_aa.jpg", f"One{separator}two")
+    path.write_text(text, encoding="utf-8")
+    captions = {u.utterance_id: u.caption for u in read(corpus).utterances}
+    assert captions["11_aa_1"] == f"One{separator}two ."
+
+
+def test_file_of_another_encoding_is_named(corpus: Path) -> None:
+    """Fault: a traceback, or captions of wrong letters."""
+    path = corpus / "Flickr8k.token.txt"
+    path.write_bytes("11_aa.jpg#0\tA café .\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match="Flickr8k.token.txt': it is not UTF-8") as error:
+        read(corpus)
+    assert "\n" not in str(error.value)
+
+
+def test_image_listed_twice_counts_once(corpus: Path) -> None:
+    """Fault: a repeated line doubles recordings, each with the id of another."""
+    with (corpus / "Flickr_8k.trainImages.txt").open("a") as listing:
+        listing.write("11_aa.jpg\n")
+    manifest = read(corpus)
+    names = [u.utterance_id for u in manifest.utterances]
+    assert len(names) == len(set(names)) == 20
+    assert manifest.notes == ("5 recordings are listed twice and count once",)
+
+
+@pytest.mark.parametrize("skip_broken", [False, True])
+def test_image_of_two_splits_is_refused(corpus: Path, skip_broken: bool) -> None:
+    """Fault: a model is tested on what it was trained on."""
+    with (corpus / "Flickr_8k.testImages.txt").open("a") as listing:
+        listing.write("22_bb.jpg\n")
+    with pytest.raises(CorpusError, match="1 images are in both 'train' and 'test' .*22_bb.jpg"):
+        read(corpus, skip_broken)
+
+
+# --- layouts as people have them ---
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "Images/Flicker8k_Dataset",
+        "Flickr8k_Dataset",
+        "Flickr8k_Dataset/Flicker8k_Dataset",
+        "images",
+    ],
+)
+def test_images_are_found_where_archives_put_them(corpus: Path, folder: str) -> None:
+    """Fault: a folder that the authors' own script makes is not found."""
+    (corpus / "Images").rename(corpus / "elsewhere")
+    (corpus / folder).parent.mkdir(exist_ok=True)
+    (corpus / "elsewhere").rename(corpus / folder)
+    manifest = read(corpus)
+    assert {u.image.rpartition("/")[0] for u in manifest.utterances} == {folder}
+    assert len(manifest.utterances) == 20
+
+
+def test_captions_of_kaggle_are_read(corpus: Path) -> None:
+    """Fault: captions of the copy that most people have must be rewritten by hand."""
+    rows = ["image,caption"]
+    for line in (corpus / "Flickr8k.token.txt").read_text().splitlines():
+        key, text = line.split("\t")
+        quoted = text.replace('"', '""')
+        rows.append(f'{key.partition("#")[0]},"{quoted}"')
+    expected = read(corpus)
+    (corpus / "Flickr8k.token.txt").unlink()
+    (corpus / "captions.txt").write_text("\n".join(rows) + "\n")
+    assert read(corpus) == expected
+
+
+def test_malformed_captions_of_kaggle_are_named(corpus: Path) -> None:
+    """Fault: a caption with an unquoted comma is cut in silence."""
+    (corpus / "Flickr8k.token.txt").unlink()
+    (corpus / "captions.txt").write_text("image,caption\n11_aa.jpg,A dog, running .\n")
+    with pytest.raises(CorpusError, match=r"captions.txt', line 2, has too many cells"):
+        read(corpus)

@@ -265,3 +265,27 @@ def test_malformed_text_file_is_named(english: Path) -> None:
     path.write_text("only-an-image.jpg\n")
     with pytest.raises(CorpusError, match="must hold lines 'image wav'"):
         read(english)
+
+
+@pytest.mark.parametrize(
+    ("member", "field", "value"),
+    [
+        ("asr_text", "text", ""),
+        ("asr_text", "caption", ""),
+        ("speaker", "speaker", ""),
+        ("uttid", "utterance_id", "utt_cave"),
+    ],
+)
+def test_null_is_no_text(english: Path, member: str, field: str, value: str) -> None:
+    """Fault: JSON's null becomes the caption, speaker or name 'None'."""
+    content = {"data": [entry("cave") | {member: None}]}
+    (english / "metadata" / "val.json").write_text(json.dumps(content))
+    (found,) = read(english).split("dev")
+    assert getattr(found, field) == value
+
+
+def test_empty_text_file_is_named(english: Path) -> None:
+    """Fault: an IndexError for a file that was cut to nothing."""
+    (english / "PlacesAudioJpn_100k_image2audio_train.txt").write_text("\n")
+    with pytest.raises(CorpusError, match="image2audio_train.txt' holds no lines"):
+        read(english)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,73 @@ def test_malformed_metadata_is_named(published: Path, content: str, reason: str)
         read(published)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["text", "speaker"])
+def test_null_is_no_text(published: Path, field: str) -> None:
+    """Fault: JSON's null becomes the caption 'None'."""
+    row = write_files(published, "val", 42)
+    row["captions"][0][field] = None
+    write_metadata(published, "", "val", [row])
+    first = read(published).split("dev")[0]
+    assert getattr(first, field) == ""
+    if field == "text":
+        assert first.caption == ""
+
+
+@pytest.mark.parametrize("change", [{"image": None}, {"captions": None}, {"captions": [None]}])
+def test_null_in_the_place_of_a_file_is_named(published: Path, change: dict) -> None:
+    """Fault: an image or a recording called 'None' is reported as missing."""
+    row = write_files(published, "val", 42) | change
+    write_metadata(published, "", "val", [row])
+    with pytest.raises(CorpusError, match="an entry of '.*SpokenCOCO_val.json' has no '"):
+        read(published)
+
+
+def test_recording_listed_twice_counts_once(published: Path) -> None:
+    """Fault: an entry that was written twice doubles its recordings."""
+    row = write_files(published, "val", 42)
+    write_metadata(published, "", "val", [row, row])
+    manifest = read(published)
+    assert len(manifest.split("dev")) == 2
+    assert "2 recordings are listed twice and count once" in manifest.notes
+
+
+def test_image_of_two_splits_is_refused(karpathy: Path) -> None:
+    """Fault: a model is tested on what it was trained on."""
+    row = write_files(karpathy, "train", 9) | {"reassign_id": 5000}
+    write_metadata(karpathy, "_ksplit", "test", [row])
+    with pytest.raises(CorpusError, match="1 images are in both 'train' and 'test'"):
+        read(karpathy)
+
+
+def test_ids_that_begin_anew_in_each_split_are_no_overlap(karpathy: Path) -> None:
+    """Fault: identities of two splits that both count from 0 are taken for shared images."""
+    for name, numbers in NUMBERS.items():
+        rows = [
+            write_files(karpathy, name, number) | {"reassign_id": place}
+            for place, number in enumerate(numbers)
+        ]
+        write_metadata(karpathy, "_ksplit", name, rows)
+    assert len(read(karpathy).utterances) == 8
+
+
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_forms_of_fast_vgs_are_read(karpathy: Path, unrolled: bool) -> None:
+    """Fault: the Karpathy split in its most common form is not found."""
+    expected = [replace(u, pair_id=0) for u in read(karpathy).utterances]
+    for name in NUMBERS:
+        path = karpathy / "SpokenCOCO" / f"SpokenCOCO_ksplit_{name}.json"
+        rows = json.loads(path.read_text())["data"]
+        path.unlink()
+        for row in rows:
+            del row["reassign_id"]
+        if unrolled:
+            rows = [{"image": r["image"], "caption": c} for r in rows for c in r["captions"]]
+        content = json.dumps({"data": rows})
+        form = "unrolled_karpathy" if unrolled else "karpathy"
+        (karpathy / "SpokenCOCO" / f"SpokenCOCO_{name}_{form}.json").write_text(content)
+    manifest = read(karpathy)
+    assert [replace(u, pair_id=0) for u in manifest.utterances] == expected
+    assert manifest.test_splits == ("test",)
+    assert len({(u.image, u.pair_id) for u in manifest.utterances}) == 4
