@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -145,6 +146,19 @@ class Branch(nn.Module):
             return None
         weights = self.attention.last_weights(*self.with_cls(features, lengths))
         return weights[:, :, : self.tokens, self.tokens :].transpose(1, 2)
+
+
+def build_branch(config: ModelConfig, width: int, clip: ClipEncoder) -> Branch:
+    """Build the branch of a variant, from the module that its row in `VARIANTS` names.
+
+    Args:
+        config: configuration of the whole model.
+        width: D of the speech encoder.
+        clip: frozen CLIP, as `Branch` takes it.
+    """
+    module = import_module(f".{find_variant(config.variant).branch}", __package__)
+    branch: Branch = module.Branch(config, width, clip)
+    return branch
 
 
 class CifSegmenter(nn.Module):

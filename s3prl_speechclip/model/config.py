@@ -21,6 +21,8 @@ class Variant:
     """An utterance embedding from a CLS token of its own."""
     keywords: Literal["cls", "cif"] | None
     """Where keywords come from: a fixed number of CLS tokens, CIF segments, or nowhere."""
+    branch: str = "branch"
+    """Module of the package `model` that defines its class `Branch`."""
 
 
 VARIANTS = {

@@ -24,7 +24,7 @@ from ..losses import MaskedInfoNCE, quantity_loss
 from ..modules.layer_mix import LayerMix
 from ..modules.padding import pad_waveforms
 from ..structures import SpeechBatch, SpeechFeatures, SpeechOutput
-from .branch import Branch
+from .branch import build_branch
 from .card import model_card
 from .config import ModelConfig, check_model
 
@@ -70,7 +70,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         self.layer_mix = LayerMix(
             self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
         )
-        self.branch = Branch(config, self.speech_encoder.width, self.clip)
+        self.branch = build_branch(config, self.speech_encoder.width, self.clip)
         self.contrast = MaskedInfoNCE(config.objective)
         with torch.no_grad():
             if self.branch.cls is not None:

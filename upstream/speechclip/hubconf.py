@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from torch import nn
 
 from s3prl_speechclip.errors import CheckpointError
+from s3prl_speechclip.model.config import VARIANTS
 
-MODELS = ("parallel", "cascaded", "plus", "hybrid", "hybrid_plus", "encoder")
-__all__ = [f"speechclip_{model}{kind}" for model in MODELS for kind in ("", "_local", "_url")]
+NAMES = (*VARIANTS, "speechclip_encoder")
+KINDS = ("", "_local", "_url")
+__all__ = [f"{name}{kind}" for name in NAMES for kind in KINDS]
 
 
 class Factory(Protocol):
@@ -32,7 +34,7 @@ class Factory(Protocol):
         """Make it; arguments as of `expert.UpstreamExpert`."""
 
 
-def _factories(name: str) -> tuple[Factory, Factory, Factory]:
+def _factories(name: str) -> tuple[Any, ...]:
     """Give what makes the upstream of a hub name, from anything, a path and an address."""
 
     def from_anything(
@@ -73,7 +75,7 @@ def _factories(name: str) -> tuple[Factory, Factory, Factory]:
         return from_anything(_download(str(ckpt), refresh), model_config, refresh, batch_invariant)
 
     made = from_anything, from_path, from_address
-    for factory, kind in zip(made, ("", "_local", "_url"), strict=True):
+    for factory, kind in zip(made, KINDS, strict=True):
         factory.__name__ = factory.__qualname__ = f"{name}{kind}"
         factory.__doc__ = f"Make {name}; arguments as of `expert.UpstreamExpert`."
     return made
@@ -92,17 +94,6 @@ def _download(address: str, refresh: bool) -> str:
         ) from error
 
 
-speechclip_parallel, speechclip_parallel_local, speechclip_parallel_url = _factories(
-    "speechclip_parallel"
-)
-speechclip_cascaded, speechclip_cascaded_local, speechclip_cascaded_url = _factories(
-    "speechclip_cascaded"
-)
-speechclip_plus, speechclip_plus_local, speechclip_plus_url = _factories("speechclip_plus")
-speechclip_hybrid, speechclip_hybrid_local, speechclip_hybrid_url = _factories("speechclip_hybrid")
-speechclip_hybrid_plus, speechclip_hybrid_plus_local, speechclip_hybrid_plus_url = _factories(
-    "speechclip_hybrid_plus"
-)
-speechclip_encoder, speechclip_encoder_local, speechclip_encoder_url = _factories(
-    "speechclip_encoder"
-)
+# s3prl reads the names as attributes of this module.
+for _name in NAMES:
+    globals().update({factory.__name__: factory for factory in _factories(_name)})
