@@ -3,6 +3,7 @@
 # make mini    train the mini encoders and the models on them anew, some hours, and measure them
 # make superb-mini  SUPERB's five tasks on their mini sets, for two models and two baselines
 # make leaderboard  gather the committed results and the published ones
+# make site    leaderboard and keyword pages to look at, in site/
 # make readme  put the last demo's result and the tables into the README and the leaderboard
 # make test    ruff, mypy and the whole test suite
 # make lock    resolve requirements.lock anew
@@ -23,7 +24,7 @@ UV := $(BIN)/python -m uv --quiet
 UV_PIN = $$(grep -o '^uv==[^ ;]*' requirements.lock)
 TYPED := .mypy_cache/tree
 
-.PHONY: venv demo mini superb-mini leaderboard readme test lock wheel clean
+.PHONY: venv demo mini superb-mini leaderboard site readme test lock wheel clean
 
 venv: $(READY)
 
@@ -58,6 +59,9 @@ superb-mini: venv
 
 leaderboard: venv
 	$(BIN)/python run_benchmark.py leaderboard
+
+site: venv
+	$(BIN)/python -m s3prl_speechclip.cli.site
 
 readme: venv
 	$(BIN)/python -m s3prl_speechclip.cli.readme

@@ -24,16 +24,25 @@ from urllib.parse import quote
 import pandas as pd
 
 from s3prl_speechclip.data.cache import writing
+from s3prl_speechclip.downstream.task import all_tasks
 from s3prl_speechclip.errors import ResultError, unknown_name
 from s3prl_speechclip.results import markdown_table, read_result
 from s3prl_speechclip.structures import TaskResult
 
-from . import keywords, retrieval, speed, words, zerospeech
+from . import retrieval
 from .pages import fill
-from .shared.benchmark import Benchmark, Column, Figure, Section
+from .shared.benchmark import (
+    Benchmark,
+    Column,
+    Figure,
+    Section,
+    benchmark_titles,
+    load_benchmark,
+)
 
 logger = logging.getLogger(__name__)
 
+THIS = "leaderboard"
 PUBLISHED = Path(__file__).parent / "published"
 COMMITTED = Path("benchmarks") / "results"
 TABLE, SHEET, PAGE = "LEADERBOARD.md", "leaderboard.csv", "leaderboard.html"
@@ -145,31 +154,10 @@ def _scaled(task: str, metric: str, metrics: Mapping[str, float], point: Referen
 # Sections that are no benchmark's own
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A SUPERB column, and where a result has it."""
-
-    column: str
-    name: str
-    split: str = "test"
-    factor: float = 100.0
-
-
-SUPERB_METRICS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
-    {
-        "libriphone": (Metric("PR", "per"),),
-        "speech_commands": (Metric("KS", "acc"),),
-        "fluent_commands": (Metric("IC", "acc"),),
-        "quesst14_dtw": (Metric("QbE", "maxTWV"),),
-        "snips": (Metric("SF_F1", "slot_type_f1"), Metric("SF_CER", "slot_value_cer")),
-        "asr": (Metric("ASR", "wer", "test-clean", 1.0),),
-        "voxceleb1": (Metric("SID", "acc"),),
-        "sv_voxceleb1": (Metric("ASV", "EER"),),
-    }
-)
-"""By task. Of the ten, emotion is missing, whose figure is a mean over five folds, and diarization,
-whose error rate another program computes."""
-
+TASKS = {task.name: task for task in all_tasks() if any(m.column for m in task.metrics)}
+"""Downstream tasks with leaderboard columns. Of SUPERB's ten, emotion has none, whose figure is a
+mean over five folds, nor has diarization, whose error rate another program computes."""
+PUBLISHED_ORDER = ("PR", "KS", "IC", "QbE", "SF_F1", "SF_CER", "ASR", "SID", "ASV", "SD", "ER")
 PROBES = {
     "frame_accuracy": ("phones", "frame_accuracy"),
     "phone_error": ("phones", "phone_error"),
@@ -184,9 +172,18 @@ IMAGE_TEXT = {"T2I": "text_to_image", "I2T": "image_to_text", "mean": "mean"}
 def superb_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the figures of a SUPERB task."""
     corpus = MINI_SETS if result.corpus.endswith("_mini") else SUPERB
-    for metric in SUPERB_METRICS[result.task]:
-        keys = (metric.split, metric.name)
-        yield Figure(column=metric.column, keys=keys, corpus=corpus, factor=metric.factor)
+    task = TASKS[result.task]
+    for metric in task.metrics:
+        keys = (task.test, metric.key)
+        yield Figure(column=metric.column, keys=keys, corpus=corpus, factor=metric.to_percent)
+
+
+def superb_columns() -> tuple[Column, ...]:
+    """Return the columns of SUPERB as published, then those of further tasks."""
+    measured = {m.column: not m.higher_is_better for t in TASKS.values() for m in t.metrics}
+    lower = {"SD": True, "ER": False, **measured}  # measured elsewhere, see TASKS
+    names = (*PUBLISHED_ORDER, *(name for name in measured if name not in PUBLISHED_ORDER))
+    return tuple(Column(name=name, lower_is_better=lower[name], digits=2) for name in names)
 
 
 def probe_figures(result: TaskResult) -> Iterator[Figure]:
@@ -208,7 +205,7 @@ def _columns(*names: str, lower: tuple[str, ...] = (), digits: int = 1) -> tuple
     return tuple(Column(name=name, lower_is_better=name in lower, digits=digits) for name in names)
 
 
-SECTIONS = (
+OWN_SECTIONS = (
     Section(
         name="superb",
         title="SUPERB",
@@ -219,11 +216,7 @@ SECTIONS = (
         "within a task, then over all ten; a partial score is over the tasks that it names, and "
         "comparable only with scores over the same.",
         columns=(
-            *_columns(
-                *("PR", "KS", "IC", "QbE", "SF_F1", "SF_CER", "ASR", "SID", "ASV", "SD", "ER"),
-                lower=("PR", "SF_CER", "ASR", "ASV", "SD"),
-                digits=2,
-            ),
+            *superb_columns(),
             Column(name="superb_s", title="superb_s", digits=0),
             Column(name="partial", title="partial score", digits=0),
         ),
@@ -242,7 +235,6 @@ SECTIONS = (
         ),
         rank_by="PR",
     ),
-    retrieval.BENCHMARK.section,
     Section(
         name="retrieval_validation",
         title="Image-speech retrieval, validation",
@@ -251,9 +243,6 @@ SECTIONS = (
         columns=_columns("R@1", "R@10", digits=2),
         rank_by="R@10",
     ),
-    keywords.BENCHMARK.section,
-    words.BENCHMARK.section,
-    zerospeech.BENCHMARK.section,
     Section(
         name="image_text",
         title="Mini CLIP: image-text retrieval",
@@ -281,15 +270,38 @@ SECTIONS = (
         rank_by="frame_accuracy",
         figures=probe_figures,
     ),
-    speed.BENCHMARK.section,
 )
-SECTION = {section.name: section for section in SECTIONS}
-SECTION_OF = {
-    "image_text_retrieval": SECTION["image_text"],
-    **{name: one for name, one in SECTION.items() if one.figures is not None},
-    **dict.fromkeys(SUPERB_METRICS, SECTION["superb"]),
-}
-"""By the task of a result."""
+ORDER = (
+    "superb",
+    "superb_hidden",
+    "retrieval",
+    "retrieval_validation",
+    "keywords",
+    "words",
+    "zerospeech",
+    "image_text",
+    "probe",
+    "speed",
+)
+"""Order of the sections that are known; others come after them."""
+
+
+@cache
+def all_sections() -> Mapping[str, Section]:
+    """Return the sections by name: this module's own, and those that benchmarks declare."""
+    found = {section.name: section for section in OWN_SECTIONS}
+    for name in benchmark_titles():
+        section = None if name == THIS else load_benchmark(name).section
+        if section is not None:
+            found[section.name] = section
+    places = {name: place for place, name in enumerate(ORDER)}
+    return {name: found[name] for name in sorted(found, key=lambda n: places.get(n, len(places)))}
+
+
+def section_of(task: str) -> Section | None:
+    """Return the section that shows the results of a task."""
+    name = {**dict.fromkeys(TASKS, "superb"), "image_text_retrieval": "image_text"}.get(task, task)
+    return all_sections().get(name)
 
 
 # From files to a data frame
@@ -455,7 +467,7 @@ def _figures_of(result: TaskResult, path: Path, folder: str, link: str) -> list[
             "it is no result file: expected names in task, system, size, corpus and "
             "checkpoint_hash, and metrics by name; measure again"
         )
-    section = SECTION_OF.get(result.task)
+    section = section_of(result.task)
     if section is None or section.figures is None:
         raise ResultError(f"no table for the task '{result.task}'")
     try:
@@ -509,7 +521,7 @@ def _number(result: TaskResult, keys: Sequence[str]) -> float:
 
 def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Average both directions where a publication gives them and not their mean."""
-    for who, row in rows_of(ranked(SECTION["retrieval"], figures)):
+    for who, row in rows_of(ranked(all_sections()["retrieval"], figures)):
         for k in retrieval.KS:
             both = [f"{direction} R@{k}" for direction in ("S2I", "I2S")]
             if f"mean R@{k}" in row.index or not set(both) <= set(row.index):
@@ -528,7 +540,7 @@ def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def superb_scores(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Score the systems that have figures of SUPERB's own corpora."""
     points = reference_points()
-    for who, row in rows_of(ranked(SECTION["superb"], figures)):
+    for who, row in rows_of(ranked(all_sections()["superb"], figures)):
         if who["mini"] or "superb_s" in row.index:
             continue
         scores = {}
@@ -606,7 +618,7 @@ def markdown(board: Board, home: Path) -> str:
     for mini in (False, True):
         if mini:
             parts.append(MINIATURES)
-        for section in SECTIONS:
+        for section in all_sections().values():
             cells = ranked(section, board.figures[board.figures.mini == mini])
             if not cells.empty:
                 text = f"## {section.title}\n\n{section.about}\n\n{_table(section, cells)}\n"
@@ -645,7 +657,7 @@ def sheet(board: Board) -> str:
     """Return every figure as a line of CSV."""
     parts = [
         ranked(section, board.figures[board.figures.mini == mini])
-        for section in SECTIONS
+        for section in all_sections().values()
         for mini in (False, True)
     ]
     lines = pd.concat([part for part in parts if not part.empty]).explode(ONE_FIGURE)
@@ -659,7 +671,7 @@ def sheet(board: Board) -> str:
 def page(board: Board) -> str:
     """Return the leaderboard as an HTML file that sorts and filters in the browser."""
     data = []
-    for section in SECTIONS:
+    for section in all_sections().values():
         cells = ranked(section, board.figures)
         if cells.empty:
             continue

@@ -18,7 +18,7 @@ from small_models import small_model
 
 from s3prl_speechclip.benchmarks.leaderboard import (
     PUBLISHED,
-    SECTION,
+    all_sections,
     gather,
     markdown,
     partial_superb_score,
@@ -33,7 +33,7 @@ from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.results import read_result, write_result
 from s3prl_speechclip.structures import TaskResult
 
-RETRIEVAL, SUPERB = SECTION["retrieval"], SECTION["superb"]
+RETRIEVAL, SUPERB = all_sections()["retrieval"], all_sections()["superb"]
 
 
 def published_superb() -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ...benchmarks.shared.benchmark import evaluate
 from ...checkpoints.locate import Located
@@ -104,7 +105,7 @@ def measure(
 ) -> None:
     """Write the retrieval and keyword results of a run, unless they are there already."""
     name = SpeechClip.from_pretrained(located.source).config.variant
-    tasks: dict[str, dict[str, int]] = {"retrieval": {}}
+    tasks: dict[str, dict[str, Any]] = {"retrieval": {}}
     if find_variant(name).keywords is not None:
         tasks["keywords"] = {"plot": 0}
     for task, options in tasks.items():
