@@ -81,8 +81,7 @@ def norm_report(results: Path) -> str:
             "`speechclip_cascaded` in the slides' early set-up (preset `slides_mini`: batch 240, "
             f"InfoNCE at a fixed temperature of 0.1), {steps} steps on `stamps` and "
             "`named_pictures`, seed 0, without keyword batch norm and with it. `make mini` makes "
-            "both, and writes this file from the results in `keyword_norm/`, where the plots of "
-            "keywords among CLIP's tokens are.",
+            "both, and writes this file from the results in `keyword_norm/`.",
             "",
             markdown_table(*norm_rows(both)),
             "",
