@@ -181,6 +181,9 @@ class Corpus:
             raise self.error(f"{counts}; restore them, or leave them out with --skip-broken")
         note = f"{len(utterances) - len(kept)} of {len(utterances)} recordings left out: {counts}"
         log.warning("%s: %s", self.name, note)
+        for kind, paths in broken.items():
+            for path in paths:
+                log.warning("left out, %s: '%s'", kind.split()[0], os.path.join(base, path))
         return tuple(kept), (note,)
 
     def _overlaps(
