@@ -1,0 +1,230 @@
+"""Runs that are killed, copied or damaged, and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_corpus import write_flickr8k
+from small_runs import TORCHRUN, arguments, assert_same_weights, column, launch, losses, run
+
+from s3prl_speechclip.cli.pretrain import main
+from s3prl_speechclip.model.speechclip import SpeechClip
+
+KILLS = int(os.environ.get("S3PRL_SPEECHCLIP_KILLS", "2"))  # moments; more in a long test
+
+SAVING = "runner.save_step=3,,runner.max_keep=9"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_flickr8k(tmp_path_factory.mktemp("flickr8k"))
+
+
+@pytest.fixture(scope="module")
+def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of six steps, with a checkpoint after the third."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run(*arguments(corpus, folder, 6, overrides=SAVING))
+    return folder
+
+
+def cut_after_step_3(whole: Path, folder: Path) -> Path:
+    """Copy the run as a kill after its third step would have left it."""
+    shutil.copytree(whole, folder, symlinks=True)
+    shutil.rmtree(folder / "step-00000006")
+    for name in ("best", "last"):
+        (folder / name).unlink()
+    (folder / "last").symlink_to("step-00000003")
+    return folder
+
+
+@pytest.mark.parametrize("copied", ["links followed", "links lost", "links alone", "nothing lost"])
+def test_a_copied_run_is_resumed_where_it_was(
+    whole: Path, corpus: Path, tmp_path: Path, copied: str
+) -> None:
+    """Guards runs moved by `cp -rL`, `rsync -L`, or an object store that knows no links.
+
+    They used to fail at the next checkpoint, or to start anew in silence over the old one.
+    """
+    cut = cut_after_step_3(whole, tmp_path / "cut")
+    moved = tmp_path / "moved"
+    shutil.copytree(cut, moved, symlinks=copied == "nothing lost")
+    if copied == "links lost":
+        shutil.rmtree(moved / "last")
+    if copied == "links alone":
+        shutil.rmtree(moved / "step-00000003")
+    run(*arguments(corpus, moved, 6, "-a", overrides=SAVING))
+    assert_same_weights(whole, moved)
+    assert losses(moved) == losses(whole)
+    assert os.readlink(moved / "last") == "step-00000006"
+    assert os.readlink(moved / "best") == "step-00000006"
+    assert (moved / "step-00000003" / "trainer.pt").is_file()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "config.json"])
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(
+    whole: Path, corpus: Path, tmp_path: Path, file: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a run that one damaged file ends, and a fallback in silence."""
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder, symlinks=True)
+    path = folder / "step-00000006" / file
+    os.truncate(path, path.stat().st_size // 2)
+    run(*arguments(corpus, folder, 6, "-a", overrides=SAVING))
+    assert "step-00000003', is used" in capfd.readouterr().err
+    assert_same_weights(whole, folder)
+    assert losses(folder) == losses(whole)
+    assert (folder / "damaged-step-00000006").is_dir()
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_started_over(
+    whole: Path, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards hours of training against a run that starts at step 1 in the same folder."""
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder, symlinks=True)
+    for path in folder.glob("step-*/trainer.pt"):
+        os.truncate(path, 10)
+    before = (folder / "log.csv").read_bytes()
+    assert main(arguments(corpus, folder, 6, "-a", overrides=SAVING)) == 2
+    assert "no checkpoint in" in capfd.readouterr().err.splitlines()[-1]
+    assert (folder / "log.csv").read_bytes() == before
+
+
+def test_a_run_killed_inside_a_checkpoint_write_resumes(
+    whole: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """Guards the checkpoint before against the one that was being written."""
+    folder = tmp_path / "run"
+    program = (
+        "import os, sys, torch; save = torch.save; calls = []\n"
+        "def stop(value, path):\n"
+        "    save(value, path); calls.append(path)\n"
+        "    if len(calls) == 2: os.truncate(path, 1000); os.kill(os.getpid(), 9)\n"
+        "torch.save = stop\n"
+        "from s3prl_speechclip.cli.pretrain import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments(corpus, folder, 6, overrides=SAVING)],
+        timeout=300,
+        capture_output=True,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert (folder / "step-00000006.partial" / "trainer.pt").stat().st_size == 1000
+    run(*arguments(corpus, folder, 6, "-a", overrides=SAVING))
+    assert_same_weights(whole, folder)
+    assert losses(folder) == losses(whole)
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """Guards resuming against whatever a kill leaves behind, wherever it comes."""
+    moments = random.Random(0)
+    often = "runner.save_step=1"
+    run(*arguments(corpus, tmp_path / "whole", 40, overrides=often))
+    folder = tmp_path / "killed"
+    for _ in range(KILLS):
+        before = (folder / "log.csv").stat().st_mtime_ns if folder.exists() else 0
+        process = launch(*arguments(corpus, folder, 40, "-a", overrides=often))
+        deadline = time.monotonic() + 240
+        while process.poll() is None and time.monotonic() < deadline:
+            if (folder / "log.csv").exists() and (folder / "log.csv").stat().st_mtime_ns > before:
+                break
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 1))
+        process.kill()
+        process.communicate()
+    run(*arguments(corpus, folder, 40, "-a", overrides=often))
+    assert_same_weights(tmp_path / "whole", folder)
+    assert losses(folder) == losses(tmp_path / "whole")
+
+
+def test_a_killed_process_ends_the_others(corpus: Path, tmp_path: Path) -> None:
+    """Guards a cluster's hours against processes that wait for one that is gone."""
+    folder = tmp_path / "run"
+    process = launch(*arguments(corpus, folder, 100_000), launcher=TORCHRUN)
+    try:
+        deadline = time.monotonic() + 240
+        while not (folder / "log.csv").is_file() and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.1)
+        workers = {environment_of(pid)["RANK"]: pid for pid in children(process.pid)}
+        os.kill(workers["1"], signal.SIGKILL)
+        process.communicate(timeout=60)
+        assert process.returncode not in (0, None)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers.values())
+    finally:
+        process.kill()
+
+
+def children(pid: int) -> list[int]:
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the last good checkpoint, and names the step and the recordings.
+
+    A learning rate of 1e20 makes the second step's loss infinite or NaN.
+    """
+    folder = tmp_path / "run"
+    overrides = "optimizer.lr=1e20,,scheduler.name=constant,,runner.save_step=1"
+    assert main(arguments(corpus, folder, 6, overrides=overrides)) == 2
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: step 2: the loss or its gradient is not finite")
+    assert "last good checkpoint: " + str(folder / "step-00000001") in line
+    (record,) = map(json.loads, (folder / "nonfinite.jsonl").read_text().splitlines())
+    assert record["step"] == 2 and len(set(record["recordings"])) == 8
+    assert record["recordings"][0] in line
+    assert list(folder.glob("step-*")) == [folder / "step-00000001"]
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_counted_on_demand(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards weights and batch-norm statistics against a batch whose loss is NaN."""
+    compute, calls = SpeechClip.objective, []
+
+    def objective(self, output, images, pair_ids):
+        calls.append(output)
+        terms = compute(self, output, images, pair_ids)
+        return {k: v * float("nan") for k, v in terms.items()} if len(calls) == 2 else terms
+
+    monkeypatch.setattr(SpeechClip, "objective", objective)
+    folder = tmp_path / "run"
+    run(
+        *arguments(
+            corpus,
+            folder,
+            4,
+            "-u",
+            "speechclip_cascaded",
+            overrides="runner.nonfinite=skip,,runner.save_step=1,,runner.max_keep=9",
+        )
+    )
+    assert column(folder, "skipped_steps") == [0, 1, 1, 1]
+    first, second, last = (
+        load_file(folder / f"step-0000000{step}" / "model.safetensors") for step in (1, 2, 4)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(value.isfinite().all() for value in last.values() if value.is_floating_point())
+    assert any(not torch.equal(second[name], last[name]) for name in last)
+    assert json.loads((folder / "nonfinite.jsonl").read_text())["step"] == 2
