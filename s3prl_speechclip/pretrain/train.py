@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.native import StoredModel
@@ -199,18 +200,15 @@ def pretrain(
                 optimizer.step()
             else:
                 ids = [name for batch in taken for name in data.utterance_ids(batch)]
-                terms = {k: float(v.detach()) for k, v in output.losses.items()}
-                terms["gradient norm"] = float(norm)
-                path = folder / NONFINITE_FILE
-                message = _report_nonfinite(path, fabric, state.step, terms, ids)
+                problem = _report_nonfinite(folder, fabric, state.step, output.losses, norm, ids)
                 skipped_in_a_row += 1
                 if runner.nonfinite == "stop" or skipped_in_a_row == SKIPPED_IN_A_ROW:
                     newest = next(reversed(find_checkpoints(folder).values()), "none yet")
                     raise TrainingError(
-                        f"{message}; last good checkpoint: {newest}; lower optimizer.lr, or skip "
+                        f"{problem}; last good checkpoint: {newest}; lower optimizer.lr, or skip "
                         "single steps with runner.nonfinite=skip"
                     )
-                logger.warning("%s; the step is skipped", message)
+                logger.warning("%s; the step is skipped", problem)
                 state = replace(state, skipped=state.skipped + 1)
                 for buffer, value in zip(model.buffers(), kept, strict=True):
                     buffer.copy_(value)
@@ -310,15 +308,23 @@ def _merge(parts: Sequence[SpeechEmbeddings]) -> SpeechEmbeddings:
 
 
 def _report_nonfinite(
-    path: Path, fabric: Fabric, step: int, losses: Mapping[str, float], ids: list[str]
+    folder: Path,
+    fabric: Fabric,
+    step: int,
+    losses: Mapping[str, Tensor],
+    norm: Tensor,
+    ids: list[str],
 ) -> str:
     """Append a step whose loss is not finite to a file, and describe it on one line."""
+    path = folder / NONFINITE_FILE
     every = [name for part in gather_objects(ids) for name in part]
+    values = {name: float(value.detach()) for name, value in losses.items()}
+    values["gradient norm"] = float(norm)
     if fabric.is_global_zero:
-        record = {"step": step, **losses, "recordings": every}
+        record = {"step": step, **values, "recordings": every}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-    terms = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     return (
         f"step {step}: the loss or its gradient is not finite ({terms}) on the recordings "
         f"{', '.join(every[:4])}, ... ({len(every)}, listed in '{path}')"
