@@ -1,4 +1,4 @@
-"""Give `s3prl.hub` the names of this package's upstreams.
+"""Register on `s3prl.hub` the names of this package's upstreams.
 
 s3prl has no place for plug-ins, but every way to an upstream asks `s3prl.hub` for an attribute:
 `S3PRLUpstream(name)`, `available_names()`, `-u`. Importing it takes seconds and fails on today's
@@ -63,7 +63,7 @@ def register(hub: ModuleType) -> None:
             setattr(hub, name, getattr(hubconf, name))
         elif not getattr(there, "__module__", "").endswith(FOLDER):
             logger.warning(
-                "s3prl has an upstream '%s' of its own, which stays: this package's is to be had "
-                "from s3prl_speechclip.upstream.speechclip.hubconf",
+                "s3prl has an upstream '%s' of its own, which stays: this package's is "
+                "at s3prl_speechclip.upstream.speechclip.hubconf",
                 name,
             )

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         "--upstream_ckpt",
         dest="checkpoint",
         metavar="CKPT",
-        help="its weights: experiment or checkpoint folder, official .ckpt, Hub id "
+        help="its weights: experiment or checkpoint folder, official .ckpt, Hub id, mini "
         "(default: the newest pretraining run of that name, else the mini model)",
     )
     p.add_argument(
@@ -178,7 +178,8 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help=f"result file (default: {RESULT_FILE} in the experiment folder)",
+        help=f"result file (default: {RESULT_FILE} in the experiment folder, or result-SPLIT.json "
+        "where only other splits were measured)",
     )
     return p
 
@@ -195,11 +196,18 @@ def command(argv: Sequence[str] | None) -> Path | None:
     outcome = run_downstream(request)
     if outcome.finished and outcome.result is not None:
         sys.stdout.write(downstream_table([outcome.result]) + "\n")
-        return write_result(outcome.result, out or outcome.folder / RESULT_FILE)
+        return write_result(outcome.result, out or outcome.folder / _file_name(outcome.result))
     if not outcome.finished and is_main_process():
         logger.info("stopped; resume with the same command and -a, or with -e %s", outcome.folder)
         return outcome.folder
     return None
+
+
+def _file_name(result: TaskResult) -> str:
+    """Return the name of a result's file, another where the task's own test split is missing."""
+    if find_task(result.task).test in result.metrics:
+        return RESULT_FILE
+    return f"result-{'-'.join(result.metrics)}.json"
 
 
 def downstream_table(results: Sequence[TaskResult]) -> str:

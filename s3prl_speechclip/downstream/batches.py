@@ -1,4 +1,4 @@
-"""What an expert's data loaders give, as a function of seed, epoch and position."""
+"""Batches of an expert's data loaders, as a function of seed, epoch and position."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from torch.utils.data import (
 from ..errors import CorpusError
 from ..runtime.randomness import EVALUATION, ITEM, ORDER, derived_seed, own_randomness
 from ..structures import HOP
+from .experts import one_line
+from .mono import add_converted, take_converted
 
 SHORTEST = HOP // 2  # samples; s3prl rounds frames, and what rounds to none has no features
 
 Draw = tuple[int, tuple[int, ...]]
-"""An index of a data set, and what the random numbers of reading it follow from."""
+"""An index of a data set, and the numbers that the seed of reading it is derived from."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Recordings with what their expert wants to know of them."""
+    """Recordings with what their expert reads beside them."""
 
     wavs: list[np.ndarray]
     """1-D float32, 16 kHz."""
@@ -53,12 +55,12 @@ class TrainingBatches:
     Neither depends on the number of processes that read or train.
 
     Args:
-        loader: gives the data loader of an epoch.
+        loader: function of an epoch that returns its data loader.
         what: the split, for messages.
         seed: not negative.
         rank: this process, which takes every `world_size`-th recording of each batch.
         world_size: processes.
-        workers: processes that read; None: as the loader says.
+        workers: processes that read; None: the loader's own number.
     """
 
     def __init__(
@@ -78,10 +80,10 @@ class TrainingBatches:
         self._workers = workers
 
     def start_at(self, position: int) -> Iterator[Batch]:
-        """Give batches for ever.
+        """Iterate over batches, without end.
 
         Args:
-            position: batches that were seen before, over all epochs.
+            position: number of batches before the first, over all epochs.
 
         Raises:
             CorpusError: the split gives no batch, or a recording cannot be used.
@@ -139,7 +141,7 @@ class TrainingBatches:
         return Batch([batch.wavs[row] for row in share], others, self._weight(count))
 
     def _share(self, count: int) -> list[int]:
-        """Give this process' rows of a batch; where none is left, the first, at no weight."""
+        """Return this process' rows of a batch; where none is left, the first, at no weight."""
         return list(range(count))[self._rank :: self._world_size] or [0]
 
     def _weight(self, count: int) -> float:
@@ -178,7 +180,8 @@ def read_batches(
         collate_fn=partial(_collate, loader.collate_fn),
         num_workers=workers,
     )
-    for draw, collated in zip(draws, reader, strict=True):
+    for draw, (collated, converted) in zip(draws, reader, strict=True):
+        add_converted(converted)
         if isinstance(collated, _Unreadable):
             raise CorpusError(f"the {what} has a recording that cannot be used: {collated.reason}")
         wavs, *others = collated
@@ -194,7 +197,7 @@ def read_batches(
 
 
 class _Drawn(Dataset[Any]):
-    """A data set whose random numbers follow from what is asked for."""
+    """A data set whose random numbers follow from the item."""
 
     def __init__(self, inner: Dataset[Any]) -> None:
         self._inner = inner
@@ -206,30 +209,31 @@ class _Drawn(Dataset[Any]):
                 return self._inner[index]
             except Exception as error:
                 # Carried past the worker, whose own traceback would fill the screen.
-                return _Unreadable(f"item {index}: {_in_one_line(error)}")
+                return _Unreadable(f"item {index}: {_describe(error)}")
 
 
-def _collate(inner: Callable[[Any], Any], items: list[Any]) -> Any:
-    broken = [item for item in items if isinstance(item, _Unreadable)]
-    if broken:
-        return broken[0]
-    try:
-        return list(inner(items))
-    except Exception as error:
-        return _Unreadable(_in_one_line(error))
+def _collate(inner: Callable[[Any], Any], items: list[Any]) -> tuple[Any, set[str]]:
+    """Collate items in the process that read them, with the recordings that it converted."""
+    collated: Any = next((item for item in items if isinstance(item, _Unreadable)), None)
+    if collated is None:
+        try:
+            collated = list(inner(items))  # s3prl's ctc reads its recordings here
+        except Exception as error:
+            collated = _Unreadable(_describe(error))
+    return collated, take_converted()
 
 
-def _in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)[:300]}"
 
 
 def _is_of_each(other: Any, count: int) -> bool:
-    """Say whether an expert's entry has one member a recording."""
+    """Return whether an expert's entry has one member a recording."""
     return hasattr(other, "__len__") and len(other) == count
 
 
 def _of_all_processes(loader: DataLoader[Any]) -> Sampler[int]:
-    """Give a loader's sampler as it would be in a single process."""
+    """Return a loader's sampler as it would be in a single process."""
     sampler: Any = loader.sampler
     if not isinstance(sampler, DistributedSampler):
         return sampler

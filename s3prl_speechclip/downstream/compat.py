@@ -126,7 +126,7 @@ ITEMS = (_audio_backend, _audio_files, _effects, _hub_classes, _namespaces, _ctc
 
 
 def _set_audio_backend(backend: str | None) -> None:
-    """Accept any: there is one."""
+    """Accept any backend: there is one."""
 
 
 def _get_audio_backend() -> str:

@@ -83,7 +83,7 @@ def transcripts(root: Path, splits: Sequence[str]) -> Iterator[tuple[Path, str]]
         CorpusError: a split's folder, its recordings or a transcript are missing.
     """
     for split in splits:
-        files = sorted((root / split).rglob("*.flac"))
+        files = find_flac(root / split)
         if not files:
             raise CorpusError(
                 f"no '*.flac' below '{root / split}'; expected "
@@ -98,6 +98,11 @@ def transcripts(root: Path, splits: Sequence[str]) -> Iterator[tuple[Path, str]]
             if file.stem not in chapters[table]:
                 raise CorpusError(f"'{file}' has no transcript in '{table}'; restore it")
             yield file, chapters[table][file.stem]
+
+
+def find_flac(folder: Path) -> list[Path]:
+    """Return the recordings below a folder, without the hidden files that macOS adds."""
+    return sorted(path for path in folder.rglob("*.flac") if not path.name.startswith("."))
 
 
 def read_lines(path: str | Path) -> list[str]:

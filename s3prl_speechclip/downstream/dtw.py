@@ -49,7 +49,7 @@ DISTANCES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def find_distance(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Give a distance by its name.
+    """Return a distance by its name.
 
     Raises:
         ConfigError: there is none of that name.
@@ -65,7 +65,7 @@ def match_costs(
     distance: Callable[[Tensor, Tensor], Tensor],
     minmax: bool,
 ) -> Tensor:
-    """Give the cost of each query's best place in each document, per query frame.
+    """Compute the cost of each query's best place in each document, per query frame.
 
     Args:
         queries: (n, D) each.
@@ -93,7 +93,7 @@ def match_costs(
 
 
 def _align(cost: Tensor, beyond: Tensor, minmax: bool) -> Tensor:
-    """Give the normalised cost of the best subsequence.
+    """Compute the normalised cost of the best subsequence.
 
     Args:
         cost: distances of query frames to document frames, (n, N, m).

@@ -12,8 +12,9 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..errors import ConfigError, CorpusError, SpeechClipError
+from ..errors import AudioError, ConfigError, CorpusError, SpeechClipError
 from .compat import quiet
+from .mono import read_as_mono
 from .plan import Plan
 from .task import EXPERT, Task
 
@@ -36,7 +37,9 @@ def build_expert(plan: Plan, width: int, rate: int) -> nn.Module:
         with corpus_errors(task), quiet():
             if task.prepare is not None:
                 task.prepare(config[EXPERT], plan.folder)
-            module = importlib.import_module(f"s3prl.downstream.{task.folder}.expert")
+            package = f"s3prl.downstream.{task.folder}"
+            module = importlib.import_module(f"{package}.expert")
+            read_as_mono(package)
             expert: nn.Module = module.DownstreamExpert(
                 upstream_dim=width, upstream_rate=rate, **{**config, **plan.arguments()}
             )
@@ -53,14 +56,21 @@ def corpus_errors(task: Task) -> Iterator[None]:
     """Turn what an expert's own reading of a corpus stumbles over into one line."""
     try:
         yield
+    except AudioError as error:
+        raise CorpusError(one_line(error)) from error
     except SpeechClipError:
         raise
     except (AssertionError, OSError, KeyError, ValueError, IndexError, TypeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise CorpusError(
-            f"s3prl's {task.name} cannot use the corpus as it is configured ({reason}); expected: "
+            f"s3prl's {task.name} cannot use the corpus as it is configured "
+            f"({type(error).__name__}: {one_line(error)}); expected: "
             f"{task.layout_text}"
         ) from error
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text on one line, without pretraining's option to skip recordings."""
+    return " ".join(str(error).split()).replace(", or leave it out with --skip-broken", "")
 
 
 class Loaders:

@@ -147,6 +147,29 @@ class Data:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The weights of the upstream that a probe was trained on."""
+
+    source: str
+    """What `-k` takes."""
+    sha256: str
+    """Of the file that holds them; empty where that is not known."""
+
+    def check(self, other: Weights) -> None:
+        """Check that a probe is not used on another upstream than its own.
+
+        Raises:
+            CheckpointError: it would be.
+        """
+        if self.sha256 and other.sha256 != self.sha256:
+            raise CheckpointError(
+                f"the past experiment's probe was trained on the upstream '{self.source}' (SHA-256 "
+                f"{self.sha256[:12]}), but '{other.source}' has {other.sha256[:12] or 'none'}; "
+                "give the weights that it was trained on with -k"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A request, resolved: nothing is left open."""
@@ -160,6 +183,8 @@ class Plan:
     folder: Path
     past: Path | None = None
     """Checkpoint to resume from or to evaluate."""
+    weights: Weights | None = None
+    """Of the upstream; None: not known yet."""
     runner: RunnerConfig = field(init=False)
 
     def __post_init__(self) -> None:
@@ -180,7 +205,9 @@ class Plan:
     def arguments(self) -> dict[str, Any]:
         """Return what s3prl's command line would hold; experts and checkpoints want it."""
         told = {theirs: getattr(self.request, ours) for ours, theirs in S3PRL.items()}
-        about = {**asdict(self.data), "notes": list(self.data.notes)}
+        about: Values = {**asdict(self.data), "notes": list(self.data.notes)}
+        if self.weights is not None:
+            about["upstream"] = asdict(self.weights)
         return {**told, "expdir": str(self.folder), "about": about}
 
 
@@ -197,7 +224,16 @@ def resolve(request: Request) -> Plan:
         folder = past.parent
     if past is None and not request.evaluate:
         refuse_overwriting(RunFolder(folder), request.auto_resume)
-    request = _completed(request, state)
+    given, request = request.checkpoint, _completed(request, state)
+    weights = past_weights(state) if state is not None else None
+    if weights is not None and given is None:
+        if not os.path.isabs(weights.source) or os.path.exists(weights.source):
+            request = replace(request, checkpoint=weights.source or None)
+        elif request.checkpoint is None:
+            raise CheckpointError(
+                f"the past experiment's probe was trained on the upstream '{weights.source}' "
+                f"(SHA-256 {weights.sha256[:12]}), which does not exist any more; give it with -k"
+            )
     task = find_task(str(request.task))
     changes = _parse_changes(request.override)
     config = state.config if state else read_task_config(task, request.config)
@@ -207,6 +243,12 @@ def resolve(request: Request) -> Plan:
         config, data = _place(task, config, request, changes)
     config = _with_files_and_rate(_override(config, changes))
     return Plan(request=request, task=task, config=config, data=data, folder=folder, past=past)
+
+
+def past_weights(state: RunState) -> Weights | None:
+    """Return the upstream's weights that a checkpoint records; None where it records none."""
+    recorded = (state.arguments.get("about") or {}).get("upstream")
+    return Weights(**recorded) if recorded else None
 
 
 def refuse_overwriting(folder: RunFolder, auto_resume: bool) -> None:

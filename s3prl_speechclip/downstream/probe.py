@@ -59,6 +59,9 @@ class Probe(nn.Module):
         specaug: s3prl's masking of features in training, or None.
     """
 
+    featurizer: Any
+    expert: Any
+
     def __init__(
         self,
         featurizer: nn.Module,

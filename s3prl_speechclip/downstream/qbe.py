@@ -61,6 +61,8 @@ def evaluate_qbe(
 ) -> tuple[Scores, dict[str, Any]]:
     """Find queries in documents by every layer on dev, then by the best one on test.
 
+    With `-t dev`, on dev alone.
+
     Args:
         plan: of the run; its folder exists.
         upstream: in evaluation mode.
@@ -94,24 +96,28 @@ def evaluate_qbe(
             )
             logger.info("layer %d, dev: maxTWV %.4f", number, by_layer[number]["maxTWV"])
         best = max(by_layer, key=lambda number: by_layer[number]["maxTWV"])
-        test = loaders.evaluation("test")
-        asked = int(test.dataset.n_queries)  # type: ignore[attr-defined]
-        if asked + len(held.names) - queries != len(test.dataset):  # type: ignore[arg-type]
-            raise CorpusError("dev and test must be asked of the same documents; check the lists")
-        again = store.extract(test, range(asked), "test", [best])
-        features = [*again.of(best, device), *held.of(best, device)[queries:]]
-        names = (*again.names, *held.names[queries:])
-        tested = _score(features, names, asked, settings, folder / f"test-{best}", root, "test")
-    scorer = "official" if "maxTWV_official" in tested else "own"
+        scores = {"dev": by_layer[best]}
+        if plan.task.test in plan.splits:
+            test = loaders.evaluation("test")
+            asked = int(test.dataset.n_queries)  # type: ignore[attr-defined]
+            if asked + len(held.names) - queries != len(test.dataset):  # type: ignore[arg-type]
+                raise CorpusError("dev and test must have the same documents; check the lists")
+            again = store.extract(test, range(asked), "test", [best])
+            features = [*again.of(best, device), *held.of(best, device)[queries:]]
+            names = (*again.names, *held.names[queries:])
+            scores["test"] = _score(
+                features, names, asked, settings, folder / f"test-{best}", root, "test"
+            )
+    official = all("maxTWV_official" in split for split in scores.values())
     notes = {
         "layer": best,
         "layer_chosen": "on dev, by maxTWV" if layer is None else "by -l",
-        "dev_maxTWV_by_layer": {str(n): scores["maxTWV"] for n, scores in by_layer.items()},
-        "maxTWV": f"{scorer} scorer; names that end in _own are this project's, checked against "
-        "the definition",
+        "dev_maxTWV_by_layer": {str(n): found["maxTWV"] for n, found in by_layer.items()},
+        "maxTWV": f"{'official' if official else 'own'} scorer; names that end in _own are this "
+        "project's, checked against the definition",
         "dtw": settings["dtwrc"],
     }
-    return {"dev": by_layer[best], "test": tested}, notes
+    return scores, notes
 
 
 class _Extractor:
@@ -148,7 +154,7 @@ class _Extractor:
         read = evaluation_batches(loader, what, 0, self._workers)
         try:
             for batch in tqdm(read, total=len(items), desc=split, leave=False):
-                # One at a time, so that features do not hang on what is beside.
+                # One at a time, so that features do not depend on the batch.
                 wav = torch.from_numpy(batch.wavs[0]).to(self._device)
                 states = as_states(self._upstream([wav])[self._selection])
                 frames = max(1, round(len(wav) / self._rate()))
@@ -164,7 +170,7 @@ class _Extractor:
         return _Recordings(folder, tuple(names), tuple(lengths), width)
 
     def _rate(self) -> int:
-        """Give the samples to a frame, as s3prl's featurizer asks for them."""
+        """Return the samples to a frame, as s3prl's featurizer reads them."""
         return int(self._upstream.get_downsample_rates(self._selection))  # type: ignore[operator]
 
 

@@ -17,10 +17,20 @@ from ..config import merge
 from ..errors import CheckpointError, ConfigError
 from ..results import result_record
 from ..runtime.devices import build_fabric
+from ..runtime.distributed import gather_objects
 from ..structures import TaskResult
 from . import compat
-from .plan import Plan, Request, refuse_overwriting, resolve, without_paths
-from .run_state import RunFolder, read_state
+from .mono import take_converted
+from .plan import (
+    Plan,
+    Request,
+    Weights,
+    past_weights,
+    refuse_overwriting,
+    resolve,
+    without_paths,
+)
+from .run_state import RunFolder, RunState, read_state
 from .runner import Runner
 from .task import EXPERT, Scores
 from .upstreams import Upstream, load_upstream
@@ -51,6 +61,7 @@ def run(request: Request) -> Outcome:
         SpeechClipError: what a user can cause, on one line.
     """
     compat.apply()
+    take_converted()  # those of an earlier run in this process
     started = time.perf_counter()
     plan = resolve(request)
     fabric = build_fabric(request.device, plan.runner.precision, timeout=WAIT)
@@ -59,6 +70,7 @@ def run(request: Request) -> Outcome:
     upstream = load_upstream(
         str(asked.upstream), asked.checkpoint, asked.upstream_config, fabric.device
     )
+    plan = replace(plan, weights=Weights(upstream.weights, upstream.digest))
     if fabric.is_global_zero:
         _write_config(plan)
         _log_plan(plan, upstream)
@@ -72,11 +84,16 @@ def run(request: Request) -> Outcome:
         measured = _sweep(plan, fabric, upstream)
     else:
         measured = _train_and_test(plan, fabric, upstream)
+    converted = set().union(*gather_objects(take_converted()))
     if measured is None:
         return Outcome(plan.folder, None, finished=False)
     if not fabric.is_global_zero:
         return Outcome(plan.folder, None)
-    return Outcome(plan.folder, _result(plan, upstream, *measured, fabric, started))
+    scores, notes = measured
+    notes = {**notes, "recordings_converted_to_16_khz_mono": len(converted)}
+    if upstream.batch_invariant is not None:
+        notes["batch_invariant"] = upstream.batch_invariant
+    return Outcome(plan.folder, _result(plan, upstream, scores, notes, fabric, started))
 
 
 def _train_and_test(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
@@ -87,7 +104,7 @@ def _train_and_test(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured 
 
 def _train(plan: Plan, fabric: Fabric, upstream: Upstream) -> Runner | None:
     """Train to the last step; None where it was interrupted."""
-    state = read_state(plan.past) if plan.past is not None else None
+    state = _read_own(plan, plan.past) if plan.past is not None else None
     runner = Runner(fabric, plan, upstream.module, state)
     if state is not None:
         logger.info("resuming from step %d", state.step)
@@ -102,7 +119,7 @@ def _test(runner: Runner, path: Path | None) -> Measured:
     notes: dict[str, Any] = {}
     if runner.fabric.is_global_zero:
         assert path is not None, "training leaves a checkpoint"
-        state = read_state(path)
+        state = _read_own(runner.plan, path)
         runner.load(state)
         scores = dict(state.scores)
         notes = {"checkpoint": path.name, "step": state.step}
@@ -139,6 +156,15 @@ def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
     logger.info("learning rate %s is the best on dev of %s", chosen, by_rate)
     scores, notes = _test(*runners[chosen])
     return scores, {**notes, "learning_rate": float(chosen), "dev_by_learning_rate": by_rate}
+
+
+def _read_own(plan: Plan, path: Path) -> RunState:
+    """Read a checkpoint whose probe was trained on a plan's upstream."""
+    state = read_state(path)
+    recorded = past_weights(state)
+    if recorded is not None and plan.weights is not None:
+        recorded.check(plan.weights)
+    return state
 
 
 def _write_config(plan: Plan) -> None:

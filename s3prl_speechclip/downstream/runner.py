@@ -126,7 +126,7 @@ class Runner:
                     with self.fabric.autocast():
                         self._forward(self.probe, split, batch, number)
             with quiet(), corpus_errors(self.plan.task):
-                names = self.probe.expert.log_records(  # type: ignore[operator]
+                names = self.probe.expert.log_records(
                     split,
                     records=self.probe.records,
                     logger=log,
@@ -277,7 +277,7 @@ class Runner:
             count = steps * self.runner.gradient_accumulate_steps
             log = self._open_log()
             with quiet():
-                self.probe.expert.log_records(  # type: ignore[operator]
+                self.probe.expert.log_records(
                     split,
                     records=self.probe.records,
                     logger=log,

@@ -22,7 +22,7 @@ BETA = (1 - EFFECTIVE_PRIOR) / EFFECTIVE_PRIOR  # false alarm rates count this m
 
 @dataclass(frozen=True)
 class Detection:
-    """How well scores tell targets from the others."""
+    """How well scores separate targets from the others."""
 
     max_twv: float
     """At the best threshold for all queries."""
@@ -57,7 +57,7 @@ def measure_detection(scores: np.ndarray, targets: np.ndarray, decided: float) -
 
 
 def _rates(targets: np.ndarray) -> np.ndarray:
-    """Give what a detection of each trial adds to the value, averaged over queries."""
+    """Return what a detection of each trial adds to the mean value over queries."""
     hits = targets / targets.sum(1, keepdims=True)
     alarms = ~targets / (~targets).sum(1, keepdims=True)
     return (hits - BETA * alarms) / len(targets)

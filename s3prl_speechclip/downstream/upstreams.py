@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints.native import find_checkpoint
 from ..errors import ConfigError, SpeechClipError, unknown_name
 from ..hashing import file_hash
 from ..structures import SAMPLE_RATE
@@ -18,6 +22,7 @@ from ..upstream.speechclip.expert import UpstreamExpert
 from .compat import quiet
 
 FRAMES = 3  # axes of frames: (B, T, D)
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a folder of transformers
 LOCAL = ("_local", "_url", "_custom", "_gdriveid")  # endings of names that need -k
 
 
@@ -34,6 +39,10 @@ class Upstream:
     """Where its weights came from; empty for one without."""
     digest: str
     """SHA-256 of the file that holds them; empty where that is not known."""
+    weights: str = ""
+    """What `-k` takes to find the same weights again, wherever the user runs."""
+    batch_invariant: bool | None = None
+    """See `UpstreamConfig`; None for others than this project's models."""
 
     @property
     def shown_source(self) -> str:
@@ -72,23 +81,91 @@ def load_upstream(
         raise ConfigError(unknown_name("upstream", name, factories))
     if ckpt is None and name.endswith(LOCAL):
         raise ConfigError(f"-u {name} needs its weights: give them with -k")
-    # s3prl's baselines take nothing but their own options, and the others want all three.
+    if ckpt is not None and name.endswith("_local") and not Path(ckpt).exists():
+        raise ConfigError(f"-k: no file or folder '{ckpt}', which -u {name} reads")
     arguments: dict[str, Any] = {"ckpt": ckpt, "model_config": model_config, "refresh": False}
     try:
-        with quiet():
+        with quiet(), opened_files() as opened:
             module = factories[name](**arguments)
     except SpeechClipError:
         raise
     except Exception as error:
         # 180 upstreams of other people's, most of which fetch something first.
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        text = " ".join(str(error).split())[:300]
+        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         raise ConfigError(f"s3prl cannot make the upstream '{name}': {reason}") from error
+    if any(p.dtype in (torch.float16, torch.bfloat16) for p in module.parameters()):
+        module = module.float()  # s3prl feeds float32
     module = module.to(device).eval()
     if isinstance(module, UpstreamExpert):
         located = module.located
-        return Upstream(module, name, module.size, located.source, located.digest())
-    digest = file_hash(Path(ckpt)) if ckpt and Path(ckpt).is_file() else ""
-    return Upstream(module, name, "", ckpt or "", digest)
+        return Upstream(
+            module=module,
+            name=name,
+            size=module.size,
+            source=located.source,
+            digest=located.digest(),
+            weights=_find_weights(located.source),
+            batch_invariant=module.batch_invariant,
+        )
+    if ckpt is not None:
+        _check_that_it_was_read(name, ckpt, opened)
+    weights = os.path.abspath(ckpt) if ckpt and os.path.exists(ckpt) else ckpt or ""
+    return Upstream(module, name, "", ckpt or "", _digest(ckpt), weights)
+
+
+@contextlib.contextmanager
+def opened_files() -> Iterator[set[str]]:
+    """Collect the absolute paths of the files that are opened in a block."""
+    global _recorder
+    if _recorder is None:
+        sys.addaudithook(_record)  # which cannot be removed
+    _recorder = set()
+    try:
+        yield _recorder
+    finally:
+        _recorder = set()
+
+
+_recorder: set[str] | None = None
+
+
+def _record(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _recorder is not None and isinstance(arguments[0], (str, Path)):
+        _recorder.add(os.path.abspath(arguments[0]))
+
+
+def _check_that_it_was_read(name: str, ckpt: str, opened: Collection[str]) -> None:
+    """Refuse a `-k` that s3prl's upstream of that name does not read.
+
+    Raises:
+        ConfigError: it was not read, so that a result must not name it.
+    """
+    path = os.path.abspath(ckpt)
+    if os.path.exists(path):
+        read = any(file == path or file.startswith(path + os.sep) for file in opened)
+    else:
+        read = name.endswith(LOCAL)  # an address, or a name on the Hub
+    if not read:
+        raise ConfigError(
+            f"-u {name} does not read '{ckpt}': leave -k out, or name an upstream that takes "
+            "weights, such as hubert_local or hf_hubert_custom"
+        )
+
+
+def _find_weights(source: str) -> str:
+    """Return the checkpoint that an experiment's folder means now; later it may mean another."""
+    path = Path(source)
+    if not path.exists():  # a name on the Hub
+        return source
+    return str((find_checkpoint(path) if path.is_dir() else path).resolve())
+
+
+def _digest(ckpt: str | None) -> str:
+    path = Path(ckpt) if ckpt else None
+    if path is not None and path.is_dir():
+        path = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+    return file_hash(path) if path is not None and path.is_file() else ""
 
 
 def _factories() -> dict[str, Callable[..., nn.Module]]:

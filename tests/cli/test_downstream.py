@@ -134,3 +134,15 @@ def test_results_are_read_back(corpus: Path, tmp_path: Path):
     found = read_result(out)
     assert found.system == "fbank_no_cmvn" and found.metrics["test"].keys() >= {"acc"}
     assert found.protocol["optimizer"]["lr"] == 1e-4
+
+
+def test_an_evaluation_of_dev_leaves_the_test_result(corpus: Path, tmp_path: Path):
+    """Guards the result on test against being overwritten by a partial one."""
+    folder = tmp_path / "run"
+    whole = command(options(corpus, folder, 1))
+    assert whole == folder / "result.json"
+    before = whole.read_bytes()
+    part = command(["-m", "evaluate", "-e", str(folder), "-t", "dev", "--device", "cpu"])
+    assert part == folder / "result-dev.json"
+    assert read_result(part).metrics.keys() == {"dev"}
+    assert whole.read_bytes() == before

@@ -90,8 +90,25 @@ def test_every_model_is_batch_invariant(load: Load, variant: str) -> None:
     assert embeddings < 1e-5
 
 
-def test_the_habit_of_fairseq_is_an_option(save: Save) -> None:
-    """Fault: the option is taken and does nothing, so that nobody can compare with fairseq."""
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_checkpoints_own_setting_holds_at_both_doors(tmp_path: Path, stored: bool) -> None:
+    """Fault: the same checkpoint gives other features as an upstream than as a model."""
+    model = small_model("speechclip_hybrid", batch_invariant=stored)
+    model.save_pretrained(tmp_path / "model")
+    upstream = UpstreamExpert(tmp_path / "model")
+    loaded = SpeechClip.from_pretrained(tmp_path / "model")
+    assert upstream.batch_invariant == loaded.config.batch_invariant == stored
+    wavs = waveforms(5_000, 2_000)
+    output = loaded.encode_speech(wavs)
+    for found, wanted in zip(upstream(wavs)["hidden_states"], output.hidden_states, strict=True):
+        for row, valid in enumerate(output.lengths.tolist()):
+            assert torch.equal(found[row, :valid], wanted[row, :valid])
+    changed = UpstreamExpert(tmp_path / "model", batch_invariant=not stored)
+    assert changed.batch_invariant != stored
+
+
+def test_features_as_fairseqs_are_an_option(save: Save) -> None:
+    """Fault: the option does nothing, so that nobody can compare with fairseq."""
     folder, wavs = save("speechclip_hybrid", "hubert-base"), waveforms(5_000, 2_000)
     upstream = UpstreamExpert(folder, batch_invariant=False)
     assert alone_and_together(upstream, wavs)[0] > 1e-3

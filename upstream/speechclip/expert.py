@@ -1,4 +1,4 @@
-"""The models of the family, and the encoder that they listen with, as s3prl's upstreams."""
+"""The models of the family, and their speech encoder alone, as s3prl's upstreams."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from s3prl_speechclip import checkpoints
 from s3prl_speechclip.checkpoints.locate import Located, locate_model
 from s3prl_speechclip.config import build, read_yaml
+from s3prl_speechclip.encoders.shipped import ASSETS
 from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.model.config import VARIANTS
 from s3prl_speechclip.model.speechclip import SpeechClip
@@ -22,17 +23,18 @@ from s3prl_speechclip.structures import HOP, SpeechOutput
 
 logger = logging.getLogger(__name__)
 
+MINI = "mini"  # value of `-k`: the shipped model of a name
 ENCODER = "speechclip_encoder"
 """Hub name of the speech encoder alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamConfig:
-    """What s3prl's `-g FILE` may hold."""
+    """Settings that a file of s3prl's `-g` may hold."""
 
-    batch_invariant: bool = True
-    """An utterance's features do not depend on what else is in the batch; False: they do, as
-    fairseq's, which the released weights were trained with."""
+    batch_invariant: bool | None = None
+    """True: an utterance's features do not depend on what else is in the batch; False: they do, as
+    fairseq's, which the released weights were trained with; None: as the checkpoint says."""
     speech_encoder: str | None = None
     """Folder of the speech encoder, for a checkpoint that only names it."""
     clip: str | None = None
@@ -40,17 +42,17 @@ class UpstreamConfig:
 
 
 class UpstreamExpert(nn.Module):
-    """Frame features of recordings, with what the model understood beside them.
+    """Frame features of recordings, with embeddings and keywords beside them.
 
     In evaluation mode, as it is made, it is frozen and computes without gradient. In training mode
     (s3prl's `-f`) the gradient reaches every layer of the speech encoder, and dropout is on.
 
     Args:
-        ckpt: what `-k` takes; None: what `locate_model` finds, and the log says which.
+        ckpt: value of `-k`; None: what `locate_model` finds, and the log says which.
         model_config: a YAML file or a mapping with the keys of `UpstreamConfig`, or None.
         name: hub name of the model; `speechclip_encoder`: the speech encoder alone.
         refresh: fetch a checkpoint of the Hub again.
-        batch_invariant: instead of `model_config`'s.
+        batch_invariant: setting in place of `model_config`'s.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is of another model.
@@ -83,16 +85,16 @@ class UpstreamExpert(nn.Module):
         self.name = name
         self.located = located
         self.size = model.config.size
-        self.batch_invariant = config.batch_invariant
+        self.batch_invariant = model.config.batch_invariant
         self.model: nn.Module = model.speech_encoder if name == ENCODER else model
         self.eval()
 
     def get_downsample_rates(self, key: str) -> int:
-        """Give the samples per frame of any kind of hidden state."""
+        """Return the samples per frame, the same for all hidden states."""
         return HOP
 
     def forward(self, wavs: Sequence[Tensor]) -> dict[str, Any]:
-        """Listen to recordings.
+        """Compute features of recordings.
 
         Args:
             wavs: 1-D float tensors, 16 kHz; one shorter than a frame is padded.
@@ -157,10 +159,13 @@ def _read_config(given: str | Path | Mapping[str, Any] | None) -> UpstreamConfig
 
 
 def _locate(name: str, ckpt: str | Path | None) -> Located:
-    if name != ENCODER:
-        return locate_model(name, None if ckpt is None else str(ckpt))
     if ckpt is not None:
+        if str(ckpt) in (MINI, *VARIANTS) and not Path(ckpt).exists():
+            model = str(ckpt) if ckpt != MINI else name if name != ENCODER else "speechclip_hybrid"
+            return Located(str(ASSETS / model), "the mini model that the package ships")
         return Located(str(ckpt), "as given")
+    if name != ENCODER:
+        return locate_model(name)
     for variant in VARIANTS:
         try:
             found = locate_model(variant)
@@ -182,7 +187,7 @@ def _load(source: str, config: UpstreamConfig, *, refresh: bool) -> SpeechClip:
         encoder = replace(encoder, name=config.speech_encoder)
     if config.clip is not None:
         clip = replace(clip, pretrained=config.clip)
-    changed = replace(
-        stored.config, batch_invariant=config.batch_invariant, speech_encoder=encoder, clip=clip
-    )
+    changed = replace(stored.config, speech_encoder=encoder, clip=clip)
+    if config.batch_invariant is not None:
+        changed = replace(changed, batch_invariant=config.batch_invariant)
     return SpeechClip.from_stored(replace(stored, config=changed))

@@ -17,12 +17,11 @@ from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.model.config import VARIANTS
 
 NAMES = (*VARIANTS, "speechclip_encoder")
-KINDS = ("", "_local", "_url")
-__all__ = [f"{name}{kind}" for name in NAMES for kind in KINDS]
+LOCAL, URL = "_local", "_url"
 
 
 class Factory(Protocol):
-    """Makes an upstream, as s3prl calls for one."""
+    """A function that builds an upstream, as s3prl calls it."""
 
     def __call__(
         self,
@@ -31,54 +30,39 @@ class Factory(Protocol):
         refresh: bool = False,
         batch_invariant: bool | None = None,
     ) -> nn.Module:
-        """Make it; arguments as of `expert.UpstreamExpert`."""
+        """Build it; arguments as of `expert.UpstreamExpert`."""
 
 
-def _factories(name: str) -> tuple[Any, ...]:
-    """Give what makes the upstream of a hub name, from anything, a path and an address."""
+def _factory(name: str, kind: str) -> Factory:
+    """Return the function that builds an upstream from anything, from a path or an address."""
 
-    def from_anything(
+    def build(
         ckpt: str | Path | None = None,
         model_config: str | Path | Mapping[str, Any] | None = None,
         refresh: bool = False,
         batch_invariant: bool | None = None,
     ) -> nn.Module:
-        # transformers and open_clip take seconds to import; who asks for `fbank` need not wait.
+        # transformers and open_clip take seconds to import, which `fbank` does not need.
         from .expert import UpstreamExpert
 
+        if kind == LOCAL and (ckpt is None or not Path(ckpt).exists()):
+            raise CheckpointError(
+                f"{name}_local takes the path of a checkpoint, found '{ckpt}'; give one with -k"
+            )
+        if kind == URL:
+            if ckpt is None or "://" not in str(ckpt):
+                raise CheckpointError(
+                    f"{name}_url takes the address of a checkpoint, found '{ckpt}'; give one with "
+                    "-k"
+                )
+            ckpt = _download(str(ckpt), refresh)
         return UpstreamExpert(
             ckpt, model_config, name=name, refresh=refresh, batch_invariant=batch_invariant
         )
 
-    def from_path(
-        ckpt: str | Path | None = None,
-        model_config: str | Path | Mapping[str, Any] | None = None,
-        refresh: bool = False,
-        batch_invariant: bool | None = None,
-    ) -> nn.Module:
-        if ckpt is None or not Path(ckpt).exists():
-            raise CheckpointError(
-                f"{name}_local takes the path of a checkpoint, found '{ckpt}'; give one with -k"
-            )
-        return from_anything(ckpt, model_config, refresh, batch_invariant)
-
-    def from_address(
-        ckpt: str | Path | None = None,
-        model_config: str | Path | Mapping[str, Any] | None = None,
-        refresh: bool = False,
-        batch_invariant: bool | None = None,
-    ) -> nn.Module:
-        if ckpt is None or "://" not in str(ckpt):
-            raise CheckpointError(
-                f"{name}_url takes the address of a checkpoint, found '{ckpt}'; give one with -k"
-            )
-        return from_anything(_download(str(ckpt), refresh), model_config, refresh, batch_invariant)
-
-    made = from_anything, from_path, from_address
-    for factory, kind in zip(made, KINDS, strict=True):
-        factory.__name__ = factory.__qualname__ = f"{name}{kind}"
-        factory.__doc__ = f"Make {name}; arguments as of `expert.UpstreamExpert`."
-    return made
+    build.__name__ = build.__qualname__ = f"{name}{kind}"
+    build.__doc__ = f"Build {name}; arguments as of `expert.UpstreamExpert`."
+    return build
 
 
 def _download(address: str, refresh: bool) -> str:
@@ -87,13 +71,16 @@ def _download(address: str, refresh: bool) -> str:
     try:
         return _urls_to_filepaths(address, refresh=refresh)
     except Exception as error:
-        # s3prl tries two clients, which raise many kinds for one cause: it is not to be had.
+        # s3prl tries two clients, which raise many kinds of errors for one cause.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"cannot download '{address}' ({reason}); download it by hand and give the file with -k"
         ) from error
 
 
-# s3prl reads the names as attributes of this module.
-for _name in NAMES:
-    globals().update({factory.__name__: factory for factory in _factories(_name)})
+FACTORIES = {
+    f"{name}{kind}": _factory(name, kind) for name in NAMES for kind in ("", LOCAL, URL)
+}
+# s3prl imports a hubconf's names with `*`.
+globals().update(FACTORIES)
+__all__ = [*FACTORIES]

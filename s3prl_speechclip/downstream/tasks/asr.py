@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import CorpusError
+from ..ctc_corpora import find_flac
 from ..task import Layout, Metric, Task, Values
 
 SPLITS = ("train", "dev-clean", "dev-other", "test-clean", "test-other")
@@ -47,7 +48,7 @@ def write_length_tables(root: Path, folder: Path, splits: Sequence[str]) -> Path
         try:
             sized = [
                 (soundfile.info(str(path)).frames, path.relative_to(root).as_posix())
-                for path in sorted((root / split).rglob("*.flac"))
+                for path in find_flac(root / split)
             ]
         except soundfile.LibsndfileError as error:
             raise CorpusError(f"a recording of '{root / split}' cannot be read: {error}") from error

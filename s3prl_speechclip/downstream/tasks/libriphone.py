@@ -15,6 +15,10 @@ LEXICONS = (
     "librispeech-lexicon-allothers-g2p.txt",
     "librispeech-lexicon.txt",
 )
+G2P = (
+    "the lexicon of openslr.org/11 lacks 14,716 words of LibriSpeech, which s3prl's lists "
+    f"{LEXICONS[0]} and {LEXICONS[1]} have"
+)
 NAMED = 5  # words without a pronunciation that a message names
 
 
@@ -51,7 +55,8 @@ class LibriPhoneDataset(Bucketed):
         if unknown:
             raise CorpusError(
                 f"{len(unknown)} words of {', '.join(split)} are in no lexicon "
-                f"({', '.join(unknown[:NAMED])}); add them to '{lexicon[-1]}'"
+                f"({', '.join(unknown[:NAMED])}); {G2P}; put them beside the others, or add the "
+                f"words to '{lexicon[-1]}'"
             )
         entries = []
         for file, text in texts:
@@ -93,7 +98,7 @@ TASK = Task(
     metrics=(Metric(key="per", label="PR PER", column="PR", higher_is_better=False),),
     layout=Layout(
         title="LibriSpeech",
-        fetch="openslr.org/12, and its lexicon from openslr.org/11",
+        fetch=f"openslr.org/12, and lexicons from s3prl's PR task or openslr.org/11 ({G2P})",
         text="{train-clean-100,dev-clean,test-clean}/<speaker>/<chapter>/*.flac and *.trans.txt, "
         f"and {' or '.join(LEXICONS)}",
         needed=("train-clean-100", "dev-clean", "test-clean", "|".join(LEXICONS)),

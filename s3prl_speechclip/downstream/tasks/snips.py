@@ -59,6 +59,7 @@ class SnipsDataset(Bucketed):
                 )
             if len(labelled) < len(files):
                 logger.warning("%s: %d recordings have no labels", name, len(files) - len(labelled))
+            _check_slots(root / LABELS, [labels[file.stem] for file in labelled], tokenizer)
             entries += [(file, tokenizer.encode(labels[file.stem])) for file in labelled]
         super().__init__(entries, bucket_size, ascending)
 
@@ -82,6 +83,21 @@ def read_labels(path: Path) -> dict[str, str]:
             )
         labels[name] = sentence
     return labels
+
+
+def _check_slots(path: Path, sentences: Sequence[str], tokenizer: Any) -> None:
+    """Check that the tokenizer has all slots.
+
+    Raises:
+        CorpusError: it lacks one.
+    """
+    known = {"O", *(mark.partition("-")[2] for mark in tokenizer.slots)}  # B-slot and E-slot
+    for sentence in sentences:
+        unknown = set(sentence.partition("\t")[2].split(" ")[1:-1]) - known
+        if unknown:
+            raise CorpusError(
+                f"'{path}' has the slot '{min(unknown)}', which {SLOTS} lacks; add it there"
+            )
 
 
 def _place(root: Path) -> Values:

@@ -6,11 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ...data.audio import audio_info
 from ...errors import CorpusError
 from ..task import Layout, Metric, Task, Values, first_existing
 
 TRAIN = ("speech_commands_v0.01", "train")
 TEST = ("speech_commands_test_set_v0.01", "test")
+NOISE = "_background_noise_"
 CLASSES_FILE = "classes.txt"  # beside a corpus in this layout with words of its own
 CLASS_COUNT = 12  # classes of s3prl's expert
 
@@ -22,6 +24,25 @@ def _place(root: Path) -> Values:
             "speech_commands_test_root": str(first_existing(root, *TEST)),
         }
     }
+
+
+def _prepare(section: Values, folder: Path) -> None:
+    root = Path(section["datarc"]["speech_commands_root"])
+    for path in sorted((root / NOISE).glob("*.wav")):
+        info = audio_info(path)
+        if info.duration < 1:
+            raise CorpusError(
+                f"'{path}' lasts {info.duration:.2f} s, expected a second or more of background "
+                "noise, of which s3prl crops a second; remove it"
+            )
+    for other in (root, Path(section["datarc"]["speech_commands_test_root"])):
+        hidden = next(other.glob("*/._*.wav"), None)
+        if hidden is not None:
+            raise CorpusError(
+                f"'{hidden}' is no recording but a file that macOS added; remove such files with "
+                f"find '{other}' -name '._*' -delete"
+            )
+    set_class_words(section, folder)
 
 
 def set_class_words(section: Values, folder: Path) -> None:
@@ -70,6 +91,6 @@ TASK = Task(
         place=_place,
         key="datarc.speech_commands_root",
     ),
-    prepare=set_class_words,
+    prepare=_prepare,
     correct=sort_recordings,
 )

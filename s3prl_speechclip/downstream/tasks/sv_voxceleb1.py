@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
+from ...errors import ConfigError
 from ..task import Layout, Metric, Task, Values
 
 LISTS = {
@@ -11,6 +13,22 @@ LISTS = {
     "dev_meta_data": "dev_meta_data.txt",
     "test_meta_data": "voxceleb1_test_v2.txt",
 }
+
+
+NEEDED = ("sox", "librosa", "joblib")  # packages that s3prl's modules import
+
+
+def _prepare(section: Values, folder: Path) -> None:
+    import torchaudio
+
+    from .. import sox_effects
+
+    installed = {distribution.name for distribution in metadata.distributions()}
+    missing = [f"the package {name}" for name in NEEDED if name not in installed]
+    if torchaudio.sox_effects is sox_effects:
+        missing.append("torchaudio below 2.9, whose SoX effect 'silence' it trims recordings with")
+    if missing:
+        raise ConfigError(f"s3prl's speaker verification needs {', '.join(missing)}: install them")
 
 
 def _place(root: Path) -> Values:
@@ -32,4 +50,5 @@ TASK = Task(
         place=_place,
         key="datarc.file_path",
     ),
+    prepare=_prepare,
 )

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import sys
+import tempfile
 import types
 from pathlib import Path
+from typing import Any
 
+from ...errors import CorpusError
+from ..ctc_corpora import read_lines
 from ..task import Layout, Metric, Task, Values, first_existing
 
+FIRST, SPEAKERS = 10001, 1251  # number of the first speaker, and how many there are
+LINE = re.compile(r"[123]\s+(?P<path>id(?P<speaker>\d+)/\S+\.wav)")
 SPLITS = ("iden_split.txt", "veri_test_class.txt")
 
 
@@ -27,8 +35,38 @@ def _prepare(section: Values, folder: Path) -> None:
         sys.modules |= {"librosa": librosa, "librosa.util": util}
     from s3prl.downstream.voxceleb1 import dataset
 
-    # Its lists of files would be kept inside the installed package, for any corpus.
-    dataset.CACHE_PATH = str(folder / "file_lists")
+    data = section["datarc"]
+    check_split_file(Path(data["file_path"]), Path(data["meta_data"]))
+    # s3prl keeps its lists of files inside the installed package, and reads them for any corpus.
+    dataset.CACHE_PATH = tempfile.mkdtemp(dir=folder, prefix="file_lists-")
+
+
+def _remove_file_lists(expert: Any) -> None:
+    from s3prl.downstream.voxceleb1 import dataset
+
+    shutil.rmtree(dataset.CACHE_PATH)
+
+
+def check_split_file(root: Path, split_file: Path) -> None:
+    """Check the official split, lines of a number (1: train, 2: dev, 3: test) and a path.
+
+    Raises:
+        CorpusError: a line has another form, a speaker is not VoxCeleb1's, or a file is missing.
+    """
+    folders = sorted(root.glob("*/wav"))
+    for number, line in enumerate(read_lines(split_file), 1):
+        match = LINE.fullmatch(line.strip())
+        if match is None or not 1 <= int(match["speaker"]) - FIRST + 1 <= SPEAKERS:
+            raise CorpusError(
+                f"'{split_file}' line {number}: expected '1, 2 or 3' and "
+                f"'id1XXXX/<video>/<number>.wav' of the speakers id{FIRST} to "
+                f"id{FIRST + SPEAKERS - 1}, found '{line[:60]}'"
+            )
+        if not any((folder / match["path"]).is_file() for folder in folders):
+            raise CorpusError(
+                f"'{split_file}' line {number}: no recording '{match['path']}' below "
+                f"'{root}/*/wav'; restore it or remove the line"
+            )
 
 
 TASK = Task(
@@ -45,4 +83,5 @@ TASK = Task(
         key="datarc.file_path",
     ),
     prepare=_prepare,
+    correct=_remove_file_lists,
 )
