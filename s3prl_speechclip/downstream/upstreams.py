@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.native import find_checkpoint
+from ..checkpoints.locate import find_checkpoint
 from ..errors import ConfigError, SpeechClipError, unknown_name
 from ..hashing import file_hash
 from ..structures import SAMPLE_RATE

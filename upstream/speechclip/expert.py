@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from s3prl_speechclip import checkpoints
 from s3prl_speechclip.checkpoints.locate import Located, locate_model
 from s3prl_speechclip.config import build, read_yaml
-from s3prl_speechclip.encoders.shipped import ASSETS
 from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.model.config import VARIANTS
 from s3prl_speechclip.model.speechclip import SpeechClip
@@ -23,7 +22,6 @@ from s3prl_speechclip.structures import HOP, SpeechOutput
 
 logger = logging.getLogger(__name__)
 
-MINI = "mini"  # value of `-k`: the shipped model of a name
 ENCODER = "speechclip_encoder"
 """Hub name of the speech encoder alone."""
 
@@ -160,10 +158,7 @@ def _read_config(given: str | Path | Mapping[str, Any] | None) -> UpstreamConfig
 
 def _locate(name: str, ckpt: str | Path | None) -> Located:
     if ckpt is not None:
-        if str(ckpt) in (MINI, *VARIANTS) and not Path(ckpt).exists():
-            model = str(ckpt) if ckpt != MINI else name if name != ENCODER else "speechclip_hybrid"
-            return Located(str(ASSETS / model), "the mini model that the package ships")
-        return Located(str(ckpt), "as given")
+        return locate_model(name if name != ENCODER else "speechclip_hybrid", str(ckpt))
     if name != ENCODER:
         return locate_model(name)
     for variant in VARIANTS:
