@@ -78,9 +78,7 @@ def _download(address: str, refresh: bool) -> str:
         ) from error
 
 
-FACTORIES = {
-    f"{name}{kind}": _factory(name, kind) for name in NAMES for kind in ("", LOCAL, URL)
-}
+FACTORIES = {f"{name}{kind}": _factory(name, kind) for name in NAMES for kind in ("", LOCAL, URL)}
 # s3prl imports a hubconf's names with `*`.
 globals().update(FACTORIES)
 __all__ = [*FACTORIES]
