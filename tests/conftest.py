@@ -14,7 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from hypothesis import settings
 
 # The same cases in every run, and no failure because a machine is busy.
-settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("suite", derandomize=True, deadline=None, max_examples=50)
+# Other cases in every run, many: pytest --hypothesis-profile=soak
+settings.register_profile("soak", deadline=None, max_examples=3_000)
 settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parents[1]

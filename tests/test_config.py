@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s3prl_speechclip.config import build, merge, parse_overrides, plain, read_yaml
@@ -201,6 +202,39 @@ def test_a_configuration_survives_a_yaml_file(config: Outer):
     """Guards the resolved configuration that an experiment folder keeps."""
     text = yaml.safe_dump(plain(config), allow_unicode=True)
     assert build(Outer, yaml.safe_load(text)) == config
+
+
+def any_value(hint: Any) -> st.SearchStrategy:
+    """Make values of a configuration field's type."""
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    if get_origin(hint) is tuple:
+        return st.lists(st.integers(0, 9)).map(tuple)
+    if get_origin(hint) is dict:
+        keys = st.text("abc", min_size=1)
+        return st.dictionaries(keys, st.integers() | st.text("ab 1:#") | st.booleans())
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return st.builds(hint, **{name: any_value(kind) for name, kind in hints.items()})
+    if get_args(hint):
+        return st.one_of([any_value(kind) for kind in get_args(hint)])
+    plain_types = {
+        bool: st.booleans(),
+        int: st.integers(),
+        float: st.floats(allow_nan=False),
+        str: st.text(),
+        type(None): st.none(),
+    }
+    return plain_types[hint]
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(any_value(ModelConfig))
+def test_any_model_configuration_survives_yaml_and_json(config: ModelConfig):
+    """Guards config.json and config.yaml against a value that comes back as another."""
+    text = yaml.safe_dump(plain(config), allow_unicode=True)
+    assert build(ModelConfig, yaml.safe_load(text)) == config
+    assert build(ModelConfig, json.loads(json.dumps(plain(config)))) == config
 
 
 @pytest.mark.parametrize("name", VARIANTS)

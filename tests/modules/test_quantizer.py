@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -47,6 +49,35 @@ def test_choice_and_gradient_are_the_straight_through_estimators():
     assert torch.equal(found.rows, rows)
     torch.testing.assert_close(found.embeddings, embeddings)
     torch.testing.assert_close(gradient, expected)
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+    temperature=st.sampled_from([0.05, 0.1, 1.0]),
+    training=st.booleans(),
+)
+def test_any_choice_is_the_oracles(seed: int, scale: float, temperature: float, training: bool):
+    """Guards the cosine against the keywords' length, and both modes against each other."""
+    generator = torch.Generator().manual_seed(seed)
+    keywords = scale * torch.randn(B, K, D, generator=generator)
+    codebook = torch.randn(V, D, generator=generator)
+    cosines = cosine_scores(keywords, codebook)
+    best = cosines.index_fill(-1, BANNED, -2).topk(2).values
+    assume(bool((best[..., 0] - best[..., 1] > 1e-5).all()))
+    quantizer = CosineQuantizer(KeywordConfig(temperature=temperature)).train(training)
+    found = quantizer(keywords, codebook, BANNED)
+    _, rows = oracle(keywords, codebook, temperature)
+    assert torch.equal(found.rows, rows)
+    torch.testing.assert_close(found.embeddings, codebook[rows], atol=1e-5, rtol=0)
+
+
+def test_a_keyword_of_zeros_is_finite():
+    """Guards silence: a vector without direction has a choice, and no gradient of infinity."""
+    keywords = torch.zeros(1, 1, D, requires_grad=True)
+    found = CosineQuantizer(KeywordConfig()).train()(keywords, inputs()[1], BANNED)
+    found.embeddings.sum().backward()
+    assert found.embeddings.isfinite().all() and keywords.grad.isfinite().all()
 
 
 def test_evaluation_gives_the_tokens_themselves():
