@@ -9,18 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..checkpoints.locate import Located
-from ..cli import benchmark, pretrain
 from ..cli.common import run
 from ..downstream.task import find_task
 from ..errors import ConfigError
-from ..model.config import VARIANTS
 from ..results import read_result
 from . import SUPERB
-from .training.models import is_result_of
-from .training.recipe import ASSETS, PARTS, RESULTS, TABLE
 from .training.report import DEMO, SUPERB_RESULTS, SYSTEMS, superb_table
-from .training.superb import run_superb
+
+# What computes is imported by the commands, so that `--help` is fast.
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +35,8 @@ BENCHMARKS: Mapping[str, str] = {
     "zerospeech": "zerospeech",
 }
 """Benchmarks of the shipped models, and the folder of their results."""
+PARTS = ("hubert", "clip", "models", "keyword_norm", "table", "results")
+"""Steps of `make`, in order; what is done already is not done again."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     make = commands.add_parser(
         "make", help="train the mini encoders and the models on them, ship and measure them"
     )
-    make.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(MAKE)} (default: all)")
+    make.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     make.add_argument("--device", **device)
 
     commands.add_parser("table", help="write the table of all models from their results")
@@ -103,6 +101,8 @@ def command(argv: Sequence[str] | None) -> Path | None:
 
 def _demo(args: argparse.Namespace) -> Path | None:
     """Run three commands as a user would; a finished run is not trained again."""
+    from ..cli import benchmark, pretrain
+
     started = time.perf_counter()
     override = ",,".join(filter(None, (*DEMO_SETTINGS, args.override)))
     folder = pretrain.command(["-u", DEMO, "-a", "-o", override])
@@ -123,17 +123,26 @@ def _demo(args: argparse.Namespace) -> Path | None:
 
 
 def _make(args: argparse.Namespace) -> Path:
-    unknown = [part for part in args.parts if part not in MAKE]
+    from .training import recipe
+
+    unknown = [part for part in args.parts if part not in PARTS]
     if unknown:
-        raise ConfigError(f"unknown part '{unknown[0]}'; there are {', '.join(MAKE)}")
-    for part, make in MAKE.items():
+        raise ConfigError(f"unknown part '{unknown[0]}'; there are {', '.join(PARTS)}")
+    steps = {**recipe.PARTS, "results": _measure_shipped}
+    for part in PARTS:
         if not args.parts or part in args.parts:
-            make(args.device)
-    return RESULTS / TABLE
+            steps[part](args.device)
+    return recipe.RESULTS / recipe.TABLE
 
 
 def _measure_shipped(device: str) -> None:
     """Measure the shipped models by all benchmarks, and gather the leaderboard."""
+    from ..checkpoints.locate import Located
+    from ..cli import benchmark
+    from ..model.config import VARIANTS
+    from .training.models import is_result_of
+    from .training.recipe import ASSETS, RESULTS
+
     for name, variant in VARIANTS.items():
         located = Located((ASSETS / name).as_posix(), "shipped")
         for task, folder in BENCHMARKS.items():
@@ -148,11 +157,15 @@ def _measure_shipped(device: str) -> None:
 
 
 def _table(args: argparse.Namespace) -> Path:
-    PARTS["table"]("auto")
-    return RESULTS / TABLE
+    from .training import recipe
+
+    recipe.make_table(device="auto")
+    return recipe.RESULTS / recipe.TABLE
 
 
 def _superb(args: argparse.Namespace) -> Path:
+    from .training.superb import run_superb
+
     names = [find_task(name).name for name in args.tasks]
     if set(names) - set(SUPERB):
         raise ConfigError(f"mini sets are for {', '.join(SUPERB)}; found {', '.join(names)}")
@@ -175,7 +188,6 @@ def _superb(args: argparse.Namespace) -> Path:
     return table
 
 
-MAKE: Mapping[str, Callable[[str], None]] = {**PARTS, "results": _measure_shipped}
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], Path | None]] = {
     "demo": _demo,
     "make": _make,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...results import markdown_table
 from ...structures import TaskResult
 from ..pictures import SOURCES
 from .clip import ARCHITECTURE as CLIP
@@ -32,13 +33,6 @@ def encoder_card(
     for heading, body in sections.items():
         lines += [f"## {heading}", "", *body, ""]
     return "\n".join(lines)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Lay a Markdown table out, a line a row."""
-    lines = [head, *rows]
-    lines = [f"| {' | '.join(map(str, row))} |" for row in lines]
-    return [lines[0], "|---" * len(head) + "|", *lines[1:]]
 
 
 def clip_card(trained: TrainedClip, recall: TaskResult, hardware: str) -> str:
@@ -76,7 +70,7 @@ def clip_card(trained: TrainedClip, recall: TaskResult, hardware: str) -> str:
     ]
     sections = {
         "Data": [
-            *table(("source", "pictures", "licence"), pictures),
+            markdown_table(("source", "pictures", "licence"), pictures, even=False),
             "",
             *(f"- {note}" for note in trained.notes),
             "- names and definitions of ImageNet's 1,000 classes (WordNet, as timm carries them), "
@@ -100,7 +94,7 @@ def clip_card(trained: TrainedClip, recall: TaskResult, hardware: str) -> str:
             "averaged, from `benchmarks/results/mini/clip.json`. The recipe was made by looking at "
             "`dev_image`; nothing was chosen by `test_image`.",
             "",
-            *table(("split", "model", *(f"recall@{k}" for k in KS)), scores),
+            markdown_table(("split", "model", *(f"recall@{k}" for k in KS)), scores, even=False),
         ],
         "Limits": [
             "It knows a few thousand English words, mostly names of things, and pictures of one "
@@ -142,8 +136,8 @@ def hubert_card(
             name,
             f"{count.recordings:,}",
             f"{count.hours:.2f}",
-            count.speakers,
-            len(count.languages),
+            str(count.speakers),
+            str(len(count.languages)),
             "yes" if count.synthetic else "no",
             count.licence,
         )
@@ -155,7 +149,7 @@ def hubert_card(
             f"{corpus.hours:.1f} hours, 16 kHz, of which the probes' and 1 % for validation are "
             "not trained on:",
             "",
-            *table(head, counts),
+            markdown_table(head, counts, even=False),
             "",
             *(f"- {note}" for note in corpus.notes),
         ],
@@ -182,7 +176,7 @@ def hubert_card(
             "those that it was, other sentences. Phrases are said by people whom the probe never "
             "heard, words by voices that neither it nor the HuBERT did.",
             "",
-            *_probe_table(probes),
+            _probe_table(probes),
         ],
         "Limits": [
             "Most of what it heard is synthetic and short; it was trained for minutes, and its "
@@ -205,7 +199,7 @@ def _round(config: RoundConfig) -> str:
     return text + "."
 
 
-def _probe_table(probes: TaskResult) -> list[str]:
+def _probe_table(probes: TaskResult) -> str:
     figures = {
         "phones, other voice": ("phones", "frame_accuracy"),
         "phones, same voices": ("phones_same_voices", "frame_accuracy"),
@@ -216,4 +210,4 @@ def _probe_table(probes: TaskResult) -> list[str]:
     for name in dict.fromkeys(n for task, _ in figures.values() for n in probes.metrics[task]):
         found = [probes.metrics[task].get(name, {}).get(key) for task, key in figures.values()]
         rows.append((name, *("" if value is None else f"{value:.1f}" for value in found)))
-    return table(("features", *figures), rows)
+    return markdown_table(("features", *figures), rows, even=False)

@@ -45,7 +45,7 @@ class LoopConfig:
     save_step: int = 500
     """Steps between checkpoints."""
     precision: str = "auto"
-    """As `RunnerConfig.precision`."""
+    """Precision of `runtime.devices.build_fabric`."""
 
 
 def train(
@@ -56,16 +56,16 @@ def train(
     device: str = "auto",
     seed: int = 0,
 ) -> float:
-    """Train a module to the last step; a folder that holds a run is gone on with.
+    """Train a module to the last step, or resume its training in the folder.
 
     Args:
-        module: its parameters that require a gradient are trained; it is left on the device.
-        losses: gives a step's objective; what it reads is a function of the step alone, so that a
-            run that was interrupted sees what an uninterrupted one does.
-        config: of the run.
-        folder: for the log and the checkpoint; made where it is missing.
+        module: module whose parameters with a gradient are trained; it is left on the device.
+        losses: objective of a step, which reads a function of the step alone, so that an
+            interrupted run sees the same as an uninterrupted one.
+        config: configuration of the run.
+        folder: place of the log and the checkpoint; made where it is missing.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        seed: of dropout.
+        seed: seed of dropout.
 
     Returns:
         Seconds that training took, over all interruptions.
@@ -82,7 +82,7 @@ def train(
     step, seconds = 0, 0.0
     if path.is_file():
         step, seconds = _resume(path, module, optimizer)
-        logger.info("going on from step %d", step)
+        logger.info("resuming from step %d", step)
     folder.mkdir(parents=True, exist_ok=True)
     log = ScalarLog(folder, step)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

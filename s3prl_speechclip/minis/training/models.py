@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,11 @@ from ...pretrain.config import resolve_config
 from ...pretrain.train import pretrain
 from ...results import read_result, write_result
 from ...structures import TaskResult
+from .report import NORM_MODEL, NORM_PRESET, NORMS
 
 logger = logging.getLogger(__name__)
 
 SEEDS = (0, 1, 2)
-NORM_MODEL, NORM_PRESET = "speechclip_cascaded", "slides_mini"
-"""The slides' early set-up, which is trained with keyword batch norm and without."""
-NORMS: Mapping[str, str] = {"none": "without batch norm", "per_keyword": "with batch norm"}
-"""`model.keywords.norm`, and its name in the report."""
 PLOTTED = 500  # recordings of each split
 CARD = "README.md"
 LICENCE = "gpl-2.0"
@@ -119,15 +116,14 @@ def measure(
 
 def _recall(result: TaskResult) -> dict[str, float]:
     """Return recall@10 in percent as a card shows it."""
-    return {
-        f"{split}, {embedding}, {direction.replace('_', ' ')}, recall@10": metrics[embedding][
-            direction
-        ]["recall@10"]
-        for split, metrics in result.metrics.items()
-        for embedding in ("parallel", "cascaded")
-        if embedding in metrics
-        for direction in ("speech_to_image", "image_to_speech")
-    }
+    found = {}
+    for split, metrics in result.metrics.items():
+        for embedding in ("parallel", "cascaded"):
+            for direction in ("speech_to_image", "image_to_speech"):
+                if embedding in metrics:
+                    name = f"{split}, {embedding}, {direction.replace('_', ' ')}, recall@10"
+                    found[name] = metrics[embedding][direction]["recall@10"]
+    return found
 
 
 def is_result_of(path: Path, located: Located) -> bool:

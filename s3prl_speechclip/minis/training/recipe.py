@@ -83,4 +83,4 @@ PARTS: Mapping[str, Callable[[str], None]] = {
     "keyword_norm": make_keyword_norm,
     "table": make_table,
 }
-"""Steps of the recipe in order, each given the device; what is done already is not done again."""
+"""Steps of the recipe, each given the device."""

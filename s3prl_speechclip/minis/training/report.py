@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -11,17 +11,40 @@ from typing import Any
 
 from ...errors import ResultError
 from ...model.config import VARIANTS
-from ...pretrain.config import resolve_config
 from ...results import markdown_table, read_result
 from ...structures import TaskResult
-from .models import NORM_MODEL, NORM_PRESET, NORMS
 
 DEMO = "speechclip_hybrid"
 """Model of the demo."""
+NORM_MODEL, NORM_PRESET = "speechclip_cascaded", "slides_mini"
+"""The slides' early set-up, which is trained with keyword batch norm and without."""
+NORMS: Mapping[str, str] = {"none": "without batch norm", "per_keyword": "with batch norm"}
+"""`model.keywords.norm`, and its name in the report."""
 SUPERB_RESULTS = Path("benchmarks") / "results" / "superb_mini"
 SPLITS = ("test_speaker", "test_image")
-DIRECTIONS = ("speech_to_image", "image_to_speech")
-ARROWS = {"speech_to_image": "S>I", "image_to_speech": "I>S"}
+DIRECTIONS = {"speech_to_image": "S>I", "image_to_speech": "I>S"}
+EMBEDDINGS = ("parallel", "cascaded", "sum")
+CLAIMS = (
+    (
+        "CIF keywords beat CLS keywords",
+        "hit rate",
+        "hit rate",
+        (
+            ("speechclip_plus", "speechclip_cascaded"),
+            ("speechclip_hybrid_plus", "speechclip_hybrid"),
+        ),
+    ),
+    (
+        "The cascaded task helps the parallel branch",
+        "parallel",
+        "mean recall@10",
+        (
+            ("speechclip_hybrid", "speechclip_parallel"),
+            ("speechclip_hybrid_plus", "speechclip_parallel"),
+        ),
+    ),
+)
+"""Claim of the papers, figure, its name, and the models that are compared."""
 CERTAIN = 2.0  # standard errors
 SYSTEMS = ("speechclip_plus", "speechclip_hybrid", "speechclip_encoder", "fbank_no_cmvn")
 SUPERB_COLUMNS = (
@@ -37,7 +60,7 @@ SUPERB_COLUMNS = (
 
 def models_report(results: Path) -> str:
     """Report the five models over seeds, and the papers' claims."""
-    runs = read_runs(results)
+    figures = read_figures(results)
     return "\n".join(
         [
             "# The five models on the mini encoders",
@@ -48,14 +71,14 @@ def models_report(results: Path) -> str:
             "",
             "## Recall@10",
             "",
-            markdown_table(*recall_rows(runs)),
+            markdown_table(*recall_rows(figures)),
             "",
             "## Keywords",
             "",
             "Hit rate: keywords with a token of the English caption among their five nearest; "
             "keywords: how many an utterance has.",
             "",
-            markdown_table(*keyword_rows(runs)),
+            markdown_table(*keyword_rows(figures)),
             "",
             "## The papers' claims, in miniature",
             "",
@@ -64,7 +87,7 @@ def models_report(results: Path) -> str:
             "name words yet, and a line about it says which model learns sooner, not which is "
             "better in the end.",
             "",
-            *(f"- {line}" for line in claims(runs)),
+            *(f"- {line}" for line in claims(figures)),
             "",
         ]
     )
@@ -72,6 +95,8 @@ def models_report(results: Path) -> str:
 
 def norm_report(results: Path) -> str:
     """Report keywords with and without batch norm."""
+    from ...pretrain.config import resolve_config
+
     both = read_both(results)
     steps = resolve_config(NORM_MODEL, NORM_PRESET).runner.total_steps
     return "\n".join(
@@ -137,133 +162,87 @@ class Spread:
         return f"{self.mean:.1f}{spread}"
 
 
-@dataclass(frozen=True)
-class Runs:
-    """One model's results over seeds."""
-
-    name: str
-    retrieval: tuple[TaskResult, ...]
-    keywords: tuple[TaskResult, ...]
-
-    @property
-    def embeddings(self) -> tuple[str, ...]:
-        """Embeddings of the model, such as parallel, cascaded and their sum."""
-        split = self.retrieval[0].metrics[SPLITS[0]]
-        return tuple(name for name in ("parallel", "cascaded", "sum") if name in split)
-
-    def recall(self, split: str, embedding: str, direction: str, k: int = 10) -> Spread:
-        """Recall at k in percent."""
-        return self._spread(self.retrieval, lambda m: m[split][embedding][direction][f"recall@{k}"])
-
-    def mean_recall(self, split: str, embedding: str, k: int = 10) -> Spread:
-        """Recall at k in percent, mean of both directions."""
-        pairs = [self.recall(split, embedding, direction, k).values for direction in DIRECTIONS]
-        return Spread(tuple(fmean(both) for both in zip(*pairs, strict=True)))
-
-    def keyword(self, figure: Callable[[Mapping[str, Any]], float], split: str) -> Spread:
-        """A figure of the keyword results of a split."""
-        return self._spread(self.keywords, lambda m: figure(m[split]))
-
-    def _spread(
-        self, results: Sequence[TaskResult], figure: Callable[[Mapping[str, Any]], float]
-    ) -> Spread:
-        try:
-            return Spread(tuple(float(figure(result.metrics)) for result in results))
-        except KeyError as error:
-            raise ResultError(f"a result of {self.name} lacks the metric {error}") from error
+Figures = Mapping[tuple[str, str, str], Spread]
+"""Figures over seeds by model, split and name."""
 
 
-def hit_rate(metrics: Mapping[str, Any]) -> float:
-    """Keyword hit rate in percent."""
-    return float(metrics["with_stop_words"]["hit_rate"]["mean"])
-
-
-def keyword_count(metrics: Mapping[str, Any]) -> float:
-    """Keywords an utterance."""
-    return float(metrics["counts"]["keywords"])
-
-
-def read_runs(folder: Path) -> dict[str, Runs]:
-    """Read the results of all runs, by model.
+def read_figures(folder: Path) -> Figures:
+    """Read the figures of all runs, in percent.
 
     Raises:
-        ResultError: a result is missing or cannot be read.
+        ResultError: a result is missing, cannot be read, or lacks a figure.
     """
-    found = {}
+    found: dict[tuple[str, str, str], list[float]] = {}
     for name in VARIANTS:
         results = {
-            task: tuple(read_result(p) for p in sorted(folder.glob(f"{task}-{name}-seed*.json")))
+            task: [read_result(p) for p in sorted(folder.glob(f"{task}-{name}-seed*.json"))]
             for task in ("retrieval", "keywords")
         }
         if not results["retrieval"]:
             raise ResultError(f"'{folder}' holds no result of {name}: run 'make mini' first")
-        found[name] = Runs(name, results["retrieval"], results["keywords"])
-    return found
+        for task, own in results.items():
+            for split in SPLITS:
+                for result in own:
+                    for figure, value in _figures(task, result.metrics[split]):
+                        found.setdefault((name, split, figure), []).append(value)
+        seeds = len(results["retrieval"])
+        for (model, split, figure), values in found.items():
+            if model == name and len(values) < seeds:
+                raise ResultError(f"a result of {name} lacks '{figure}' on {split}")
+    return {key: Spread(tuple(values)) for key, values in found.items()}
 
 
-def recall_rows(runs: Mapping[str, Runs]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _figures(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    if task == "keywords":
+        yield "hit rate", float(metrics["with_stop_words"]["hit_rate"]["mean"])
+        yield "keywords", float(metrics["counts"]["keywords"])
+        return
+    for embedding in (*EMBEDDINGS, "chance"):
+        if embedding in metrics:
+            recall = [float(metrics[embedding][name]["recall@10"]) for name in DIRECTIONS]
+            yield embedding, fmean(recall)
+            for arrow, value in zip(DIRECTIONS.values(), recall, strict=True):
+                yield f"{embedding} {arrow}", value
+
+
+def recall_rows(figures: Figures) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return head and rows of the recall table: recall@10 in percent, mean and deviation."""
-    head = (
-        "model",
-        "seeds",
-        "embedding",
-        *(f"{split} {ARROWS[direction]}" for split in SPLITS for direction in DIRECTIONS),
-    )
-    rows = [
-        (
-            name,
-            str(len(own.retrieval)),
-            embedding,
-            *(str(own.recall(split, embedding, d)) for split in SPLITS for d in DIRECTIONS),
-        )
-        for name, own in runs.items()
-        for embedding in own.embeddings
-    ]
-    chance = next(iter(runs.values()))
-    cells = [f"{chance.recall(s, 'chance', d).mean:.1f}" for s in SPLITS for d in DIRECTIONS]
-    rows.append(("chance", "", "", *cells))
-    return head, rows
-
-
-def keyword_rows(runs: Mapping[str, Runs]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return head and rows of the keyword table."""
-    head = ("model", *(f"{s} {what}" for s in SPLITS for what in ("hit rate", "keywords")))
+    columns = [(split, arrow) for split in SPLITS for arrow in DIRECTIONS.values()]
+    head = ("model", "seeds", "embedding", *(f"{split} {arrow}" for split, arrow in columns))
     rows = []
-    for name, own in runs.items():
-        if own.keywords:
-            cells = [
-                str(own.keyword(figure, split))
-                for split in SPLITS
-                for figure in (hit_rate, keyword_count)
-            ]
-            rows.append((name, *cells))
+    for name in VARIANTS:
+        for embedding in EMBEDDINGS:
+            if (name, SPLITS[0], embedding) in figures:
+                own = [figures[name, split, f"{embedding} {arrow}"] for split, arrow in columns]
+                rows.append((name, str(len(own[0].values)), embedding, *map(str, own)))
+    first = next(iter(VARIANTS))
+    chance = [figures[first, split, f"chance {arrow}"].mean for split, arrow in columns]
+    rows.append(("chance", "", "", *(f"{value:.1f}" for value in chance)))
     return head, rows
 
 
-def claims(runs: Mapping[str, Runs]) -> list[str]:
+def keyword_rows(figures: Figures) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return head and rows of the keyword table."""
+    columns = [(split, figure) for split in SPLITS for figure in ("hit rate", "keywords")]
+    rows = [
+        (name, *(str(figures[name, split, figure]) for split, figure in columns))
+        for name in VARIANTS
+        if (name, SPLITS[0], "hit rate") in figures
+    ]
+    return ("model", *(f"{split} {figure}" for split, figure in columns)), rows
+
+
+def claims(figures: Figures) -> list[str]:
     """Test each claim of the papers here.
 
     A difference counts where it is more than two standard errors of itself over seeds.
     """
     lines = []
-    for cif, cls in (
-        ("speechclip_plus", "speechclip_cascaded"),
-        ("speechclip_hybrid_plus", "speechclip_hybrid"),
-    ):
-        for split in SPLITS:
-            one, other = runs[cif].keyword(hit_rate, split), runs[cls].keyword(hit_rate, split)
-            lines.append(
-                f"CIF keywords beat CLS keywords, hit rate on {split}, {cif} over {cls}: "
-                + _verdict(one, other)
-            )
-    for hybrid in ("speechclip_hybrid", "speechclip_hybrid_plus"):
-        for split in SPLITS:
-            one = runs[hybrid].mean_recall(split, "parallel")
-            other = runs["speechclip_parallel"].mean_recall(split, "parallel")
-            lines.append(
-                "The cascaded task helps the parallel branch, mean recall@10 on "
-                f"{split}, {hybrid} over speechclip_parallel: " + _verdict(one, other)
-            )
+    for claim, figure, what, pairs in CLAIMS:
+        for model, other in pairs:
+            for split in SPLITS:
+                verdict = _verdict(figures[model, split, figure], figures[other, split, figure])
+                lines.append(f"{claim}, {what} on {split}, {model} over {other}: {verdict}")
     return lines
 
 
