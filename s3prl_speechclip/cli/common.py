@@ -15,10 +15,6 @@ from ..errors import SpeechClipError
 EXIT_USER_ERROR = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, over quota, file too large
 
-# Threads that spin while they wait take a core from the other processes of a busy machine. OpenMP
-# reads this once, when torch is loaded, which no module does before this one.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 
 def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[..., int]:
     """Make a console entry of a command.

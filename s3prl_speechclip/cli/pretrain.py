@@ -17,7 +17,7 @@ from ..pretrain.config import (
     DEFAULT_PRESET,
     PRESETS,
     PretrainConfig,
-    lay_over,
+    change_config,
     read_config,
     resolve_config,
 )
@@ -169,13 +169,13 @@ def _resolve(args: argparse.Namespace, start: Start) -> PretrainConfig:
     changes = _changes(args)
     if past is not None and args.upstream_config is None:
         _refuse_other_model(args.upstream, past.model.variant)
-        return lay_over(past, args.override, changes)
+        return change_config(past, args.override, changes)
     if start.model is not None:
         model = start.model.config
         _refuse_other_model(args.upstream, model.variant)
         preset = args.upstream_config or (model.size if model.size in PRESETS else DEFAULT_PRESET)
         config = replace(resolve_config(model.variant, preset), model=model)
-        return lay_over(config, args.override, changes)
+        return change_config(config, args.override, changes)
     return resolve_config(
         args.upstream or DEFAULT_MODEL,
         args.upstream_config or DEFAULT_PRESET,

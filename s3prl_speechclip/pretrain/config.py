@@ -32,42 +32,43 @@ class RunnerConfig:
     max_keep: int = 1
     """Checkpoints kept besides the best."""
     gradient_clipping: float = 4.0
-    """Norm that gradients are clipped to; 0: never."""
+    """Norm that gradients are clipped to; 0: no clipping."""
     gradient_accumulate_steps: int = 1
-    """Batches to an optimiser step; each is contrasted within itself."""
+    """Batches per optimiser step; each has its own contrastive loss."""
     nonfinite: Literal["stop", "skip"] = "stop"
     """At a loss or gradient that is NaN or infinite: stop with the batch's recordings, or skip the
     step and count it in the log."""
     spectral_start_steps: int = 0
-    """Steps that a trained speech encoder with random weights first spends on the spectrum."""
+    """Steps in which a speech encoder with random weights first learns the spectrum."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Of the forward pass; auto: bf16 where the device computes in it, else fp32."""
+    """Precision of the forward pass; auto: bf16 where the device computes in it, else fp16 on a GPU
+    and fp32 on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     corpus: str = "stamps"
-    """stamps, flickr8k, spokencoco or places."""
+    """Name of the corpus, one of `--data`."""
     also: tuple[str, ...] = ()
-    """Corpora whose training recordings are trained on as well, such as named_pictures."""
+    """Other corpora whose training splits are added, such as named_pictures."""
     root: str = ""
-    """Folder of the corpus; empty: fetched or found as `data.corpora` says."""
+    """Folder of the corpus; empty: the default place of the corpus."""
     archive: str = ""
     """Package file of `stamps`, for machines without apt."""
     batch_size: int = 256
-    """Recordings over all processes."""
+    """Recordings per batch, over all processes."""
     eval_batch_size: int = 64
     max_samples: int = 102_400
-    """Training recordings are cropped to this, 6.4 s at 16 kHz."""
+    """Length that training recordings are cropped to, 6.4 s at 16 kHz."""
     num_workers: int = 4
-    """Processes that read; 0: the training process itself."""
+    """Reading processes; 0: the training process reads."""
     cache_features: Literal["auto", "on", "off"] = "auto"
     """Compute a frozen speech encoder's hidden states once and read them from disk; auto: where
     they take 6 GB at most. Recordings are then encoded whole and cropped in frames."""
     languages: tuple[str, ...] = ()
-    """Train on the corpus' recordings in these languages only (ISO 639-1); empty: on all."""
+    """Languages of the recordings to train on (ISO 639-1); empty: all."""
     skip_broken: bool = False
-    """Leave out, and count, what is missing or broken."""
+    """Skip recordings and images that are missing or damaged, and report their number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +84,14 @@ class PretrainConfig:
 def resolve_config(
     variant: str, source: str = DEFAULT_PRESET, overrides: str = "", **changes: Any
 ) -> PretrainConfig:
-    """Make the configuration of a run.
+    """Build the configuration of a run.
 
     Args:
         variant: hub name of the model.
-        source: a preset's name, or a YAML file; a file's values lie over the preset that its key
-            `preset` names, mini without one.
-        overrides: s3prl's letters, `runner.total_steps=50,,data.batch_size=16`.
-        **changes: sections laid over all the rest, as nested mappings.
+        source: name of a preset, or path of a YAML file, whose values override those of the preset
+            in its key `preset` (default: mini).
+        overrides: values of `-o`, `runner.total_steps=50,,data.batch_size=16`.
+        **changes: sections that override all others, as nested mappings.
 
     Raises:
         ConfigError: an unknown name, key or preset, or a value that cannot be used.
@@ -100,30 +101,30 @@ def resolve_config(
         values = read_preset(source, variant)
     elif Path(source).is_file():
         own = read_yaml(source)
-        values = _laid_over(read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
+        values = _override(read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
     else:
         raise ConfigError(
             f"{unknown_name('preset', source, PRESETS)}; or give the path of a YAML file"
         )
-    values = _laid_over(values, merge(parse_overrides(overrides), changes))
+    values = _override(values, merge(parse_overrides(overrides), changes))
     config = build(PretrainConfig, merge(values, {"model": {"variant": variant}}))
     return _checked(config)
 
 
-def lay_over(
+def change_config(
     config: PretrainConfig, overrides: str = "", changes: Mapping[str, Any] | None = None
 ) -> PretrainConfig:
-    """Change a configuration: `changes` as nested mappings first, then s3prl's letters.
+    """Return a changed configuration: `changes` as nested mappings first, then those of `-o`.
 
     Raises:
         ConfigError: as `resolve_config`.
     """
-    values = _laid_over(plain(config), merge(dict(changes or {}), parse_overrides(overrides)))
+    values = _override(plain(config), merge(dict(changes or {}), parse_overrides(overrides)))
     return _checked(build(PretrainConfig, values))
 
 
-def _laid_over(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Change values; another corpus is trained on alone, unless the change says otherwise."""
+def _override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge changes into values; another corpus is trained on without `also`, unless it is set."""
     data, new = values.get("data", {}), changes.get("data", {})
     corpus = new.get("corpus", data.get("corpus"))
     if corpus != data.get("corpus") and "also" not in new:
@@ -132,7 +133,7 @@ def _laid_over(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
 
 
 def read_preset(name: str, variant: str) -> dict[str, Any]:
-    """Read a preset's values for a variant, over those of the preset that it stands on.
+    """Read a preset's values for a variant, merged into those of the preset below it.
 
     Raises:
         ConfigError: there is no such preset.
@@ -153,14 +154,15 @@ def read_config(path: Path) -> PretrainConfig:
 
 
 def write_config(path: Path, config: PretrainConfig) -> None:
-    """Write a resolved configuration, to be read again or edited."""
-    path.write_text(
-        yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True), encoding="utf-8"
-    )
+    """Write a resolved configuration; the file appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def _checked(config: PretrainConfig) -> PretrainConfig:
-    """Refuse numbers that no run can have."""
+    """Return the configuration, after refusing numbers that no run can have."""
     runner = config.runner
     for name in (
         "total_steps",

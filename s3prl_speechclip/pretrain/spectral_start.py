@@ -1,9 +1,9 @@
-"""A first lesson for a speech encoder that begins from random weights: the spectrum.
+"""Initialisation of a speech encoder with random weights: its convolutions learn the spectrum.
 
 Learning words from raw waveforms end to end begins with a long plateau, because nothing above the
 convolutions means anything yet. Fitted first to the log-mel energies of the same recordings, which
 takes seconds, the convolutions give the layers above something to read. This is for encoders that
-are trained along with the rest; pretrained ones have learned it long ago.
+are trained with the rest of the model; pretrained ones know the spectrum already.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def learn_spectrum(
     steps: int,
     autocast: AbstractContextManager[object],
 ) -> float:
-    """Fit the convolutions to log-mel energies through a linear layer that is thrown away.
+    """Fit the convolutions to log-mel energies through a linear layer, which is discarded.
 
     Args:
-        encoder: its convolutional extractor is changed.
+        encoder: speech encoder, whose convolutional extractor is changed.
         batches: training recordings, at least `steps` of them, on the encoder's device.
-        steps: optimiser steps; the rate rises and falls once over them.
-        autocast: precision of the forward pass.
+        steps: optimiser steps, over which the learning rate rises and falls once.
+        autocast: context of the forward pass, sets its precision.
 
     Returns:
         Mean squared error at the last step, in variances of the energies.
@@ -69,7 +69,7 @@ def learn_spectrum(
 
 
 def _log_mel(mel: MelSpectrogram, waveforms: Tensor) -> Tensor:
-    """Give (B, T, MELS) log energies."""
+    """Return log energies, (B, T, MELS)."""
     with torch.no_grad():
         energies: Tensor = mel(F.layer_norm(waveforms.float(), waveforms.shape[-1:]))
         return (energies + FLOOR).log().transpose(1, 2)
