@@ -20,7 +20,7 @@ COMMITTED = Path("benchmarks") / "results" / "demo.json"
 
 
 def blocks(root: Path = Path()) -> dict[str, str]:
-    """Give the README's tables by the name of their place, from the committed results."""
+    """Return the README's tables by the name of their place, from the committed results."""
     superb = [read_result(path) for path in sorted((root / SUPERB_RESULTS).glob("*.json"))]
     return {
         "demo": retrieval_table(read_result(root / COMMITTED)) + "\n",
@@ -34,7 +34,7 @@ def place(name: str) -> re.Pattern[str]:
 
 
 def command(argv: Sequence[str] | None) -> Path:
-    """Copy the result of the last `make demo`, if any, and rewrite the tables; gives the README."""
+    """Copy the result of the last `make demo`, if any, and rewrite the tables; returns the README."""
     made = sorted(
         RESULTS.glob(f"retrieval-stamps-{DEMO}-mini-*.json"), key=lambda p: p.stat().st_mtime
     )

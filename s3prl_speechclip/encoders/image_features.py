@@ -1,4 +1,4 @@
-"""What CLIP's frozen image trunk makes of a corpus' images, computed once and kept."""
+"""Features of a corpus' images by CLIP's frozen image trunk, computed once and cached."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ImageTable:
     """By the image's path in the manifest."""
 
     def of(self, images: Sequence[str]) -> Tensor:
-        """Give the features of some images, in their order, (len(images), F)."""
+        """Return the features of some images, in their order, (len(images), F)."""
         return self.features[[self.row[image] for image in images]]
 
 
@@ -50,16 +50,16 @@ def load_image_table(
     skip_broken: bool,
     show_progress: bool = True,
 ) -> tuple[ImageTable, Manifest]:
-    """Run the frozen trunk over the images of splits, or take what it gave from the cache.
+    """Compute the trunk's features of the images of splits, or read them from the cache.
 
-    The cache knows the trunk by its weights and images by path, size and time of change.
+    The key of the cache holds the trunk's weights, and path, size and time of change of images.
 
     Args:
-        clip: whose trunk is run, on the device that it is on.
+        clip: frozen CLIP; its trunk runs on the device where it is.
         manifest: the corpus.
-        splits: whose images are wanted.
-        skip_broken: leave images that cannot be read out, with their recordings.
-        show_progress: a bar on standard error.
+        splits: names of the splits.
+        skip_broken: whether images that cannot be read are left out, with their recordings.
+        show_progress: whether a bar is shown on standard error.
 
     Returns:
         The features, and the manifest without the recordings of broken images.
@@ -73,7 +73,7 @@ def load_image_table(
     features = _cached(clip, paths, skip_broken, show_progress)
     broken = {images[row] for row in features[:, 0].isnan().nonzero()[:, 0].tolist()}
     if broken and not skip_broken:
-        open_image(manifest.path(min(broken)))  # says again what is wrong with it
+        open_image(manifest.path(min(broken)))  # raises its error again
     if broken:
         kept = tuple(u for u in manifest.utterances if u.image not in broken)
         if not kept:
@@ -86,13 +86,13 @@ def load_image_table(
 
 
 def _cached(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: bool) -> Tensor:
-    """Give (N, F); a broken image's row is NaN."""
+    """Return (N, F); the row of a broken image is NaN."""
     cache = cache_home() / "image_features" / f"{_key(clip, paths)}.safetensors"
     if cache.is_file():
         try:
             return load_file(cache)["features"]
         except (OSError, SafetensorError, KeyError):
-            logger.warning("'%s' is damaged and is computed anew", cache)
+            logger.warning("'%s' is damaged and is computed again", cache)
     features = _compute(clip, paths, skip_broken, show)
     partial = cache.with_suffix(f".{os.getpid()}.partial")
     try:

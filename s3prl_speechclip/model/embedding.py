@@ -1,4 +1,4 @@
-"""A split as a retrieval task: its recordings embedded, its images, who answers whom."""
+"""Embeddings of a split for retrieval: its recordings, its images, and which belong together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .speechclip import SpeechClip
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """A split's recordings and images, ready to be embedded."""
+    """Recordings and images of a split, ready to be embedded."""
 
     dataset: PairDataset
     batches: Sequence[Sequence[int]]
@@ -51,15 +51,15 @@ def retrieval_set(
     skip_broken: bool = False,
     features: FeatureStore | None = None,
 ) -> RetrievalSet:
-    """Make a retrieval task of a split.
+    """Prepare a split for retrieval.
 
     Args:
         manifest: the corpus.
-        split: its name.
-        images: features of its images.
+        split: name of the split.
+        images: image features of the corpus.
         batch_size: recordings encoded at once.
-        skip_broken: leave out recordings that cannot be read.
-        features: the recordings' hidden states, to be read in their place.
+        skip_broken: whether recordings that cannot be read are left out.
+        features: hidden states, read instead of recordings.
 
     Raises:
         CorpusError: there is no such split.
@@ -89,9 +89,9 @@ def embed_speech(
     """Embed the recordings of a split.
 
     Args:
-        model: in evaluation mode.
+        model: the model, in evaluation mode.
         data: the split.
-        batches: some of its batches, for one process of several; None: all.
+        batches: this process' batches of it; None: all.
         workers: processes that read.
     """
     device = model.clip.vocabulary.device
@@ -111,7 +111,7 @@ def embed_speech(
 
 
 def in_order(by_name: Mapping[str, Tensor], pair_ids: Tensor, indices: Tensor) -> SpeechEmbeddings:
-    """Put embedded recordings in the order of their split."""
+    """Sort embedded recordings into the order of their split."""
     ordered = {name: in_split_order(rows, indices)[0] for name, rows in by_name.items()}
     pair_ids, places = in_split_order(pair_ids, indices)
     return SpeechEmbeddings(ordered, pair_ids, places)
