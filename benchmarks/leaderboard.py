@@ -23,7 +23,9 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from s3prl_speechclip.config import read_yaml
 from s3prl_speechclip.data.cache import writing
+from s3prl_speechclip.downstream.plan import config_folder
 from s3prl_speechclip.downstream.task import all_tasks
 from s3prl_speechclip.errors import ResultError, unknown_name
 from s3prl_speechclip.results import markdown_table, read_result
@@ -32,6 +34,7 @@ from s3prl_speechclip.structures import TaskResult
 from . import retrieval
 from .pages import fill
 from .shared.benchmark import (
+    TRAINING_STEPS,
     Benchmark,
     Column,
     Figure,
@@ -54,6 +57,8 @@ CORPORA = {"flickr8k": "Flickr8k", "spokencoco": "SpokenCOCO", "zerospeech2021":
 IDENTITY = ["section", "corpus", "system", "detail", "size", "runs", "mini", "published"]
 """Columns that make a row; figures of one row and column are averaged."""
 ONE_FIGURE = ["values", "note", "source", "link"]
+OWN = "own ("  # begins the name of a corpus of the user's, see `Corpus.public_name`
+TRAINED = 50_000  # steps of the papers' models
 SCALE = 1000.0  # superb_s of the better reference point; the other has 0
 
 INTRODUCTION = """\
@@ -63,6 +68,12 @@ Made by `python run_benchmark.py leaderboard` from the result files beside it an
 figures in [published]({published}/README.md). The same command writes `leaderboard.csv`, every
 figure with its source, and `leaderboard.html`, the tables to sort and filter. A system's name
 links to where its figures are from. "±" is the standard deviation over several runs of a system.
+"""
+OWN_CORPORA = """\
+# Own corpora
+
+Results on recordings of users in the layout of a published corpus, by themselves: not comparable
+with its published figures.
 """
 MINIATURES = """\
 # Miniatures
@@ -376,6 +387,8 @@ def published_figures(home: Path, folder: Path = PUBLISHED) -> Iterator[dict[str
             "note": "",
             "source": source,
             "link": addresses[source] or os.path.relpath(path, home),
+            "steps": 0,
+            "planned": 0,
         }
 
 
@@ -500,7 +513,22 @@ def _row(
         "note": "",
         "source": path.name,
         "link": link,
+        **_steps(result, one),
     }
+
+
+def _steps(result: TaskResult, one: Figure) -> dict[str, int]:
+    """Return the training steps of a result, and those of the published protocol; 0: unknown."""
+    task = TASKS.get(result.task)
+    steps = result.protocol.get("steps" if task else TRAINING_STEPS)
+    if one.baseline or not isinstance(steps, int):
+        return {"steps": 0, "planned": 0}
+    return {"steps": steps, "planned": _superb_steps(task.name) if task else TRAINED}
+
+
+@cache
+def _superb_steps(task: str) -> int:
+    return int(read_yaml(config_folder() / f"{task}.yaml")["runner"]["total_steps"])
 
 
 def _number(result: TaskResult, keys: Sequence[str]) -> float:
@@ -534,6 +562,8 @@ def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 "note": "",
                 "source": source,
                 "link": row.link[both[0]][0],
+                "steps": 0,
+                "planned": 0,
             }
 
 
@@ -559,6 +589,8 @@ def superb_scores(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "note": "" if whole else ", ".join(score.tasks),
             "source": "superb_score of the row",
             "link": row.link.iloc[0][0],
+            "steps": 0,
+            "planned": 0,
         }
 
 
@@ -584,6 +616,8 @@ def ranked(section: Section, figures: pd.DataFrame) -> pd.DataFrame:
             note=("note", list),
             source=("source", list),
             link=("link", list),
+            steps=("steps", list),
+            planned=("planned", list),
         )
         .reset_index()
     )
@@ -612,17 +646,33 @@ def shown(cell: Any, column: Column) -> str:
     return f"{text} ({cell.note[0]})" if cell.note[0] else text
 
 
+def steps_shown(row: pd.DataFrame) -> str:
+    """Return the training steps of a row, and whether they are not the protocol's."""
+    steps = {n for cell in row.steps for n in cell if n}
+    if not steps:
+        return ""
+    text = f"{min(steps):,}" + (f" to {max(steps):,}" if len(steps) > 1 else "")
+    shortened = (row.steps.explode() < row.planned.explode()).any()
+    return f"{text}, shortened" if shortened else text
+
+
 def markdown(board: Board, home: Path) -> str:
     """Return the leaderboard as Markdown for a folder."""
-    parts = [INTRODUCTION.format(published=os.path.relpath(PUBLISHED, home))]
-    for mini in (False, True):
-        if mini:
-            parts.append(MINIATURES)
-        for section in all_sections().values():
-            cells = ranked(section, board.figures[board.figures.mini == mini])
-            if not cells.empty:
-                text = f"## {section.title}\n\n{section.about}\n\n{_table(section, cells)}\n"
-                parts.append(text)
+    mini, own = board.figures.mini, board.figures.corpus.str.startswith(OWN)
+    parts = []
+    for heading, figures in (
+        (INTRODUCTION, board.figures[~mini & ~own]),
+        (OWN_CORPORA, board.figures[~mini & own]),
+        (MINIATURES, board.figures[mini]),
+    ):
+        tables = [(section, ranked(section, figures)) for section in all_sections().values()]
+        if len(figures) or heading != OWN_CORPORA:
+            parts.append(heading.format(published=os.path.relpath(PUBLISHED, home)))
+        parts += [
+            f"## {section.title}\n\n{section.about}\n\n{_table(section, cells)}\n"
+            for section, cells in tables
+            if not cells.empty
+        ]
     if board.left_out:
         parts.append("\n".join(["# Left out", "", *(f"- {line}" for line in board.left_out), ""]))
     return "\n".join(parts)
@@ -632,6 +682,7 @@ def _table(section: Section, cells: pd.DataFrame) -> str:
     # A column that no row has says nothing.
     columns = [column for column in section.columns if column.name in set(cells.column)]
     heads = [column.heading + (" ↓" if column.lower_is_better else "") for column in columns]
+    trained = cells.steps.map(any).any()
     rows = []
     for who, row in rows_of(cells):
         runs = row["values"].map(len).max()
@@ -641,10 +692,11 @@ def _table(section: Section, cells: pd.DataFrame) -> str:
                 f"[{_plain(row.label.iloc[0])}]({row.link.iloc[0][0]})",
                 who["size"],
                 f"{runs} in {who['runs']}" if runs > 1 else who["runs"],
+                *([steps_shown(row)] if trained else []),
                 *(shown(row.loc[c.name], c) if c.name in row.index else "" for c in columns),
             )
         )
-    head = ("corpus", "system", "size", "runs", *heads)
+    head = ("corpus", "system", "size", "runs", *(["steps"] if trained else []), *heads)
     return markdown_table(head, rows, numbers=len(columns), even=False)
 
 
@@ -680,6 +732,7 @@ def page(board: Board) -> str:
             {
                 **{name: who[name] for name in ("corpus", "size", "runs", "mini", "published")},
                 "system": row.label.iloc[0],
+                "steps": steps_shown(row),
                 "cells": {
                     name: {
                         "value": round(float(cell.value), 6),

@@ -6,6 +6,7 @@ import ast
 import importlib
 import logging
 import pkgutil
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 RESULTS = Path("result") / "benchmark"
 HASH_DIGITS = 8  # of a checkpoint's SHA-256 in the name of a result file
+TRAINING_STEPS = "training_steps"
+"""In protocols: steps that the model was trained for, where its checkpoint says so."""
 DEFAULT_UPSTREAM = "speechclip_hybrid"
 
 
@@ -221,7 +224,7 @@ def result_name(result: TaskResult, splits: Iterable[str] | None = None) -> str:
         result.checkpoint_hash[:HASH_DIGITS],
         *(splits or ()),
     )
-    return f"{'-'.join(part.replace(' ', '_').replace('/', '_') for part in parts if part)}.json"
+    return f"{'-'.join(re.sub(r'[^A-Za-z0-9._]+', '_', part).strip('_') for part in parts if part)}.json"
 
 
 def add_model_options(p: ArgumentParser, also: str = "") -> None:
@@ -372,17 +375,21 @@ def corpus_record(
     seed: int = 0,
 ) -> TaskResult:
     """Return the record of a model measured on a corpus."""
+    from s3prl_speechclip.data.corpora import CORPORA
+
     config = subject.model.config
+    known = CORPORA.get(manifest.corpus)
+    steps = subject.model.about.get("step")
     return result_record(
         started=started,
         task=task,
         system=config.variant,
         size=config.size,
-        corpus=manifest.corpus,
+        corpus=known.public_name(manifest) if known else manifest.corpus,
         checkpoint=subject.checkpoint,
         checkpoint_hash=subject.checkpoint_hash,
         metrics=metrics,
-        protocol=protocol,
+        protocol={**protocol, **({} if steps is None else {TRAINING_STEPS: steps})},
         seed=seed,
         mini=manifest.mini or config.size == "mini",
     )

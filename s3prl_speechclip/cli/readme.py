@@ -34,7 +34,7 @@ def place(name: str) -> re.Pattern[str]:
 
 
 def command(argv: Sequence[str] | None) -> Path:
-    """Copy the result of the last `make demo`, if any, and rewrite the tables; returns the README."""
+    """Copy the last demo's result, if any, and rewrite the tables; returns the README."""
     made = sorted(
         RESULTS.glob(f"retrieval-stamps-{DEMO}-mini-*.json"), key=lambda p: p.stat().st_mtime
     )

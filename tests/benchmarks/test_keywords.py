@@ -147,7 +147,7 @@ def test_the_page_shows_filters_and_plays(manifest: Manifest, tmp_path: Path) ->
     assert found.console_errors == ()
     value = found.value
     first = decodings["test"][0]
-    assert value["title"] == "Keywords of speechclip_plus (custom) on flickr8k"
+    assert value["title"] == "Keywords of speechclip_plus (custom) on own (Flickr8k layout)"
     assert value["all"] == 9
     assert 0 < value["searched"] < 9
     assert value["nothing"] == 0

@@ -25,6 +25,7 @@ from s3prl_speechclip.benchmarks.leaderboard import (
     ranked,
     reference_points,
     rows_of,
+    steps_shown,
     superb_score,
     write_leaderboard,
 )
@@ -182,6 +183,31 @@ def test_superb_tasks_of_a_system_are_one_row(tmp_path: Path) -> None:
     assert row.note["partial"] == ["PR, KS, SF"]
     scores = {"PR": {"PER": 5.41}, "KS": {"accuracy": 96.3}, "SF": {"F1": 90.0, "CER": 25.0}}
     assert score == pytest.approx(partial_superb_score(scores).value, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "named"), [(500, "500, shortened"), (200_000, "200,000"), (None, "")]
+)
+def test_a_row_shows_its_steps(tmp_path: Path, steps: int | None, named: str) -> None:
+    """Guards against a shortened run that passes for SUPERB's protocol."""
+    run = replace(superb("speech_commands", acc=0.9), protocol={"steps": steps})
+    write_result(run, tmp_path / "ks.json")
+    ((_, row),) = rows(tmp_path, SUPERB)
+    assert steps_shown(row) == named
+    text = markdown(gather([tmp_path], tmp_path), tmp_path)
+    assert named in next(line for line in text.splitlines() if "ks.json" in line)
+
+
+def test_own_recordings_stand_apart(tmp_path: Path) -> None:
+    """Guards the published tables against figures on other recordings in the same layout."""
+    own = replace(RECALLED, corpus="own (Flickr8k layout)", protocol={"training_steps": 2000})
+    write_result(own, tmp_path / "own.json")
+    text = markdown(gather([tmp_path], tmp_path), tmp_path)
+    comparable, _, apart = text.partition("# Own corpora")
+    apart, _, miniatures = apart.partition("# Miniatures")
+    assert "own.json" in apart and "2,000, shortened" in apart
+    assert "own.json" not in comparable + miniatures and "chance" not in comparable
+    assert "arxiv.org" not in apart
 
 
 def test_mini_sets_have_no_superb_score(tmp_path: Path) -> None:

@@ -9,11 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
 from s3prl_speechclip import evaluate
 from s3prl_speechclip.benchmarks.shared.benchmark import benchmark_titles, load_benchmark
+from s3prl_speechclip.cli.benchmark import main
+from s3prl_speechclip.data.corpora import CORPORA
+from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.recall import chance_recall
 from s3prl_speechclip.results import read_result
@@ -96,3 +100,53 @@ def test_unknown_benchmarks_and_options_are_named() -> None:
         evaluate("speechclip_plus", "retrieval", batchsize=4)
     with pytest.raises(ConfigError, match="measures no model"):
         evaluate("speechclip_plus", "leaderboard", results=[])
+
+
+def test_another_checkpoint_is_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards `-k seed0` and then `-k seed1` against one file for both, and what is replaced."""
+    corpus = write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=2)
+    monkeypatch.chdir(tmp_path)
+    files = []
+    for seed in (0, 1, 1):
+        model = small_model("speechclip_parallel")
+        torch.nn.init.constant_(model.branch.cls, seed)
+        model.save_pretrained(tmp_path / f"seed{seed}")
+        options = ["--data", "flickr8k", "--data-root", str(corpus)]
+        assert main(["retrieval", "-k", f"seed{seed}", *options]) == 0
+        captured = capfd.readouterr()
+        files.append(captured.out.splitlines()[-1])
+        assert ("is measured again and replaced" in captured.err) == (len(files) == 3)
+    assert files[0] != files[1] == files[2]
+    assert all(Path(file).is_file() for file in files)
+
+
+def images(**splits: int) -> Manifest:
+    utterances = tuple(
+        Utterance(
+            utterance_id=f"{split}{n}",
+            audio="",
+            image=f"{split}{n}",
+            pair_id=n,
+            text="",
+            split=split,
+        )
+        for split, count in splits.items()
+        for n in range(count)
+    )
+    return Manifest(corpus="flickr8k", root=Path(), utterances=utterances)
+
+
+@pytest.mark.parametrize(
+    ("splits", "name"),
+    [
+        ({"train": 6000, "dev": 1000, "test": 1000}, "flickr8k"),
+        ({"train": 5990, "dev": 1000, "test": 999}, "flickr8k"),
+        ({"train": 6000, "dev": 1000, "test": 1001}, "own (Flickr8k layout)"),
+        ({"train": 1, "dev": 1, "test": 1}, "own (Flickr8k layout)"),
+    ],
+)
+def test_a_published_name_needs_published_sizes(splits: dict[str, int], name: str) -> None:
+    """Guards published tables against anybody's recordings in Flickr8k's layout."""
+    assert CORPORA["flickr8k"].public_name(images(**splits)) == name

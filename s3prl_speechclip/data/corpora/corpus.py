@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from ..manifest import Manifest, Utterance
 log = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "S3PRL_SPEECHCLIP_DATA"  # a folder that holds one folder a corpus
+LEFT_OUT = 0.05  # share of a published split that may be unreadable
 SAMPLE = 32  # files whose place decides which folder is meant
 
 State = Literal["present", "missing", "empty"]
@@ -39,11 +41,28 @@ class Corpus:
     """Reader of the corpus's folder; its second argument is `skip_broken`."""
     fetched: bool = False
     """True for a mini set, which is made at its first use and needs no folder of the user's."""
+    published: tuple[Mapping[str, int], ...] = ()
+    """Images by split of each published division into splits; empty: unknown."""
 
     @property
     def expected(self) -> str:
         """The remedy for a corpus in another layout."""
         return f"expected under --data-root DIR: {self.layout}"
+
+    def public_name(self, manifest: Manifest) -> str:
+        """Return the name that results give to what was read.
+
+        A corpus has its own name only with the published number of images in every split, less at
+        most `LEFT_OUT` that cannot be read; else other recordings lie in its layout.
+        """
+        splits = {u.image: u.split for u in manifest.utterances}.values()
+        found = Counter(splits)
+        for sizes in self.published:
+            if found.keys() == sizes.keys() and all(
+                (1 - LEFT_OUT) * size <= found[split] <= size for split, size in sizes.items()
+            ):
+                return manifest.corpus
+        return f"own ({self.title} layout)" if self.published else manifest.corpus
 
     def error(self, message: str) -> CorpusError:
         """Return an error that names the corpus."""

@@ -116,4 +116,8 @@ CORPUS = Corpus(
         "mscoco_img/{train,val}2014/"
     ),
     read=read,
+    published=(
+        {"train": 113_287, "dev": 5000, "test": 5000},  # Karpathy's
+        {"train": 118_287, "dev": 5000},  # SpokenCOCO's own
+    ),
 )
