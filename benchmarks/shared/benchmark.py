@@ -224,7 +224,8 @@ def result_name(result: TaskResult, splits: Iterable[str] | None = None) -> str:
         result.checkpoint_hash[:HASH_DIGITS],
         *(splits or ()),
     )
-    return f"{'-'.join(re.sub(r'[^A-Za-z0-9._]+', '_', part).strip('_') for part in parts if part)}.json"
+    plain = [re.sub(r"[^A-Za-z0-9._]+", "_", part).strip("_") for part in parts if part]
+    return f"{'-'.join(plain)}.json"
 
 
 def add_model_options(p: ArgumentParser, also: str = "") -> None:
