@@ -117,7 +117,10 @@ class Manifest:
         )
         lost = len(self.utterances) - len(kept)
         if not any(u.split == self.train_split for u in kept):
-            raise CorpusError(f"{self.corpus} has no training recording in {sorted(wanted)}")
+            raise CorpusError(
+                f"{self.corpus} has no training recording in {', '.join(sorted(wanted))}; set "
+                "data.languages, empty for all languages: -o data.languages=[]"
+            )
         note = f"training on {', '.join(languages)} only: {lost} recordings left out"
         return replace(self, utterances=kept, notes=(*self.notes, note))
 

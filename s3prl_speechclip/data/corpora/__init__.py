@@ -37,7 +37,7 @@ def load_corpus(
     """Read a corpus.
 
     Args:
-        name: one of `CORPORA`.
+        name: one of `CORPORA`, or the path of a folder of one's own, see `own`.
         root: folder of the corpus; default: the folder `name` in the folder that the environment
             variable S3PRL_SPEECHCLIP_DATA names. A fetched corpus needs none.
         archive: package file that a fetched corpus is made from where there is no apt.
@@ -47,6 +47,10 @@ def load_corpus(
         CorpusError: the name is unknown, no folder is given, or the corpus is missing, incomplete
             or not in its layout.
     """
+    if name not in CORPORA and ("/" in name or Path(name).expanduser().is_dir()):
+        if root:
+            raise CorpusError(f"--data '{name}' is a folder itself; leave --data-root out")
+        name, root = "own", name
     if name not in CORPORA:
         raise CorpusError(unknown_name("corpus", name, CORPORA))
     corpus = CORPORA[name]

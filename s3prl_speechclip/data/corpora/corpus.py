@@ -124,6 +124,7 @@ class Corpus:
         skip_broken: bool,
         *,
         sizes: bool,
+        train: bool = True,
         dev_splits: tuple[str, ...] = ("dev",),
         test_splits: tuple[str, ...] = ("test",),
         overlap: Literal["refuse", "note"] = "refuse",
@@ -139,6 +140,7 @@ class Corpus:
             skip_broken: leave out, and count, recordings whose own file or image is missing or
                 empty, instead of raising.
             sizes: find empty files too, see `Folders`.
+            train: whether there must be a training split.
             dev_splits: names of the validation splits.
             test_splits: names of the test splits.
             overlap: treatment of an evaluation image that is in the training split too.
@@ -149,8 +151,8 @@ class Corpus:
                 splits overlap.
         """
         unique, repeated = _without_repeats(utterances)
-        kept, left_out = self._keep_sound(root, unique, skip_broken, sizes)
-        splits = dict.fromkeys(("train", *dev_splits, *test_splits))
+        kept, left_out = self.keep_sound(root, unique, skip_broken, sizes)
+        splits = dict.fromkeys((*(("train",) if train else ()), *dev_splits, *test_splits))
         present = {utterance.split for utterance in kept}
         for split in splits:
             if split not in present:
@@ -170,9 +172,14 @@ class Corpus:
             notes=(*left_out, *facts),
         )
 
-    def _keep_sound(
+    def keep_sound(
         self, root: Path, utterances: Sequence[Utterance], skip_broken: bool, sizes: bool
     ) -> tuple[tuple[Utterance, ...], tuple[str, ...]]:
+        """Check that files are there; see `manifest`.
+
+        Returns:
+            The recordings whose own file and image are there, and a note on the others.
+        """
         folders = Folders(sizes)
         base = str(root)
         images: dict[str, State] = {}
