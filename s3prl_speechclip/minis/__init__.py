@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +59,5 @@ def mini_set(
     folder = root or cache_home() / recipe.place
     if not is_prepared(folder, recipe.listing):
         folder = made_once(folder, lambda to: recipe.fill(to, archive, skip_broken))
-    config = superb_config(name) if name in SUPERB else {}
-    return MiniSet(folder, read_notes(folder / recipe.listing), config)
-
-
-def superb_config(task: str) -> Mapping[str, Any]:
-    """Return the settings of a SUPERB task that fit its mini set."""
-    path = Path(str(resources.files(__package__) / "superb.yaml"))
-    return read_yaml(path)[task]
+    settings = read_yaml(Path(__file__).with_name("superb.yaml"))
+    return MiniSet(folder, read_notes(folder / recipe.listing), settings.get(name, {}))

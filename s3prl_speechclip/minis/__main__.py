@@ -43,7 +43,10 @@ def parser() -> argparse.ArgumentParser:
     """Describe the commands and their options."""
     p = argparse.ArgumentParser(prog="python -m s3prl_speechclip.minis", description=__doc__)
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    device = {"default": "auto", "metavar": "DEVICE", "help": "auto, cpu, cuda or cuda:N"}
+
+    def add_device(command: argparse.ArgumentParser) -> None:
+        text = "auto, cpu, cuda or cuda:N"
+        command.add_argument("--device", default="auto", metavar="DEVICE", help=text)
 
     demo = commands.add_parser(
         "demo", help="train a hybrid model on the default corpus and show its retrieval"
@@ -54,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "make", help="train the mini encoders and the models on them, ship and measure them"
     )
     make.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    make.add_argument("--device", **device)
+    add_device(make)
 
     commands.add_parser("table", help="write the table of all models from their results")
 
@@ -82,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     superb.add_argument("--archive", metavar="FILE", help="packages of the mini sets, without apt")
     superb.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
-    superb.add_argument("--device", **device)
+    add_device(superb)
     superb.add_argument(
         "--out",
         type=Path,

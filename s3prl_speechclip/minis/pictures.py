@@ -297,8 +297,8 @@ def _title_and_keywords(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     except (OSError, ElementTree.ParseError):
         # What cannot be parsed cannot be drawn: it is left out and counted there.
         return (path.stem,), ()
-    authors = {text.casefold() for text in _texts(tree, "creator")}
-    title = next(_texts(tree, "title"), "")
+    authors = {text.casefold() for text in _texts(tree.getroot(), "creator")}
+    title = next(_texts(tree.getroot(), "title"), "")
     usable = (
         WORDS.fullmatch(title)
         and len(title.split()) <= LONGEST_TITLE
@@ -315,8 +315,8 @@ def _title_and_keywords(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ((title,) if usable else ()), tuple(dict.fromkeys(keywords))
 
 
-def _texts(tree: ElementTree.ElementTree, name: str) -> Iterator[str]:
-    for node in tree.iter(DUBLIN_CORE + name):
+def _texts(root: ElementTree.Element, name: str) -> Iterator[str]:
+    for node in root.iter(DUBLIN_CORE + name):
         for text in node.itertext():
             if text.strip():
                 yield " ".join(text.split())

@@ -12,6 +12,7 @@ from transformers import HubertConfig, HubertModel
 
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import CorpusError, EncoderError
+from s3prl_speechclip.minis.sets.quesst14_dtw import CALL_SIGNS
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
 from s3prl_speechclip.minis.synthesis.voices import VOICES
 from s3prl_speechclip.minis.training.probe import (
@@ -27,39 +28,7 @@ from s3prl_speechclip.minis.training.probe import (
 from s3prl_speechclip.minis.training.speech import Item, Recording, SpeechCorpus, load, prepare
 from s3prl_speechclip.results import read_result, write_result
 
-WORDS = (
-    "red",
-    "bird",
-    "sits",
-    "tree",
-    "old",
-    "man",
-    "sells",
-    "green",
-    "apples",
-    "two",
-    "small",
-    "dogs",
-    "run",
-    "over",
-    "bridge",
-    "plays",
-    "violin",
-    "night",
-    "five",
-    "white",
-    "boats",
-    "shore",
-    "brother",
-    "likes",
-    "sweet",
-    "cake",
-    "house",
-    "father",
-    "yellow",
-    "shoe",
-)
-SENTENCES = tuple(" ".join(np.random.default_rng(k).choice(WORDS, 5)) for k in range(26))
+SENTENCES = tuple(" ".join(np.random.default_rng(k).choice(CALL_SIGNS, 5)) for k in range(26))
 PHRASES = ("come on then", "take cover", "goodbye")
 SPEAKERS = ("flite-slt", "flite-kal16", "flite-awb", "flite-rms", "espeak-en-us")
 

@@ -14,6 +14,7 @@ import soundfile
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.minis import sources
+from s3prl_speechclip.minis.sets.quesst14_dtw import CALL_SIGNS
 from s3prl_speechclip.minis.sets.stamps import normalised
 from s3prl_speechclip.minis.synthesis import Voice, read_aloud
 from s3prl_speechclip.minis.synthesis.voices import HELD_OUT_VOICES, VOICES, training_speakers
@@ -30,26 +31,12 @@ from s3prl_speechclip.minis.training.speech import (
 )
 from s3prl_speechclip.structures import SAMPLE_RATE
 
-WORDS = (
-    "apple",
-    "bird",
-    "chair",
-    "door",
-    "egg",
-    "fish",
-    "goat",
-    "hat",
-    "ink",
-    "jar",
-    "kite",
-    "owl",
-)
 PROMPTS = ("Agent login.", "[this is a simple beep tone]", "Dial 1 to go on")
 
 
 @pytest.fixture(scope="module")
 def plan(corpus: Manifest) -> tuple[Item, ...]:
-    return tuple(speech.readings(corpus, PROMPTS, WORDS))
+    return tuple(speech.readings(corpus, PROMPTS, CALL_SIGNS))
 
 
 def file_item(path: Path, name: str = "") -> Item:
@@ -103,7 +90,7 @@ def test_probe_sentences_are_nowhere_else(plan: tuple[Item, ...]):
 
 def test_a_plan_is_made_again(corpus: Manifest, plan: tuple[Item, ...]):
     """Guards against two corpora under one name, and against the same reading twice."""
-    assert tuple(speech.readings(corpus, PROMPTS, WORDS)) == plan
+    assert tuple(speech.readings(corpus, PROMPTS, CALL_SIGNS)) == plan
     assert len({item.about.recording_id for item in plan}) == len(plan)
 
 

@@ -40,6 +40,7 @@ INITIALIZE_PHONEME_EVENTS, INITIALIZE_PHONEME_IPA, INITIALIZE_DONT_EXIT = 1, 2, 
 EVENT_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7
 PARAMETER_RATE, PARAMETER_PITCH = 1, 3
 CHARS_UTF8, END_PAUSE = 1, 0x1000
+SYNTH_ARGUMENTS = (c_char_p, c_size_t, c_uint, c_int, c_uint, c_uint, c_void_p, c_void_p)
 
 
 class _Id(ctypes.Union):
@@ -102,8 +103,7 @@ class _Espeak:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         voices = Path(espeakng_loader.get_data_path())
-        types = [c_char_p, c_size_t, c_uint, c_int, c_uint, c_uint, c_void_p, c_void_p]
-        library.espeak_Synth.argtypes = types
+        library.espeak_Synth.argtypes = SYNTH_ARGUMENTS
         options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_PHONEME_IPA | INITIALIZE_DONT_EXIT
         self._sample_rate: int = library.espeak_Initialize(
             AUDIO_OUTPUT_SYNCHRONOUS, 0, str(voices).encode(), options

@@ -399,8 +399,9 @@ def _probe(
         frames = normalized_by(frames, speakers)
         spoken = [_spoken(u, frames[i], words.vocabulary) for i, u in enumerate(read)]
         cut = len(words.train)
-        train, test = ([w for u in part for w in u] for part in (spoken[:cut], spoken[cut:]))
-        results["words"][name] = word_probe(train, test)
+        trained = [word for own in spoken[:cut] for word in own]
+        tested = [word for own in spoken[cut:] for word in own]
+        results["words"][name] = word_probe(trained, tested)
     return results
 
 
