@@ -81,8 +81,9 @@ def model_card(config: ModelConfig, about: Mapping[str, Any], trainable_paramete
             "Use": _usage(about),
             "Architecture": table(_architecture(config, variant, trainable_parameters)),
             "Training": table(_training(config, variant, about, corpora)),
-            "Recall": recall
-            and table([(name, f"{value:.1f} %") for name, value in recall.items()]),
+            "Recall": table([(name, f"{value:.1f} %") for name, value in recall.items()])
+            if recall
+            else None,
             "Limits": about.get("limits"),
             "Licence": _licence(about),
             "Citation": "\n".join(

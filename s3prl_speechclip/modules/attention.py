@@ -124,4 +124,7 @@ def build_attention(
     return ATTENTION[kind](width, config)
 
 
-ATTENTION = {"encoder": AttentionEncoder, "norm": AttentionNorm}
+ATTENTION: dict[str, type[AttentionNorm] | type[AttentionEncoder]] = {
+    "encoder": AttentionEncoder,
+    "norm": AttentionNorm,
+}
