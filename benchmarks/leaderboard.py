@@ -255,6 +255,19 @@ OWN_SECTIONS = (
         rank_by="R@10",
     ),
     Section(
+        name="zerospeech_abx",
+        title="ZeroSpeech 2021 phonetic",
+        about="ABX error in percent, on clean and other speech, within and across speakers; only "
+        "published figures.",
+        columns=tuple(
+            Column(name=f"{split}_{kind}_{speakers}", lower_is_better=True, digits=2)
+            for split in ("dev", "test")
+            for kind in ("clean", "other")
+            for speakers in ("within", "across")
+        ),
+        rank_by="test_clean_within",
+    ),
+    Section(
         name="image_text",
         title="Mini CLIP: image-text retrieval",
         about="Recall at k in percent of written captions and images that training did not have. "
@@ -290,6 +303,7 @@ ORDER = (
     "keywords",
     "words",
     "zerospeech",
+    "zerospeech_abx",
     "image_text",
     "probe",
     "speed",
@@ -399,6 +413,7 @@ def _published_cells(folder: Path) -> Iterator[tuple[str, str, str, dict[str, st
         ("superb_hidden", "superb_hidden.csv", HIDDEN),
         ("keywords", "keywords.csv", ""),
         ("zerospeech", "zerospeech2021_semantic.csv", ZEROSPEECH),
+        ("zerospeech_abx", "zerospeech2021_abx.csv", ZEROSPEECH),
     ):
         for row in _published_rows(folder / name):
             for column, text in row.items():
