@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import yaml
 from .errors import ConfigError, unknown_name
 
 T = TypeVar("T")
+SINGLE_COMMA = re.compile(r",\s*\w+(\.\w+)+\s*=")  # before what looks like another override
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -74,6 +76,8 @@ def parse_overrides(text: str) -> dict[str, Any]:
     """
     changes: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in text.split(",,"))):
+        if SINGLE_COMMA.search(item):
+            raise ConfigError(f"overrides are separated by two commas, ',,'; found '{item}'")
         key, equals, value = item.partition("=")
         names = [name.strip() for name in key.split(".")]
         if not equals or not all(names):

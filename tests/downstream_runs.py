@@ -23,7 +23,7 @@ SMALL = {
 def ask(task: str, root: Path, folder: Path, steps: int = 4, changes: str = "") -> Request:
     brief = f"runner.total_steps={steps},,runner.eval_step=2,,runner.save_step=1"
     override = ",,".join(
-        filter(None, [brief, "runner.num_workers=0", "runner.log_step=2", SMALL[task], changes])
+        filter(None, [brief, "runner.num_workers=0", "runner.log_step=2", SMALL.get(task), changes])
     )
     return Request(
         task=task,

@@ -279,3 +279,10 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, content: bytes
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match="cannot read the configuration '.*absent.yaml'"):
         read_yaml(tmp_path / "absent.yaml")
+
+
+def test_a_single_comma_between_overrides_is_an_error():
+    """Guards against two overrides that are read as the value of the first."""
+    with pytest.raises(ConfigError, match="two commas"):
+        parse_overrides("runner.total_steps=50,data.batch_size=16")
+    assert parse_overrides("model.dim=[8, 8]") == {"model": {"dim": [8, 8]}}

@@ -39,7 +39,7 @@ class Batch:
     others: list[Any]
     """The expert's own: labels, names; one entry a recording in each."""
     weight: float = 1.0
-    """What this process' mean loss counts in the mean over processes."""
+    """Weight of this process' mean loss in the mean over processes."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What s3prl 0.4.18 calls and today's packages no longer have.
+"""Names that s3prl 0.4.18 uses and today's packages no longer have.
 
 `apply()` supplies it, each thing only where it is missing, so that it does nothing beside a
 torchaudio, a huggingface_hub or an s3prl that has it. s3prl's files are left as they are, and its
@@ -135,7 +135,7 @@ def _get_audio_backend() -> str:
 
 @dataclass(frozen=True)
 class AudioMetaData:
-    """What `torchaudio.info` gave."""
+    """The header of a recording, as `torchaudio.info` returned it."""
 
     sample_rate: int
     """Hz."""
@@ -217,7 +217,7 @@ def _torchcodec_works() -> bool:
 
 
 class HfFolder:
-    """Where huggingface_hub kept the user's token."""
+    """Holder of the user's token, as huggingface_hub had it."""
 
     @staticmethod
     def get_token() -> str | None:

@@ -54,9 +54,9 @@ class LibriDataset(Bucketed):
         split: folders below `path`.
         tokenizer: s3prl's text encoder.
         bucket_size: see `Bucketed`.
-        path: of the corpus.
+        path: root of the corpus.
         ascending: see `Bucketed`.
-        others: keys of s3prl's configuration that this reader has no use for.
+        others: keys of s3prl's configuration that are not used.
 
     Raises:
         CorpusError: a folder or a transcript is missing.

@@ -23,7 +23,7 @@ def build_expert(plan: Plan, width: int, rate: int) -> nn.Module:
     """Build the expert of a plan's task.
 
     Args:
-        plan: of the run.
+        plan: the run.
         width: size of the upstream's features.
         rate: samples to one of its frames.
 
@@ -77,7 +77,7 @@ class Loaders:
     """The data loaders of an expert, made once a split where they are the same in every epoch.
 
     Args:
-        task: of the expert.
+        task: the expert's task.
         expert: s3prl's.
     """
 

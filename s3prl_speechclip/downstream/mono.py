@@ -48,10 +48,18 @@ def read_as_mono(package: str) -> None:
                     setattr(module, attribute, own)
 
 
-def _load(path: str | Path, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, int]:
-    """Read as torchaudio.load does: (1, L)."""
-    _note(path)
-    return torch.from_numpy(read_audio(path))[None], SAMPLE_RATE
+def _load(
+    uri: str | Path,
+    frame_offset: int = 0,
+    num_frames: int = -1,
+    normalize: bool = True,
+    channels_first: bool = True,
+) -> tuple[torch.Tensor, int]:
+    """Read as torchaudio.load does: (1, L); offset and length are samples at 16 kHz."""
+    _note(uri)
+    stop = None if num_frames < 0 else frame_offset + num_frames
+    wave = torch.from_numpy(read_audio(uri)[frame_offset:stop])
+    return wave[None] if channels_first else wave[:, None], SAMPLE_RATE
 
 
 def _read(

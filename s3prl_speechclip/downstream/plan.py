@@ -1,4 +1,4 @@
-"""What a user asked for, resolved once into what a run does."""
+"""A user's request, resolved once into the plan of a run."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class RunnerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user asked for; None where nothing was said."""
+    """A user's request; None where nothing was given."""
 
     task: str | None = None
     upstream: str | None = None
@@ -101,7 +101,7 @@ class Request:
     auto_resume: bool = False
     evaluate: bool = False
     splits: tuple[str, ...] = ()
-    """Of `-m evaluate`; empty: the configuration's."""
+    """Splits of `-m evaluate`; empty: the configuration's."""
     sweep: tuple[float, ...] = ()
     """Learning rates to choose from on dev."""
     device: str = "auto"
@@ -152,9 +152,9 @@ class Weights:
     """The weights of the upstream that a probe was trained on."""
 
     source: str
-    """What `-k` takes."""
+    """Value of `-k`."""
     sha256: str
-    """Of the file that holds them; empty where that is not known."""
+    """Digest of the file that holds them; empty where that is not known."""
 
     def check(self, other: Weights) -> None:
         """Check that a probe is not used on another upstream than its own.
@@ -175,7 +175,7 @@ class Plan:
     """A request, resolved: nothing is left open."""
 
     request: Request
-    """With the past experiment's values and the defaults where nothing was said."""
+    """Completed with the past experiment's values and the defaults."""
     task: Task
     config: Values
     """All sections, overridden, with the corpus in them."""
@@ -184,7 +184,7 @@ class Plan:
     past: Path | None = None
     """Checkpoint to resume from or to evaluate."""
     weights: Weights | None = None
-    """Of the upstream; None: not known yet."""
+    """Weights of the upstream; None until it is loaded."""
     runner: RunnerConfig = field(init=False)
 
     def __post_init__(self) -> None:
@@ -203,12 +203,12 @@ class Plan:
         return self.request.splits or self.runner.test_dataloaders
 
     def arguments(self) -> dict[str, Any]:
-        """Return what s3prl's command line would hold; experts and checkpoints want it."""
-        told = {theirs: getattr(self.request, ours) for ours, theirs in S3PRL.items()}
+        """Return the arguments of s3prl's command line, for experts and checkpoints."""
+        named = {theirs: getattr(self.request, ours) for ours, theirs in S3PRL.items()}
         about: Values = {**asdict(self.data), "notes": list(self.data.notes)}
         if self.weights is not None:
             about["upstream"] = asdict(self.weights)
-        return {**told, "expdir": str(self.folder), "about": about}
+        return {**named, "expdir": str(self.folder), "about": about}
 
 
 def resolve(request: Request) -> Plan:
@@ -328,27 +328,27 @@ def _find_past(request: Request) -> Path | None:
 
 
 def _completed(request: Request, state: RunState | None) -> Request:
-    """Fill what was not said from the past experiment, else from the defaults.
+    """Complete a request from the past experiment, else from the defaults.
 
     Raises:
         ConfigError: the past experiment is of another task or upstream.
     """
-    said = {name: getattr(request, name) for name in S3PRL}
-    said = {name: value for name, value in said.items() if value is not None}
-    if "task" in said:
-        said["task"] = find_task(said["task"]).name
+    given = {name: getattr(request, name) for name in S3PRL}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "task" in given:
+        given["task"] = find_task(given["task"]).name
     past = {}
     if state is not None:
         past = {o: state.arguments[t] for o, t in S3PRL.items() if t in state.arguments}
         if past.get("task") == "ctc":  # s3prl's own word for two tasks
             past["task"] = state.config[EXPERT]["corpus"]["name"]
     for name, letter in (("task", "-d"), ("upstream", "-u")):
-        if name in past and said.get(name, past[name]) != past[name]:
+        if name in past and given.get(name, past[name]) != past[name]:
             raise ConfigError(
-                f"{letter} {said[name]}, but the past experiment has {past[name]}; leave {letter} "
+                f"{letter} {given[name]}, but the past experiment has {past[name]}; leave {letter} "
                 "out"
             )
-    return replace(request, **{**DEFAULTS, **past, **said})
+    return replace(request, **{**DEFAULTS, **past, **given})
 
 
 def _parse_changes(text: str) -> Values:

@@ -24,9 +24,9 @@ def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
     """Build what a plan trains; its first weights follow from the seed.
 
     Args:
-        plan: of the run.
-        upstream: in evaluation mode, on `device`.
-        device: to put the probe on.
+        plan: the run.
+        upstream: the upstream, in evaluation mode, on `device`.
+        device: device to put the probe on.
 
     Raises:
         SpeechClipError: what a user can cause, on one line.

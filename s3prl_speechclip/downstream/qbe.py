@@ -64,9 +64,9 @@ def evaluate_qbe(
     With `-t dev`, on dev alone.
 
     Args:
-        plan: of the run; its folder exists.
-        upstream: in evaluation mode.
-        device: of the upstream; alignments are computed there too.
+        plan: the run; its folder exists.
+        upstream: the upstream, in evaluation mode.
+        device: the upstream's device; alignments are computed there too.
 
     Returns:
         Metrics of dev and test, and what was chosen how.
@@ -80,6 +80,9 @@ def evaluate_qbe(
     layers = list(range(count)) if layer is None else [layer % count]
     settings = plan.config[EXPERT]
     _check(settings)
+    unknown = set(plan.splits) - {"dev", "test"}
+    if unknown:
+        raise ConfigError(f"-t: {plan.task.name} has the splits dev and test, found {min(unknown)}")
     loaders = Loaders(plan.task, build_expert(plan, width=1, rate=1))
     root, folder = Path(settings["datarc"]["dataset_root"]), plan.folder
     workers = plan.runner.num_workers

@@ -46,7 +46,7 @@ Measured = tuple[Scores, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The end of a run."""
 
     folder: Path
     result: TaskResult | None

@@ -25,22 +25,22 @@ class RunState:
     """Optimiser steps taken; epoch and position follow from it."""
     config: dict[str, Any]
     arguments: dict[str, Any]
-    """What s3prl's command line would hold."""
+    """Arguments of s3prl's command line."""
     parts: dict[str, Any]
     """Weights: Featurizer, Downstream, and Upstream where it is fine-tuned."""
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
-    """Of fp16's loss scale; empty otherwise."""
+    """State of fp16's loss scale; empty otherwise."""
     scores: Scores = field(default_factory=dict)
-    """Of the last evaluation on dev."""
+    """Scores of the last evaluation on dev."""
 
 
 class RunFolder:
     """The files of one experiment.
 
     Args:
-        path: of the experiment.
+        path: folder of the experiment.
         max_keep: checkpoints kept besides the best.
     """
 
@@ -52,8 +52,8 @@ class RunFolder:
         """Write the checkpoint of a step; each file appears whole or not at all.
 
         Args:
-            state: to write.
-            best: it is the best on dev so far.
+            state: state to write.
+            best: whether it is the best on dev so far.
 
         Raises:
             CheckpointError: it cannot be written.

@@ -35,8 +35,8 @@ class Runner:
 
     Args:
         fabric: launched.
-        plan: of the experiment; its folder exists.
-        upstream: in evaluation mode; trained where the plan says so.
+        plan: the experiment; its folder exists.
+        upstream: the upstream, in evaluation mode; trained where the plan says so.
         state: checkpoint to resume from, or None.
     """
 
@@ -102,7 +102,7 @@ class Runner:
         The global random state is left as it was.
 
         Args:
-            split: the expert's name of it.
+            split: the expert's name of the split.
 
         Returns:
             The expert's metrics, and whether it calls this its best so far.

@@ -1,4 +1,4 @@
-"""What a downstream task declares about itself, and how tasks are found."""
+"""The declaration of a downstream task, and the tasks that are declared."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Layout:
     title: str
     """Name of the corpus."""
     fetch: str
-    """Where it can be fetched."""
+    """Place where it can be fetched."""
     text: str
     """Files and folders below its root, for messages."""
     needed: tuple[str, ...]

@@ -34,13 +34,13 @@ class Upstream:
     """In evaluation mode, on its device."""
     name: str
     size: str
-    """Of this project's models, such as base; empty for others."""
+    """Size of this project's models, such as base; empty for others."""
     source: str
-    """Where its weights came from; empty for one without."""
+    """Origin of its weights; empty for one without."""
     digest: str
     """SHA-256 of the file that holds them; empty where that is not known."""
     weights: str = ""
-    """What `-k` takes to find the same weights again, wherever the user runs."""
+    """Value of `-k` that finds the same weights again, from any working directory."""
     batch_invariant: bool | None = None
     """See `UpstreamConfig`; None for others than this project's models."""
 
@@ -66,10 +66,10 @@ def load_upstream(
     """Build an upstream as s3prl does.
 
     Args:
-        name: of s3prl's hub.
+        name: name on s3prl's hub.
         ckpt: value of `-k`.
         model_config: value of `-g`.
-        device: to put it on.
+        device: device to put it on.
 
     Raises:
         ConfigError: there is no such upstream, it needs a package or an option that is not there,

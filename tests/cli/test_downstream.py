@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,35 @@ def test_an_evaluation_of_dev_leaves_the_test_result(corpus: Path, tmp_path: Pat
     assert part == folder / "result-dev.json"
     assert read_result(part).metrics.keys() == {"dev"}
     assert whole.read_bytes() == before
+
+
+def test_a_killed_run_resumes_to_the_same_weights(corpus: Path, tmp_path: Path):
+    """Guards against a SIGKILL at any moment, also inside the writing of a checkpoint."""
+    steps, changes = 60, ",,runner.save_step=1,,runner.max_keep=2"
+    whole = options(corpus, tmp_path / "whole", steps)
+    command([word + changes if word.startswith(SETTINGS) else word for word in whole])
+    killed = options(corpus, tmp_path / "killed", steps)
+    killed = [word + changes if word.startswith(SETTINGS) else word for word in killed]
+    for number in range(2):
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "run_downstream.py"), *killed, "-a"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=tmp_path,
+        )
+        earliest = 5 + 20 * number
+        while process.poll() is None and not any(
+            (tmp_path / "killed" / f"states-{step}.ckpt").exists()
+            for step in range(earliest, steps)
+        ):
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+    assert not (tmp_path / "killed" / f"states-{steps}.ckpt").exists()
+    command([*killed, "-a"])
+    one, other = (
+        torch.load(tmp_path / name / f"states-{steps}.ckpt", weights_only=False)["Downstream"]
+        for name in ("whole", "killed")
+    )
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name

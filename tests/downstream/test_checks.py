@@ -17,6 +17,8 @@ from s3prl_speechclip.errors import ConfigError, CorpusError
 
 Write = Callable[[str], Path]
 Break = Callable[[Path], None]
+DOCUMENT = "quesst14Database/Audio/quesst14_00003.wav"
+QUERIES = "quesst14Database/scoring/language_key_eval.lst"
 
 
 def replace_text(name: str, old: str, new: str) -> Break:
@@ -38,6 +40,10 @@ def short_noise(root: Path) -> None:
     soundfile.write(path, np.zeros(8_000), 16_000)
 
 
+def unknown_class(root: Path) -> None:
+    (root / "speech_commands_test_set_v0.01" / "garage").mkdir()
+
+
 def hidden_file(root: Path) -> None:
     (root / "speech_commands_v0.01" / "yes" / "._a_nohash_0.wav").write_bytes(b"Mac OS X")
 
@@ -57,6 +63,14 @@ def hidden_file(root: Path) -> None:
         ("snips", replace_text("slots.txt", "artist", "singer"), "the slot 'artist', which"),
         ("speech_commands", short_noise, "lasts 0.50 s"),
         ("speech_commands", hidden_file, "macOS added"),
+        ("speech_commands", unknown_class, "garage' is none of the 12 classes"),
+        ("asr", replace_text("dev-clean/2/1/2-1.trans.txt", "2-1-0001", "x"), "no transcript"),
+        (
+            "quesst14_dtw",
+            remove("quesst14Database/Audio/quesst14_00003.wav"),
+            "line 4: no recording",
+        ),
+        ("quesst14_dtw", replace_text(QUERIES, " nnenglish", ""), "line 1: expected a path"),
         ("libriphone", replace_text("librispeech-lexicon.txt", "DOG", "CAT"), "14,716 words"),
     ],
 )
@@ -126,4 +140,15 @@ def test_what_speaker_verification_lacks_is_one_line(tmp_path: Path):
         device="cpu",
     )
     with pytest.raises(ConfigError, match="the package sox, .*'silence'"):
+        run(request)
+
+
+def test_what_speaker_diarization_lacks_is_one_line(tmp_path: Path):
+    """Guards against a traceback of a package that s3prl imports and does not declare."""
+    for name in ("train", "dev", "test"):
+        (tmp_path / name).mkdir()
+    request = Request(
+        task="sd", upstream="fbank", data_root=str(tmp_path), folder=tmp_path / "run", device="cpu"
+    )
+    with pytest.raises(ConfigError, match="needs the package 'h5py': install it"):
         run(request)

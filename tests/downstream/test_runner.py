@@ -130,6 +130,7 @@ def test_a_model_of_the_family_is_an_upstream(write_corpus: Write, tmp_path: Pat
     assert outcome.result is not None
     assert outcome.result.system == "speechclip_hybrid"
     assert len(outcome.result.checkpoint_hash) == 64
+    assert outcome.result.protocol["batch_invariant"] is True
     path = RunFolder(tmp_path / "run").last()
     assert path is not None
     assert len(read_state(path).parts["Featurizer"]["weights"]) == 4  # 3 of the encoder, 1 more

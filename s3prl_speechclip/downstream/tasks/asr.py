@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import CorpusError
-from ..ctc_corpora import find_flac
+from ..ctc_corpora import find_flac, transcripts
 from ..task import Layout, Metric, Task, Values
 
 SPLITS = ("train", "dev-clean", "dev-other", "test-clean", "test-other")
@@ -21,18 +21,20 @@ def _place(root: Path) -> Values:
 
 def _prepare(section: Values, folder: Path) -> None:
     data = section["datarc"]
+    root = Path(data["libri_root"])
+    folders = [name for split in SPLITS for name in data.get(split) or ()]
+    for _ in transcripts(root, [name for name in folders if (root / name).is_dir()]):
+        pass  # raises where one is missing
     if not data.get("bucket_file"):
-        folders = [name for split in SPLITS for name in data.get(split) or ()]
-        tables = write_length_tables(Path(data["libri_root"]), folder / "len_for_bucket", folders)
-        data["bucket_file"] = str(tables)
+        data["bucket_file"] = str(write_length_tables(root, folder / "len_for_bucket", folders))
 
 
 def write_length_tables(root: Path, folder: Path, splits: Sequence[str]) -> Path:
     """Write the lengths of recordings that s3prl's expert sorts by, the longest first.
 
     Args:
-        root: of a corpus in LibriSpeech's layout.
-        folder: to write to.
+        root: root of a corpus in LibriSpeech's layout.
+        folder: folder of the tables.
         splits: folders below `root`; missing ones are left out.
 
     Returns:

@@ -27,8 +27,8 @@ def write_lists(root: Path, folder: Path) -> Path:
     """Write a list of each session's recordings, and one of the others', as s3prl's script does.
 
     Args:
-        root: of the corpus.
-        folder: to write to.
+        root: root of the corpus.
+        folder: folder of the lists.
 
     Returns:
         `folder`.

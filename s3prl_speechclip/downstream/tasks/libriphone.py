@@ -29,10 +29,10 @@ class LibriPhoneDataset(Bucketed):
         split: folders below `path`.
         tokenizer: s3prl's text encoder, phones as its words.
         bucket_size: see `Bucketed`.
-        path: of the corpus.
-        lexicon: files of lines `WORD PH PH ...`.
+        path: root of the corpus.
+        lexicon: lexicons, files of lines `WORD PH PH ...`.
         ascending: see `Bucketed`.
-        others: keys of s3prl's configuration that this reader has no use for.
+        others: keys of s3prl's configuration that are not used.
 
     Raises:
         CorpusError: a file is missing, a word has no pronunciation, or a phone is not in the

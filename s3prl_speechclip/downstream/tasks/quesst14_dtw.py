@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import CorpusError
+from ..ctc_corpora import read_lines
 from ..task import Layout, Metric, Scores, Task, Values, first_existing
 
 if TYPE_CHECKING:
@@ -14,11 +16,40 @@ if TYPE_CHECKING:
 
     from ..plan import Plan
 
+ENGLISH = "nnenglish"  # the only language of SUPERB's task
+LISTS = tuple(f"language_key_{part}.lst" for part in ("utterances", "dev", "eval"))
 DATABASE = ("quesst14Database", ".")
 
 
 def _place(root: Path) -> Values:
     return {"datarc": {"dataset_root": str(first_existing(root, *DATABASE))}}
+
+
+def check_lists(section: Values, folder: Path) -> None:
+    """Check the lists of documents and queries, lines of a path and a language.
+
+    Raises:
+        CorpusError: a list or a recording is missing, a line has another form, or none is English.
+    """
+    root = Path(section["datarc"]["dataset_root"])
+    for name in LISTS:
+        path = root / "scoring" / name
+        english = 0
+        for number, line in enumerate(read_lines(path), 1):
+            fields = line.split()
+            if len(fields) != 2:
+                raise CorpusError(
+                    f"'{path}' line {number}: expected a path and a language, found '{line[:60]}'"
+                )
+            recording = root / fields[0].partition("/")[2]  # paths begin with the root's name
+            if fields[1] == ENGLISH and not recording.is_file():
+                raise CorpusError(
+                    f"'{path}' line {number}: no recording '{recording}'; restore it or remove the "
+                    "line"
+                )
+            english += fields[1] == ENGLISH
+        if not english:
+            raise CorpusError(f"'{path}' lists no recording in English ({ENGLISH}); restore it")
 
 
 def _evaluate(
@@ -42,5 +73,6 @@ TASK = Task(
         place=_place,
         key="datarc.dataset_root",
     ),
+    prepare=check_lists,
     evaluate=_evaluate,
 )

@@ -26,9 +26,9 @@ class SnipsDataset(Bucketed):
         split: folders below `path`.
         tokenizer: s3prl's character-slot encoder.
         bucket_size: see `Bucketed`.
-        path: of the corpus.
+        path: root of the corpus.
         ascending: see `Bucketed`.
-        others: of s3prl's configuration, `<split>_speakers` is used: who belongs to a split.
+        others: other keys of s3prl's configuration; `<split>_speakers` names a split's speakers.
 
     Raises:
         CorpusError: a file is missing, a line has another form, or a speaker has no recordings.

@@ -28,6 +28,7 @@ def _place(root: Path) -> Values:
 
 def _prepare(section: Values, folder: Path) -> None:
     root = Path(section["datarc"]["speech_commands_root"])
+    test = Path(section["datarc"]["speech_commands_test_root"])
     for path in sorted((root / NOISE).glob("*.wav")):
         info = audio_info(path)
         if info.duration < 1:
@@ -35,22 +36,28 @@ def _prepare(section: Values, folder: Path) -> None:
                 f"'{path}' lasts {info.duration:.2f} s, expected a second or more of background "
                 "noise, of which s3prl crops a second; remove it"
             )
-    for other in (root, Path(section["datarc"]["speech_commands_test_root"])):
+    for other in (root, test):
         hidden = next(other.glob("*/._*.wav"), None)
         if hidden is not None:
             raise CorpusError(
                 f"'{hidden}' is no recording but a file that macOS added; remove such files with "
                 f"find '{other}' -name '._*' -delete"
             )
-    set_class_words(section, folder)
+    classes = set_class_words(root)
+    unknown = {path.name for path in test.iterdir() if path.is_dir()} - set(classes)
+    if unknown:
+        raise CorpusError(
+            f"'{test / min(unknown)}' is none of the {CLASS_COUNT} classes ({', '.join(classes)}); "
+            "remove it"
+        )
 
 
-def set_class_words(section: Values, folder: Path) -> None:
+def set_class_words(root: Path) -> list[str]:
     """Set the words of the corpus in s3prl's module, which holds them as a constant."""
     from s3prl.downstream.speech_commands import dataset
 
     words = list(_official_words())
-    path = Path(section["datarc"]["speech_commands_root"]).parent / CLASSES_FILE
+    path = root.parent / CLASSES_FILE
     if path.is_file():
         words = path.read_text(encoding="utf-8").split()
         if len(set(words)) != CLASS_COUNT or not {"_unknown_", "_silence_"} <= set(words):
@@ -59,6 +66,7 @@ def set_class_words(section: Values, folder: Path) -> None:
                 f"found {len(words)}"
             )
     dataset.CLASSES[:] = words  # the list that the expert's module holds too
+    return words
 
 
 @cache
