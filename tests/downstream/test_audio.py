@@ -11,6 +11,7 @@ import soundfile
 import soxr
 from downstream_runs import SMALL, ask
 
+from s3prl_speechclip.downstream import compat
 from s3prl_speechclip.downstream.batches import evaluation_batches
 from s3prl_speechclip.downstream.experts import Loaders, build_expert
 from s3prl_speechclip.downstream.plan import resolve
@@ -22,6 +23,7 @@ TESTS = {"asr": "test-clean"}
 
 def wavs(task: str, root: Path, folder: Path) -> list[np.ndarray]:
     """Read the recordings of a task's test split as its expert gets them."""
+    compat.apply()
     plan = resolve(ask(task, root, folder))
     folder.mkdir()
     loader = Loaders(plan.task, build_expert(plan, 8, 320)).evaluation(TESTS.get(task, "test"))
