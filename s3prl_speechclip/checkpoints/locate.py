@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    for folder in (path, path / "best", *_newest_first(path)):
+    for folder in (path, _best(path), *_newest_first(path)):
         if (folder / CONFIG_FILE).is_file():
             return folder
     raise CheckpointError(
@@ -105,7 +106,20 @@ def _as_given(name: str, checkpoint: str) -> Located:
 
 def _newest_first(run: Path) -> list[Path]:
     # A copied run may have lost its links: then its step folders remain, named by their number.
-    return [run / "last", *sorted(run.glob("step-*"), reverse=True)]
+    # What a killed run was writing is named otherwise.
+    steps = [f for f in run.glob("step-*") if f.name.removeprefix("step-").isdigit()]
+    return [run / "last", *sorted(steps, reverse=True)]
+
+
+def _best(run: Path) -> Path:
+    """Return the folder of a run's best checkpoint, by its link or else by the newest one."""
+    if (run / "best" / CONFIG_FILE).is_file():
+        return run / "best"
+    try:
+        config = json.loads((_last(run) / CONFIG_FILE).read_text(encoding="utf-8"))
+        return run / f"step-{config['about']['best_step']:08d}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return run / "best"
 
 
 def _last(run: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -94,3 +95,15 @@ def test_a_copied_run_without_links_is_found(tmp_path: Path) -> None:
     located = locate_model("speechclip_parallel", results=tmp_path)
     assert located.source == str(tmp_path / "run")
     assert find_checkpoint(Path(located.source)) == newest
+
+
+def test_a_copied_run_without_links_keeps_its_best_checkpoint(tmp_path: Path) -> None:
+    """Guards results against another checkpoint than before the copy, or one half written."""
+    run = tmp_path / "run"
+    for step in ("step-00000004", "step-00000006", "step-00000008.partial"):
+        (run / step).mkdir(parents=True)
+        about = {"about": {"step": 6, "best_step": 4}}
+        (run / step / "config.json").write_text(json.dumps(about))
+    assert find_checkpoint(run) == run / "step-00000004"
+    shutil.rmtree(run / "step-00000004")
+    assert find_checkpoint(run) == run / "step-00000006"
