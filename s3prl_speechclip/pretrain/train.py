@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ..checkpoints.native import StoredModel
 from ..data.manifest import Manifest
 from ..encoders.image_features import load_image_table
+from ..encoders.spectral_start import learn_spectrum
 from ..encoders.speech_features import cached_features
 from ..encoders.vocabulary import find_vocabulary
 from ..errors import CheckpointError, TrainingError
@@ -43,7 +44,6 @@ from .resume import (
     prepare_folder,
     save_checkpoint,
 )
-from .spectral_start import learn_spectrum
 from .step import PretrainStep
 
 logger = logging.getLogger(__name__)

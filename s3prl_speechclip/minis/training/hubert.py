@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import HubertConfig, HubertModel
 
+from ...encoders.spectral_start import learn_spectrum
 from ...encoders.speech import SpeechEncoder
-from ...pretrain.spectral_start import learn_spectrum
 from ...runtime.devices import find_device
 from ...runtime.optimization import OptimizerConfig, SchedulerConfig
 from ...structures import SpeechBatch, StepOutput
@@ -88,7 +88,7 @@ ROUNDS = (
 class HubertRecipe:
     seed: int = 0
     spectral_steps: int = 200
-    """Steps in which the convolutions learn log-mel energies, see `pretrain.spectral_start`."""
+    """Steps in which the convolutions learn log-mel energies, see `encoders.spectral_start`."""
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     rounds: tuple[RoundConfig, ...] = ROUNDS
     """Each begins with the weights of the one before."""

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.transforms import MelSpectrogram
 
-from ..encoders.speech import SpeechEncoder
 from ..modules.padding import padding_mask
 from ..structures import HOP, SAMPLE_RATE, SpeechBatch
+from .speech import SpeechEncoder
 
 MELS = 40
 WINDOW = 400  # samples, what a frame of the convolutions sees
