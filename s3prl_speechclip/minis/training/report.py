@@ -9,10 +9,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from ...downstream.task import Metric, find_task
 from ...errors import ResultError
 from ...model.config import VARIANTS
 from ...results import markdown_table, read_result
 from ...structures import TaskResult
+from .. import SUPERB
 
 DEMO = "speechclip_hybrid"
 """Model of the demo."""
@@ -47,15 +49,6 @@ CLAIMS = (
 """Claim of the papers, figure, its name, and the models that are compared."""
 CERTAIN = 2.0  # standard errors
 SYSTEMS = ("speechclip_plus", "speechclip_hybrid", "speechclip_encoder", "fbank_no_cmvn")
-SUPERB_COLUMNS = (
-    ("IC acc", "fluent_commands", "acc"),
-    ("SF F1", "snips", "slot_type_f1"),
-    ("SF CER", "snips", "slot_value_cer"),
-    ("PR PER", "libriphone", "per"),
-    ("KS acc", "speech_commands", "acc"),
-    ("QbE maxTWV", "quesst14_dtw", "maxTWV"),
-)
-"""Heading, task, metric on test; shown in percent, as SUPERB does but for TWV."""
 
 
 def models_report(results: Path) -> str:
@@ -129,13 +122,14 @@ def superb_table(results: Sequence[TaskResult]) -> str:
     for result in results:
         by_system.setdefault(result.system, {})[result.task] = result
     order = sorted(by_system, key=lambda name: SYSTEMS.index(name) if name in SYSTEMS else 99)
+    columns = [(name, metric) for name in SUPERB for metric in find_task(name).metrics]
     rows = []
     for system in order:
         found = by_system[system]
-        cells = [_cell(found.get(task), metric) for _, task, metric in SUPERB_COLUMNS]
+        cells = [_cell(found.get(name), metric) for name, metric in columns]
         minutes = sum(result.wall_time for result in found.values()) / 60
         rows.append((system, *cells, f"{minutes:.0f}"))
-    head = ("upstream", *(title for title, _, _ in SUPERB_COLUMNS), "minutes")
+    head = ("upstream", *(metric.label for _, metric in columns), "minutes")
     return (
         "SUPERB's tasks on mini sets, test scores in percent, TWV as it is "
         "[mini: not comparable with published figures]\n\n" + markdown_table(head, rows) + "\n"
@@ -291,11 +285,11 @@ def _frequent(result: TaskResult) -> str:
     return ", ".join(f"{word} {count}" for word, count in result.metrics[SPLITS[1]]["frequent"])
 
 
-def _cell(result: TaskResult | None, metric: str) -> str:
-    if result is None or metric not in result.metrics.get("test", {}):
+def _cell(result: TaskResult | None, metric: Metric) -> str:
+    if result is None or metric.key not in result.metrics.get("test", {}):
         return "-"
-    value = float(result.metrics["test"][metric])
-    return f"{value:.3f}" if metric == "maxTWV" else f"{100 * value:.1f}"
+    value = float(result.metrics["test"][metric.key])
+    return f"{metric.to_percent * value:.1f}" if metric.percent else f"{value:.3f}"
 
 
 def _verdict(one: Spread, other: Spread) -> str:
