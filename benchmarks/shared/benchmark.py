@@ -286,7 +286,7 @@ def add_corpus_options(p: ArgumentParser, *, splits: bool = True, states: bool =
         "--data",
         metavar="CORPUS",
         default="stamps",
-        help=f"{', '.join(CORPORA)} (default: %(default)s)",
+        help=f"{', '.join(CORPORA)}, or a folder of own data (default: %(default)s)",
     )
     p.add_argument("--data-root", metavar="DIR", help="folder of the corpus")
     p.add_argument("--archive", metavar="FILE", help="package of stamps, on machines without apt")

@@ -81,7 +81,11 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--seed", type=int, metavar="N", help="random seed (default: 0)")
 
     data = p.add_argument_group("corpus")
-    data.add_argument("--data", metavar="CORPUS", help=f"{', '.join(CORPORA)} (default: stamps)")
+    data.add_argument(
+        "--data",
+        metavar="CORPUS",
+        help=f"{', '.join(CORPORA)}, or a folder of own data (default: stamps)",
+    )
     data.add_argument("--data-root", metavar="DIR", help="folder of the corpus")
     data.add_argument(
         "--archive", metavar="FILE", help="package file of stamps, for machines without apt"

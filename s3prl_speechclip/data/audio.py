@@ -30,7 +30,6 @@ from ..errors import AudioError
 from ..structures import SAMPLE_RATE
 
 FRAME = 400  # samples under one encoder frame, 25 ms at 16 kHz
-WAV_HEADER = 44  # bytes of a WAV file that holds no samples
 # libsndfile's errors are RuntimeErrors; soundfile adds the next two for what looks like raw samples
 # and for odd headers; a header that promises too much runs out of memory.
 DATA_SIZE = re.compile(r"^\s*(data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)$", re.MULTILINE)

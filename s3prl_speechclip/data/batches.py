@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import AudioError
 from ..structures import SAMPLE_RATE, PairBatch, SpeechBatch
-from .audio import FRAME, WAV_HEADER, audio_info, read_audio
+from .audio import FRAME, audio_info, read_audio
 from .feature_store import FeatureStore, collate_features, frame_count
+from .files import WAV_HEADER
 from .manifest import Manifest, Utterance
 
 log = logging.getLogger(__name__)

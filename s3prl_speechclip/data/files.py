@@ -14,6 +14,8 @@ from typing import Any
 
 from ..errors import CorpusError
 
+WAV_HEADER = 44  # bytes of a WAV file that holds no samples
+
 
 def read_text(path: Path) -> str:
     """Read a UTF-8 file whose lines end with LF or CRLF.

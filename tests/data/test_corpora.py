@@ -1,5 +1,7 @@
 """Corpora by name: which reader, which place, which error."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,12 @@ def test_all_corpora_are_found() -> None:
     assert all(corpus.name == name for name, corpus in CORPORA.items())
     files = {path.stem for path in Path(corpora.__path__[0]).glob("*.py")}
     assert set(CORPORA) == files - {"__init__", "corpus", "zerospeech"}
+
+
+def test_declarations_import_no_torch() -> None:
+    """Fault: `--help` takes seconds, since the list of corpora loads what reading them needs."""
+    program = "import sys, s3prl_speechclip.data.corpora; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_unknown_name_gives_the_nearest() -> None:

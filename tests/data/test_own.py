@@ -85,7 +85,7 @@ def test_all_forms_give_the_same_manifest(folder: Path, form: str) -> None:
     """Fault: a table's numbers, lists or quotation marks are read as other values."""
     write(folder, rows(), form)
     manifest = load_corpus(str(folder))
-    assert manifest.corpus == "own_my_data"
+    assert manifest.corpus == "own (my data)"
     assert {s: len(manifest.split(s)) for s in ("train", "dev", "test")} == {
         "train": 4,
         "dev": 2,

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import CorpusError
-from ..audio import WAV_HEADER
-from ..files import read_json
+from ..files import WAV_HEADER, read_json
 from ..manifest import Manifest, Utterance
 
 log = logging.getLogger(__name__)

@@ -89,8 +89,7 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
         overlap="note",
         notes=notes,
     )
-    name = re.sub(r"[^\w.-]", "_", root.name)
-    return replace(manifest, corpus=f"own_{name}")
+    return replace(manifest, corpus=f"own ({root.name})")
 
 
 def find_listing(root: Path) -> Path:
