@@ -151,8 +151,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(
     assert losses(folder) == losses(tmp_path / "whole")
 
 
-def test_a_killed_process_ends_the_others(corpus: Path, tmp_path: Path) -> None:
-    """Guards a cluster's hours against processes that wait for one that is gone."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_two_processes_end_together(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Guards a cluster's hours against processes that wait for one that is gone or has stopped.
+
+    Only the second process gets the signal; SIGTERM ends both with a checkpoint.
+    """
     folder = tmp_path / "run"
     process = launch(*arguments(corpus, folder, 100_000), launcher=TORCHRUN)
     try:
@@ -161,9 +165,10 @@ def test_a_killed_process_ends_the_others(corpus: Path, tmp_path: Path) -> None:
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.1)
         workers = {environment_of(pid)["RANK"]: pid for pid in children(process.pid)}
-        os.kill(workers["1"], signal.SIGKILL)
-        process.communicate(timeout=60)
-        assert process.returncode not in (0, None)
+        os.kill(workers["1"], number)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode == 0) == (number == signal.SIGTERM), err
+        assert (folder / "last" / "trainer.pt").is_file() == (number == signal.SIGTERM)
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers.values())
     finally:
         process.kill()
