@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # `--help` reads this module, and needs no torch
+    from torch import Tensor
 
 SAMPLE_RATE = 16_000  # Hz
 HOP = 320  # samples per encoder frame, 20 ms at 16 kHz
+
+
+def _no_indices() -> Tensor:
+    import torch
+
+    return torch.empty(0, dtype=torch.int64)
 
 
 @dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
@@ -41,7 +47,7 @@ class PairBatch:
     """(B,) int64. Rows with one id describe the same image and are never negatives."""
     texts: tuple[str, ...] = ()
     """Written English captions, B of them; empty where a corpus has none."""
-    indices: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    indices: Tensor = field(default_factory=_no_indices)
     """(B,) int64, places of the recordings in their split, on the CPU."""
 
     def to(self, device: Any) -> PairBatch:

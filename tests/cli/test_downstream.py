@@ -179,3 +179,16 @@ def test_a_killed_run_resumes_to_the_same_weights(corpus: Path, tmp_path: Path):
     )
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
+
+
+def test_help_is_fast(tmp_path: Path):
+    """Guards the declarations of tasks, corpora and mini sets against importing what computes."""
+    program = (
+        "import sys\nfrom s3prl_speechclip.cli.downstream import parser\n"
+        "assert 'emotion (er)' in ' '.join(parser().format_help().split())\n"
+        "print(*{'torch', 's3prl', 'transformers', 'lightning'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert not done.stdout.strip()
