@@ -308,3 +308,19 @@ def test_training_on_a_folder(folder: Path, tmp_path: Path, monkeypatch) -> None
     run = tmp_path / "run"
     assert main(["-g", "mini_scratch", "--data", str(folder), "-p", str(run), "-o", steps]) == 0
     assert list(run.rglob("model.safetensors"))
+
+
+def test_example_of_the_documentation_is_sound(folder: Path, capsys) -> None:
+    """Fault: the documented manifest is not one that is read."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "own-data.md"
+    table = next(b for b in page.read_text().split("```\n") if b.startswith("audio,image"))
+    write(folder, list(csv.DictReader(table.splitlines())), "csv")
+    (folder / "manifest.csv").write_text(table)
+    assert check_command(["check", str(folder)]) == 0
+    assert "3 recordings of 3 images" in capsys.readouterr().out
+    manifest = load_corpus(str(folder))
+    assert [(u.split, u.text) for u in manifest.utterances] == [
+        ("train", "a dog runs"),
+        ("dev", "a cat sleeps"),
+        ("test", ""),
+    ]
