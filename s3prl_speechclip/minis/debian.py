@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -74,7 +74,7 @@ def packages(wanted: Sequence[str], archive: Path | None = None) -> tuple[Packag
     if archive is not None and not archive.exists():
         raise CorpusError(f"there is no package file '{archive}'; give the path of a .deb file")
     by_hand = _by_hand(archive) if archive is not None else {}
-    apt = _Apt(cache_home() / "debian" / _system())
+    apt = _apt(cache_home() / "debian" / _system())
     return tuple(_package(name.split("|"), by_hand, apt) for name in wanted)
 
 
@@ -134,11 +134,11 @@ class _NoSuchPackage(Exception):
 
 
 class _Apt:
-    """apt-get on folders of its own under `home`."""
+    """apt-get on folders of its own under `home`; the package lists are read once."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._failures: str | None = None
+        self._listed = False
 
     def download(self, name: str, folder: Path) -> Path:
         """Download one package file, verified by apt.
@@ -152,12 +152,12 @@ class _Apt:
         with writing(self.home), locked(self.home / ".apt.lock"):
             for part in ("lists/partial", "cache/archives/partial"):
                 (self.home / "apt" / part).mkdir(parents=True, exist_ok=True)
-            if self._failures is None:
+            if not self._listed:
                 logger.info("reading the package lists")
                 done = self._run("update", self.home)
                 # One source of the user's that fails is no reason to stop, as long as another
                 # has the package.
-                self._failures = done.stdout if NO_NETWORK.search(done.stdout) else ""
+                self._listed = not NO_NETWORK.search(done.stdout)
                 self._check_space(done)
             logger.info("downloading %s", name)
             done = self._run("download", folder, name)
@@ -165,7 +165,7 @@ class _Apt:
         found = list(folder.glob("*.deb"))
         if done.returncode == 0 and found:
             return found[0]
-        if NO_NETWORK.search(done.stdout) or self._failures:
+        if NO_NETWORK.search(done.stdout) or not self._listed:
             raise CorpusError(
                 f"cannot download '{name}': the package sources cannot be reached; "
                 f"connect to the network, or {_remedy(name)}"
@@ -208,6 +208,11 @@ class _Apt:
     def _check_space(self, done: subprocess.CompletedProcess[str]) -> None:
         if NO_SPACE.search(done.stdout):
             raise disk_full(self.home)
+
+
+@cache
+def _apt(home: Path) -> _Apt:
+    return _Apt(home)
 
 
 def _remedy(name: str) -> str:

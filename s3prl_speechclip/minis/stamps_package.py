@@ -35,7 +35,7 @@ PICTURES = (".png", ".svg")  # the first that there is
 
 
 @dataclass(frozen=True)
-class Recording:
+class HumanRecording:
     """A recording of a person who reads a stamp's caption."""
 
     path: str
@@ -59,7 +59,7 @@ class Stamp:
     image: str
     caption: str
     """English."""
-    recordings: tuple[Recording, ...]
+    recordings: tuple[HumanRecording, ...]
     pixels: str = ""
     """SHA-256 of the decoded picture, once it is known."""
 
@@ -141,7 +141,7 @@ def _stamp(folder: Path, name: str, paths: list[str], contents: dict[str, str]) 
         language = match["language"]
         text = texts.get(language, "") if language else caption.strip()
         code = (language or "en").replace("_", "-")
-        recordings.append(Recording(path, code, text, contents[path]))
+        recordings.append(HumanRecording(path, code, text, contents[path]))
     return Stamp(name, image, caption.strip(), tuple(recordings))
 
 

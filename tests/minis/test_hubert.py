@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from s3prl_speechclip.encoders.speech import SpeechEncoder
 from s3prl_speechclip.minis.training.crops import CROPS, MaskedCrops, MaskingConfig, draw_mask
-from s3prl_speechclip.minis.training.hubert import MaskedPrediction, build_hubert, ship
+from s3prl_speechclip.minis.training.hubert import (
+    HubertRecipe,
+    MaskedPrediction,
+    RoundConfig,
+    build_hubert,
+    ship_hubert,
+    train_hubert,
+)
 from s3prl_speechclip.minis.training.units import frames_of, make_units, mfcc
 from s3prl_speechclip.structures import SpeechBatch
 
@@ -87,9 +94,23 @@ def test_what_ships_is_what_was_trained(tmp_path):
 
     torch.manual_seed(1)
     model = build_hubert().eval()
-    loaded = HubertModel.from_pretrained(ship(model, tmp_path), dtype=torch.float32).eval()
+    loaded = HubertModel.from_pretrained(ship_hubert(model, tmp_path), dtype=torch.float32).eval()
     waveform = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         wanted, found = model(waveform), loaded(waveform)
     # float16 keeps 11 bits: a relative error of 5e-4 a weight.
     assert torch.allclose(wanted.last_hidden_state, found.last_hidden_state, atol=2e-2)
+
+
+def test_rounds_follow_one_another(small_speech, tmp_path):
+    """Guards the way from MFCC units to units of hidden states, and that a finished run is kept."""
+    rounds = (
+        RoundConfig(steps=2, units=6, batch_seconds=2.0),
+        RoundConfig(steps=2, units=4, layer=2, batch_seconds=2.0),
+    )
+    recipe = HubertRecipe(spectral_steps=1, rounds=rounds)
+    trained = train_hubert(small_speech, recipe, tmp_path, "cpu")
+    assert set(trained.accuracy) == {"accuracy_masked", "accuracy_unmasked"}
+    again = train_hubert(small_speech, recipe, tmp_path, "cpu")
+    for name, value in trained.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name

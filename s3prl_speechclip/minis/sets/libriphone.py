@@ -40,7 +40,7 @@ LEXICON = "librispeech-lexicon.txt"
 
 
 @dataclass(frozen=True)
-class Utterance:
+class Sentence:
     """A recording and its words."""
 
     speaker: str
@@ -66,7 +66,7 @@ def synthetic_speakers(split: str) -> tuple[str, ...]:
     return HELD_OUT_SPEAKERS.get(split, training)
 
 
-def readings(texts: Sequence[str], prompts: Sequence[str]) -> dict[str, list[Utterance]]:
+def readings(texts: Sequence[str], prompts: Sequence[str]) -> dict[str, list[Sentence]]:
     """Draw what the synthetic speakers read: pairs of texts, none of which is in two splits.
 
     Args:
@@ -85,7 +85,7 @@ def readings(texts: Sequence[str], prompts: Sequence[str]) -> dict[str, list[Utt
         first, second = dealt(own, count, random), dealt(own, count, random)
         speakers = dealt(synthetic_speakers(split), count, random)
         drawn[split] = [
-            Utterance(speaker, f"{a} {b}")
+            Sentence(speaker, f"{a} {b}")
             for speaker, a, b in zip(speakers, first, second, strict=True)
         ]
     return drawn
@@ -107,7 +107,7 @@ def make(root: Path, archive: Path | None) -> Built:
     texts = [text for text in written if text not in said and _sayable(text, known)]
     drawn = readings(texts, list(dict.fromkeys(s.words for s in usable[TRAIN])))
     utterances = {
-        split: [*(Utterance(s.speaker, s.words, s.path) for s in usable[split]), *drawn[split]]
+        split: [*(Sentence(s.speaker, s.words, s.path) for s in usable[split]), *drawn[split]]
         for split in READINGS
     }
     made = write(root, utterances, archive)
@@ -131,7 +131,7 @@ def make(root: Path, archive: Path | None) -> Built:
 
 
 def write(
-    root: Path, utterances: Mapping[str, Sequence[Utterance]], archive: Path | None
+    root: Path, utterances: Mapping[str, Sequence[Sentence]], archive: Path | None
 ) -> dict[str, list[Made]]:
     """Write utterances in LibriSpeech's layout.
 
@@ -191,7 +191,7 @@ def _sayable(text: str, known: Mapping[str, object]) -> bool:
     return 0 < len(own) <= MOST_WORDS and all(word in known for word in own)
 
 
-def _describe(split: str, utterances: Sequence[Utterance], made: Sequence[Made]) -> str:
+def _describe(split: str, utterances: Sequence[Sentence], made: Sequence[Made]) -> str:
     pairs = list(zip(utterances, made, strict=True))
     parts = []
     for kind, real in (("people", True), ("synthetic speakers", False)):

@@ -114,5 +114,5 @@ def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
 def readers(name: str) -> tuple[str, ...]:
     """Choose the voices, keys of `VOICES`, that read a name; the same at every run."""
     random = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
-    heard = [voice for voice in VOICES if voice not in HELD_OUT_VOICES]
-    return tuple(heard[k] for k in random.choice(len(heard), READERS, replace=False))
+    voices = [voice for voice in VOICES if voice not in HELD_OUT_VOICES]
+    return tuple(voices[k] for k in random.choice(len(voices), READERS, replace=False))

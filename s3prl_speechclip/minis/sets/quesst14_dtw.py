@@ -63,7 +63,7 @@ CALL_SIGNS = (
 
 
 @dataclass(frozen=True)
-class Recording:
+class Entry:
     """An utterance or a query."""
 
     name: str
@@ -92,7 +92,7 @@ def make(root: Path, archive: Path | None) -> Built:
         samples = join([sources.read_scaled(s) for s in group])
         made = write_audio(root / DATABASE / "Audio" / f"{name}.wav", samples)
         own = tuple(word for s in group for word in s.text.split())
-        utterances.append(Recording(name, own, made.duration))
+        utterances.append(Entry(name, own, made.duration))
     names = [f"quesst14_{len(joined) + 1 + k:05d}" for k in range(len(texts))]
     speakers = dealt(SPEAKERS, len(texts), Random("quesst14_dtw speakers"))
     sayings = [
@@ -101,16 +101,16 @@ def make(root: Path, archive: Path | None) -> Built:
     ]
     said = say(sayings, root, fetch_libraries(archive))
     for name, text, made in zip(names, texts, said, strict=True):
-        utterances.append(Recording(name, tuple(words(text)), made.duration))
+        utterances.append(Entry(name, tuple(words(text)), made.duration))
 
     chosen = queries(actors, [*named, *sources.clear_prompts(archive)], utterances)
-    split_queries: dict[str, list[Recording]] = {}
+    split_queries: dict[str, list[Entry]] = {}
     for split, some in chosen.items():
         names = [f"quesst14_{split}_{k + 1:04d}" for k in range(len(some))]
         paths = [f"{DATABASE}/{split}_queries/{name}.wav" for name in names]
         converted = convert({path: s.path for path, s in zip(paths, some, strict=True)}, root)
         split_queries[split] = [
-            Recording(name, tuple(s.words.split()), converted[path].duration)
+            Entry(name, tuple(s.words.split()), converted[path].duration)
             for name, path, s in zip(names, paths, some, strict=True)
         ]
     hits = write_scoring(root / DATABASE, utterances, split_queries)
@@ -172,7 +172,7 @@ def join(recordings: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def queries(
-    actors: Sequence[Spoken], others: Sequence[Spoken], utterances: Sequence[Recording]
+    actors: Sequence[Spoken], others: Sequence[Spoken], utterances: Sequence[Entry]
 ) -> dict[str, list[Spoken]]:
     """Choose the queries of each split: words that some utterance holds, none in both splits."""
     random = Random("quesst14_dtw queries")
@@ -196,8 +196,8 @@ def queries(
 
 def write_scoring(
     database: Path,
-    utterances: Sequence[Recording],
-    split_queries: Mapping[str, Sequence[Recording]],
+    utterances: Sequence[Entry],
+    split_queries: Mapping[str, Sequence[Entry]],
 ) -> dict[str, int]:
     """Write the lists and the truth; return the number of true pairs by split."""
     scoring = database / "scoring"
@@ -224,11 +224,11 @@ def _inside_another(word: str, vocabulary: set[str]) -> bool:
     return any(word in other and word != other for other in vocabulary)
 
 
-def _write_list(path: Path, folder: str, recordings: Sequence[Recording]) -> None:
+def _write_list(path: Path, folder: str, recordings: Sequence[Entry]) -> None:
     write_lines(path, [f"{DATABASE}/{folder}/{r.name}.wav {LANGUAGE}" for r in recordings])
 
 
-def _excerpts(utterances: Sequence[Recording]) -> list[str]:
+def _excerpts(utterances: Sequence[Entry]) -> list[str]:
     total = sum(u.seconds for u in utterances)
     return [
         f'<ecf source_signal_duration="{total:.3f}" language="{LANGUAGE}" version="mini">',
@@ -241,7 +241,7 @@ def _excerpts(utterances: Sequence[Recording]) -> list[str]:
     ]
 
 
-def _terms(queries: Sequence[Recording]) -> list[str]:
+def _terms(queries: Sequence[Entry]) -> list[str]:
     return [
         f'<termlist ecf_filename="quesst14.ecf.xml" language="{LANGUAGE}" version="mini">',
         *(

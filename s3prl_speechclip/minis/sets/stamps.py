@@ -30,8 +30,8 @@ from .. import debian
 from ..making import Drawing, Made, Saying, convert, draw, file_name, fraction, groups, say
 from ..stamps_package import (
     PACKAGE,
+    HumanRecording,
     Inventory,
-    Recording,
     Stamp,
     read_inventory,
     warn_of_changes,
@@ -264,7 +264,7 @@ def _image(stamp: Stamp) -> str:
     return f"images/{stamp.name}.png"
 
 
-def _human_audio(recording: Recording) -> str:
+def _human_audio(recording: HumanRecording) -> str:
     return f"audio/human/{recording.file_hash[:2]}/{recording.file_hash[:20]}.wav"
 
 

@@ -45,7 +45,7 @@ RATED = {"wordsim353": "relatedness", "simlex999": "similarity"}
 
 
 @dataclass(frozen=True)
-class Pair:
+class ScoredPair:
     """Two words and a score; the higher, the closer."""
 
     word_1: str
@@ -148,14 +148,14 @@ def recorded_words(archive: Path | None, wordnet: WordNet) -> dict[str, dict[str
     return found
 
 
-def rated_pairs(name: str) -> list[Pair]:
+def rated_pairs(name: str) -> list[ScoredPair]:
     """Read a list of `RATED`; words in lower case, a repeated pair once."""
     text = (resources.files("s3prl_speechclip") / f"assets/zerospeech/{name}.csv").read_text(
         encoding="utf-8"
     )
-    found: dict[frozenset[str], Pair] = {}
+    found: dict[frozenset[str], ScoredPair] = {}
     for row in csv.DictReader(text.splitlines()):
-        pair = Pair(row["word_1"].lower(), row["word_2"].lower(), float(row["score"]))
+        pair = ScoredPair(row["word_1"].lower(), row["word_2"].lower(), float(row["score"]))
         found.setdefault(frozenset((pair.word_1, pair.word_2)), pair)
     return list(found.values())
 
@@ -165,7 +165,7 @@ def split_of(word: str) -> str:
     return SPLITS[hashlib.sha256(f"zerospeech/{word}".encode()).digest()[0] % 2]
 
 
-def within(split: str, pairs: Iterable[Pair]) -> list[Pair]:
+def within(split: str, pairs: Iterable[ScoredPair]) -> list[ScoredPair]:
     """Return the pairs whose words are both in a split."""
     return [p for p in pairs if split_of(p.word_1) == split_of(p.word_2) == split]
 
@@ -213,8 +213,8 @@ class WordNet:
             frontier = found
         return steps
 
-    def pairs(self, words: Iterable[str]) -> list[Pair]:
-        """Pair nouns, scored by path similarity: 10 / (1 + steps between them).
+    def pairs(self, words: Iterable[str]) -> list[ScoredPair]:
+        """ScoredPair nouns, scored by path similarity: 10 / (1 + steps between them).
 
         Of each distance no more than `PAIRS_OF_A_DISTANCE` pairs are kept, chosen by the words'
         hashes.
@@ -223,18 +223,18 @@ class WordNet:
         for a, b in combinations(sorted(set(words)), 2):
             by_distance.setdefault(self.distance(a, b), []).append((a, b))
         kept = [
-            Pair(a, b, round(10 / (1 + distance), 3))
+            ScoredPair(a, b, round(10 / (1 + distance), 3))
             for distance, some in by_distance.items()
             for a, b in sorted(some, key=_hash)[:PAIRS_OF_A_DISTANCE]
         ]
         return sorted(kept, key=lambda pair: (pair.word_1, pair.word_2))
 
 
-def _words(pairs: Iterable[Pair]) -> list[str]:
+def _words(pairs: Iterable[ScoredPair]) -> list[str]:
     return sorted({word for pair in pairs for word in (pair.word_1, pair.word_2)})
 
 
-def _scores(dataset: str, pair: Pair) -> tuple[str, str]:
+def _scores(dataset: str, pair: ScoredPair) -> tuple[str, str]:
     """Return the cells of similarity and relatedness; one is empty."""
     score = f"{pair.score:g}"
     return ("", score) if RATED.get(dataset) == "relatedness" else (score, "")

@@ -10,7 +10,7 @@ from ..pictures import SOURCES
 from .clip import ARCHITECTURE as CLIP
 from .clip import KS, TRUNK_PACKAGE, TrainedClip
 from .hubert import ARCHITECTURE as HUBERT
-from .hubert import HubertRecipe, RoundConfig, Trained
+from .hubert import HubertRecipe, RoundConfig, TrainedHubert
 from .speech import SpeechCorpus
 
 STAMPS_LICENCE = "GPL-2"
@@ -111,7 +111,11 @@ def clip_card(trained: TrainedClip, recall: TaskResult, hardware: str) -> str:
 
 
 def hubert_card(
-    recipe: HubertRecipe, trained: Trained, corpus: SpeechCorpus, probes: TaskResult, hardware: str
+    recipe: HubertRecipe,
+    trained: TrainedHubert,
+    corpus: SpeechCorpus,
+    probes: TaskResult,
+    hardware: str,
 ) -> str:
     """Write the card of the mini HuBERT.
 

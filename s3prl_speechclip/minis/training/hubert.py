@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from ...structures import SpeechBatch, StepOutput
 from .crops import AS_THEY_ARE, MaskedCrops, MaskingConfig, VoiceConfig
 from .loop import LoopConfig, train
 from .speech import SpeechCorpus
-from .units import Units, hidden_states, make_units, mfcc
+from .units import Features, Units, hidden_states, make_units, mfcc
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +146,7 @@ class MaskedPrediction(nn.Module):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedHubert:
     """A trained mini HuBERT."""
 
     model: HubertModel
@@ -159,7 +158,7 @@ class Trained:
 
 def train_hubert(
     corpus: SpeechCorpus, recipe: HubertRecipe, folder: Path, device: str = "auto"
-) -> Trained:
+) -> TrainedHubert:
     """Train the mini HuBERT from random weights, or resume its training in the folder.
 
     Args:
@@ -172,16 +171,16 @@ def train_hubert(
     model = build_hubert()
     seconds = 0.0
     for number, config in enumerate(recipe.rounds, 1):
-        features = mfcc if config.layer is None else partial(_layer, model, config.layer, device)
+        features = mfcc if config.layer is None else _hidden_layer(model, config.layer, device)
         units = make_units(corpus, features, config.units, folder / f"units-{number}", recipe.seed)
         spent, accuracy = _round(
             model, corpus, units, recipe, config, folder / f"round-{number}", device
         )
         seconds += spent
-    return Trained(model.cpu().eval(), seconds, accuracy)
+    return TrainedHubert(model.cpu().eval(), seconds, accuracy)
 
 
-def ship(model: HubertModel, folder: Path) -> Path:
+def ship_hubert(model: HubertModel, folder: Path) -> Path:
     """Write the shipped folder: transformers' HubertModel in float16, without mask embedding."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {
@@ -264,12 +263,14 @@ def _speech(crops: MaskedCrops, place: torch.device) -> Iterator[SpeechBatch]:
         step += 1
 
 
-def _layer(
-    model: HubertModel, layer: int, device: str, waveforms: list[NDArray[np.float32]]
-) -> list[NDArray[np.float32]]:
-    """Compute one hidden state of the round before, in bfloat16."""
+def _hidden_layer(model: HubertModel, layer: int, device: str) -> Features:
+    """Return the features of one hidden state, computed in bfloat16."""
     place = find_device(device)
     encoder = SpeechEncoder(model.to(place), normalize_waveform=True)  # it freezes the model
     model.requires_grad_(True)
-    with torch.autocast(place.type, torch.bfloat16):
-        return hidden_states(encoder, waveforms)[layer]
+
+    def features(waveforms: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        with torch.autocast(place.type, torch.bfloat16):
+            return hidden_states(encoder, waveforms)[layer]
+
+    return features

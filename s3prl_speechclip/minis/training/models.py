@@ -73,10 +73,10 @@ def train_models(
             located = Located(folder.as_posix(), "trained for the table")
             measure(located, manifest, folders.results, seed, device)
     for name in names:
-        ship(name, folders, seeds)
+        ship_model(name, folders, seeds)
 
 
-def ship(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Path:
+def ship_model(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Path:
     """Write the best seed's model into the package, float16, with its card."""
     runs = [folders.runs / f"{name}-seed{seed}" for seed in seeds]
     models = [SpeechClip.from_pretrained(run) for run in runs]

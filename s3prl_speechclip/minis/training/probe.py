@@ -45,7 +45,7 @@ Table = dict[str, dict[int, Array]]
 Encode = Callable[[list[Array]], dict[str, list[Array]]]
 """Computes the (T, D) frames of waveforms, of several features by name."""
 Figures = dict[str, float]
-Spoken = tuple[str, Array]
+WordFeatures = tuple[str, Array]
 """A word and the mean of its frames, (D,)."""
 
 STEPS = 50  # of L-BFGS
@@ -246,7 +246,7 @@ def phrase_probe(frames: Frames, corpus: SpeechCorpus) -> Figures:
     return {"accuracy": _percent(right)}
 
 
-def word_probe(train: Sequence[Spoken], test: Sequence[Spoken]) -> Figures:
+def word_probe(train: Sequence[WordFeatures], test: Sequence[WordFeatures]) -> Figures:
     """Classify words by features averaged over their time.
 
     Returns:
@@ -458,7 +458,7 @@ def _words(stamps: Manifest) -> Words:
     return Words(kept["train"], kept["test"], vocabulary)
 
 
-def _spoken(utterance: Utterance, frames: Array, vocabulary: frozenset[str]) -> list[Spoken]:
+def _spoken(utterance: Utterance, frames: Array, vocabulary: frozenset[str]) -> list[WordFeatures]:
     """Return the words of a caption with the mean of their frames."""
     centres = frame_centres(len(frames))
     found = []

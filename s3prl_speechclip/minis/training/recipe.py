@@ -14,7 +14,7 @@ from ...results import write_result
 from .cards import clip_card, hubert_card
 from .clip import evaluate_clip, ship_clip, train_clip
 from .clip_data import load_pictures
-from .hubert import HubertRecipe, ship, train_hubert
+from .hubert import HubertRecipe, ship_hubert, train_hubert
 from .models import CARD, SEEDS, Folders, train_both, train_models
 from .probe import evaluate_hubert
 from .report import models_report, norm_report
@@ -32,7 +32,7 @@ def make_hubert(device: str) -> None:
     corpus = load_speech()
     recipe = HubertRecipe()
     trained = train_hubert(corpus, recipe, RUNS / "hubert", device)
-    folder = ship(trained.model, ASSETS / "hubert")
+    folder = ship_hubert(trained.model, ASSETS / "hubert")
     result = evaluate_hubert(folder, corpus, load_corpus("stamps"), recipe.seed)
     write_result(result, RESULTS / "hubert.json")
     card = hubert_card(recipe, trained, corpus, result, hardware())
