@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from semantic_lists import write_gold, write_pairs
 from small_models import small_model, waveforms
 
 from s3prl_speechclip.benchmarks.scores.semantic_scores import (
@@ -38,8 +39,6 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     Token,
     find_set,
     read_gold,
-    write_gold,
-    write_pairs,
 )
 from s3prl_speechclip.errors import CorpusError, ResultError
 from s3prl_speechclip.results import read_result

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from semantic_lists import write_gold
 
 from s3prl_speechclip.data.corpora.zerospeech import (
     NATURAL,
@@ -18,7 +19,6 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     load_set,
     read_gold,
     read_pairs,
-    write_gold,
 )
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.minis.sets.zerospeech import RATED, VOICES, WordNet, rated_pairs, within

@@ -11,9 +11,8 @@ that it is no choice of `--data`.
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,32 +184,6 @@ def read_pairs(path: Path) -> list[Pair]:
         pairs.append(Pair(kind, dataset, one, other, similarity, relatedness))
     _check_types(path, (pair.type for pair in pairs))
     return pairs
-
-
-def write_gold(path: Path, tokens: Iterable[Token]) -> None:
-    """Write the word of each recording."""
-    rows = [(t.type, t.filename, t.word, t.voice) for t in tokens]
-    _write(path, GOLD_COLUMNS, rows)
-
-
-def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
-    """Write people's scores of the pairs."""
-    rows = [
-        (p.type, p.dataset, p.word_1, p.word_2, _cell(p.similarity), _cell(p.relatedness))
-        for p in pairs
-    ]
-    _write(path, PAIR_COLUMNS, rows)
-
-
-def _cell(score: float) -> str:
-    return "" if math.isnan(score) else f"{score:g}"
-
-
-def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as handle:
-        table = csv.writer(handle, lineterminator="\n")
-        table.writerow(head)
-        table.writerows(rows)
 
 
 def _check_types(path: Path, found: Iterable[str]) -> None:
