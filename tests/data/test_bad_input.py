@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from small_corpus import write_flickr8k
+from small_corpus import SMALL, write_flickr8k
 
 from s3prl_speechclip.data.batches import PairDataset, load_batches
 from s3prl_speechclip.data.corpora import load_corpus
@@ -337,3 +337,24 @@ def test_five_percent_broken_files_are_left_out_and_listed(tmp_path: Path, caplo
     assert read == 200 - len(lost)
     listed = caplog.text + "\n".join(broken)
     assert all(path.name in listed for path in (*recordings, *images))
+
+
+def test_training_on_such_a_corpus_finishes(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Fault: a run under --skip-broken ends at the first broken file of a kind, or hides it."""
+    from s3prl_speechclip.cli.pretrain import main
+
+    monkeypatch.setenv("S3PRL_SPEECHCLIP_CACHE", str(tmp_path / "cache"))
+    corpus = write_flickr8k(tmp_path / "corpus", train=16)
+    kinds = ("missing", "half", "text", "not a number", "half of FLAC")
+    recordings = sorted((corpus / "flickr_audio" / "wavs").glob("*_train_*.wav"))[::16]
+    for kind, path in zip(kinds, recordings, strict=True):
+        BROKEN_RECORDINGS[kind](path)
+    image = image_of(corpus)
+    BROKEN_IMAGES["half"](image)
+    options = f"{SMALL},,runner.total_steps=10,,runner.eval_step=10"
+    arguments = ["-g", "mini_scratch", "--data", "flickr8k", "--data-root", str(corpus)]
+    run = ["-p", str(tmp_path / "run"), "-o", options, "--skip-broken"]
+    assert main([*arguments, *run]) == 0
+    listed = capsys.readouterr().err
+    # The first recording is one of the broken image, and goes with it unread.
+    assert all(path.name in listed for path in (*recordings[1:], image))
