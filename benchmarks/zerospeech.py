@@ -47,6 +47,7 @@ from .shared.benchmark import (
     Measured,
     Section,
     add_model_options,
+    load_subject,
     titled_table,
 )
 
@@ -242,7 +243,6 @@ def _metrics(comparison: Comparison, correlations: Mapping[Key, float]) -> dict[
 def find_source(args: Namespace) -> FeatureSource:
     """Return the system that the options name."""
     from s3prl_speechclip import checkpoints
-    from s3prl_speechclip.hashing import state_hash
     from s3prl_speechclip.model.config import VARIANTS
     from s3prl_speechclip.model.speechclip import SpeechClip
     from s3prl_speechclip.runtime.devices import find_device
@@ -253,18 +253,16 @@ def find_source(args: Namespace) -> FeatureSource:
         if given:
             raise ConfigError(f"{LOG_MEL} has no checkpoint; leave -k out")
         return spectral_source()
-    device = find_device(args.device)
     if isinstance(given, SpeechClip):
-        hashed = state_hash(given.state_dict())
-        source = FeatureSource(
-            given.config.variant, given.config.size, "in memory", hashed, _encoding(given, device)
-        )
-        return source
+        subject = load_subject(args)
+        config = subject.model.config
+        where = subject.checkpoint, subject.checkpoint_hash
+        return FeatureSource(config.variant, config.size, *where, _encoding(subject.model))
     if name is None:
         name = checkpoints.read(given).config.variant if given else DEFAULT_UPSTREAM
     if name not in (*VARIANTS, ENCODER):
         raise ConfigError(unknown_name("upstream", name, (*VARIANTS, ENCODER, LOG_MEL)))
-    return model_source(UpstreamExpert(given, name=name), device)
+    return model_source(UpstreamExpert(given, name=name), find_device(args.device))
 
 
 def spectral_source() -> FeatureSource:
@@ -288,14 +286,14 @@ def model_source(expert: UpstreamExpert, device: torch.device) -> FeatureSource:
         device: where it runs.
     """
     located = expert.located
-    encode = _encoding(expert.model, device)
+    encode = _encoding(expert.model.to(device))
     return FeatureSource(expert.name, expert.size, located.source, located.digest(), encode)
 
 
-def _encoding(model: nn.Module, device: torch.device) -> Callable[[Sequence[Tensor]], list[Layers]]:
+def _encoding(model: nn.Module) -> Callable[[Sequence[Tensor]], list[Layers]]:
     from s3prl_speechclip.modules.padding import pad_waveforms
 
-    model = model.to(device).eval()
+    device = next(model.parameters()).device
 
     @torch.no_grad()
     def encode(waveforms: Sequence[Tensor]) -> list[Layers]:

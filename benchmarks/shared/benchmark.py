@@ -147,7 +147,7 @@ def evaluate(
     """Measure a model by a benchmark, as `run_benchmark.py TASK` does.
 
     Args:
-        model: the model itself, its hub name, or what `-k` takes.
+        model: the model itself, which stays on its device, its hub name, or what `-k` takes.
         task: name of the benchmark, such as `retrieval`.
         corpus: manifest or name of a corpus; None: the benchmark's default.
         root: folder of the corpus.
@@ -184,7 +184,12 @@ def evaluate(
         if not hasattr(args, name):
             raise ConfigError(unknown_name(f"option of {task}", name, vars(args)))
         setattr(args, name, value)
-    measured = benchmark.run(args)
+    training = not isinstance(model, str | Path) and model.training
+    try:
+        measured = benchmark.run(args)
+    finally:
+        if training and not isinstance(model, str | Path):
+            model.train()
     assert isinstance(measured, Measured)
     return measured.result
 
@@ -321,14 +326,14 @@ def load_subject(args: Namespace) -> Subject:
     from s3prl_speechclip.model.speechclip import SpeechClip
     from s3prl_speechclip.runtime.devices import find_device
 
-    device = find_device(args.device)
     given = args.upstream_ckpt
     if isinstance(given, SpeechClip):
-        return Subject(given.to(device).eval(), "in memory", state_hash(given.state_dict()))
+        model = given if args.device == "auto" else given.to(find_device(args.device))
+        return Subject(model.eval(), "in memory", state_hash(given.state_dict()))
     name = args.upstream or DEFAULT_UPSTREAM
     located = locate_model(name, None if given is None else str(given))
     logger.info("%s: %s (%s)", name, located.source, located.reason)
-    model = SpeechClip.from_pretrained(located.source).to(device)
+    model = SpeechClip.from_pretrained(located.source).to(find_device(args.device))
     return Subject(model, located.source, located.digest())
 
 

@@ -15,6 +15,7 @@ import yaml
 from semantic_lists import write_gold, write_pairs
 from small_models import small_model, waveforms
 
+from s3prl_speechclip import evaluate
 from s3prl_speechclip.benchmarks.scores.semantic_scores import (
     DISTANCES,
     plain_mean,
@@ -269,3 +270,14 @@ def test_an_absent_recording_is_named(tones: SemanticSet, tmp_path: Path) -> Non
     (root / "semantic/test/synthetic/dog-1.wav").unlink()
     with pytest.raises(CorpusError, match="names 1 recordings.*dog-1.wav"):
         measure(spectral_source(), find_set(root))
+
+
+def test_a_model_in_memory_scores_as_its_checkpoint(tones: SemanticSet, tmp_path: Path) -> None:
+    """Guards `evaluate` of a model at hand, and its training mode."""
+    model = small_model("speechclip_plus").train()
+    model.save_pretrained(tmp_path)
+    here = evaluate(model, "zerospeech", root=tones.root)
+    there = evaluate(tmp_path, "zerospeech", root=tones.root)
+    assert model.training
+    assert here.metrics == there.metrics and here.system == there.system == "speechclip_plus"
+    assert here.checkpoint == "in memory" and len(here.checkpoint_hash) == 64
