@@ -51,7 +51,7 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     CORPUS.require_folder(root)
     listings = {split: _text_file(root, f"Flickr_8k.{split}Images.txt") for split in SPLITS}
     images = {split: read_lines(listing) for split, listing in listings.items()}
-    folder = _image_folder(root, [name for names in images.values() for name in names])
+    folder = image_folder(CORPUS, root, [name for names in images.values() for name in names])
     CORPUS.require_folder(root / WAVS)
     captions = _captions(root)
     recorded = _recorded(root / "flickr_audio" / "wav2capt.txt")
@@ -96,29 +96,43 @@ def _text_file(root: Path, *names: str) -> Path:
     return CORPUS.first_file([root / folder / name for name in names for folder in TEXT_FOLDERS])
 
 
-def _image_folder(root: Path, images: Sequence[str]) -> str:
-    """Return the folder that holds the images, relative to the root."""
+def image_folder(corpus: Corpus, root: Path, images: Sequence[str]) -> str:
+    """Return the folder that holds Flickr8k's images, relative to the root.
+
+    Raises:
+        CorpusError: there is none.
+    """
     found = fullest_folder([root / name for name in IMAGE_FOLDERS], images)
     if found is None:  # named as missing here, or image by image later
         found = next((root / n for n in IMAGE_FOLDERS if (root / n).is_dir()), root / "Images")
-        CORPUS.require_folder(found)
+        corpus.require_folder(found)
     return found.relative_to(root).as_posix()
 
 
 def _captions(root: Path) -> Captions:
     """Read `NAME.jpg#k<tab>caption`, or the `image,caption` table of Kaggle's copy."""
     path = _text_file(root, CAPTIONS, KAGGLE_CAPTIONS)
-    captions: Captions = {}
     if path.name == KAGGLE_CAPTIONS:
+        captions: Captions = {}
         for _, row in read_table(path, ("image", "caption")):
             of_image = captions.setdefault(row["image"], {})
             of_image[len(of_image)] = row["caption"]
         return captions
+    return read_tokens(CORPUS, path)
+
+
+def read_tokens(corpus: Corpus, path: Path) -> Captions:
+    """Read `NAME.jpg#k<tab>caption`.
+
+    Raises:
+        CorpusError: the file cannot be read, or a row has another form.
+    """
+    captions: Captions = {}
     for line in read_lines(path):
         key, tab, text = line.partition("\t")
         image, _, number = key.rpartition("#")
         if not tab or not image or not number.isdecimal():
-            raise _malformed(path, "NAME.jpg#k<tab>caption", line)
+            raise _malformed(path, "NAME.jpg#k<tab>caption", line, corpus)
         captions.setdefault(image, {})[int(number)] = text.strip()
     return captions
 
@@ -166,8 +180,8 @@ def _alignments(root: Path) -> dict[str, tuple[Word, ...]]:
     return {name: tuple(sorted(spoken, key=lambda w: w.start)) for name, spoken in words.items()}
 
 
-def _malformed(path: Path, form: str, line: str) -> CorpusError:
-    return CORPUS.error(f"'{path}' must hold lines '{form}', found '{line[:80]}'")
+def _malformed(path: Path, form: str, line: str, corpus: Corpus | None = None) -> CorpusError:
+    return (corpus or CORPUS).error(f"'{path}' must hold lines '{form}', found '{line[:80]}'")
 
 
 CORPUS = Corpus(
