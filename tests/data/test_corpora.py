@@ -10,7 +10,7 @@ from s3prl_speechclip.data import corpora
 from s3prl_speechclip.data.corpora import CORPORA, ROOT_VARIABLE, load_corpus
 from s3prl_speechclip.errors import CorpusError
 
-LOCAL = ("flickr8k", "spokencoco", "places")
+LOCAL = ("flickr8k", "spokencoco", "places", "yfacc")
 
 
 def test_all_corpora_are_found() -> None:
