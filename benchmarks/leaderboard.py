@@ -56,6 +56,12 @@ CORPORA = {"flickr8k": "Flickr8k", "spokencoco": "SpokenCOCO", "zerospeech2021":
 """Corpora of published tables, as those spell them."""
 IDENTITY = ["section", "corpus", "system", "detail", "size", "runs", "mini", "published"]
 """Columns that make a row; figures of one row and column are averaged."""
+PLAIN: Mapping[str, Any] = {
+    **dict.fromkeys(("detail", "size", "runs", "note"), ""),
+    **dict.fromkeys(("mini", "published"), False),
+    **dict.fromkeys(("steps", "planned"), 0),
+}
+"""Defaults of a figure; 0 steps: unknown."""
 ONE_FIGURE = ["values", "note", "source", "link"]
 OWN = "own ("  # begins the name of a corpus of the user's, see `Corpus.public_name`
 TRAINED = 50_000  # steps of the papers' models
@@ -388,21 +394,16 @@ def published_figures(home: Path, folder: Path = PUBLISHED) -> Iterator[dict[str
                 f"'{path}' has '{text}' for {column} of {row['system']}, expected a number"
             ) from error
         yield {
+            **PLAIN,
             "section": section,
             "corpus": row.get("dataset") or corpus,
             "system": row["system"],
-            "detail": "",
             "size": row.get("size", ""),
-            "runs": "",
-            "mini": False,
             "published": True,
             "column": column,
             "value": value,
-            "note": "",
             "source": source,
             "link": addresses[source] or os.path.relpath(path, home),
-            "steps": 0,
-            "planned": 0,
         }
 
 
@@ -514,6 +515,7 @@ def _row(
     if one.split not in ("", "test"):
         corpus = f"{corpus} {one.split}"
     return {
+        **PLAIN,
         "section": section.name,
         "corpus": one.corpus or corpus,
         "system": one.baseline or result.system,
@@ -522,22 +524,20 @@ def _row(
         # Folder, as its runs are averaged, or the name of a single result.
         "runs": "" if one.baseline else folder or ("" if one.corpus else path.stem),
         "mini": result.mini,
-        "published": False,
         "column": one.column,
         "value": one.factor * _number(result, one.keys),
-        "note": "",
         "source": path.name,
         "link": link,
-        **_steps(result, one),
+        **({} if one.baseline else _steps(result)),
     }
 
 
-def _steps(result: TaskResult, one: Figure) -> dict[str, int]:
-    """Return the training steps of a result, and those of the published protocol; 0: unknown."""
+def _steps(result: TaskResult) -> dict[str, int]:
+    """Return the training steps of a result, where known, and those of the published protocol."""
     task = TASKS.get(result.task)
     steps = result.protocol.get("steps" if task else TRAINING_STEPS)
-    if one.baseline or not isinstance(steps, int):
-        return {"steps": 0, "planned": 0}
+    if not isinstance(steps, int):
+        return {}
     return {"steps": steps, "planned": _superb_steps(task.name) if task else TRAINED}
 
 
@@ -571,14 +571,12 @@ def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 continue
             source = f"mean of the row's two directions; {row.source[both[0]][0]}"
             yield {
+                **PLAIN,
                 **who,
                 "column": f"mean R@{k}",
                 "value": row.value[both].mean(),
-                "note": "",
                 "source": source,
                 "link": row.link[both[0]][0],
-                "steps": 0,
-                "planned": 0,
             }
 
 
@@ -598,14 +596,13 @@ def superb_scores(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
         score = partial_superb_score(scores)
         whole = len(score.tasks) == len(points)
         yield {
+            **PLAIN,
             **who,
             "column": "superb_s" if whole else "partial",
             "value": score.value,
             "note": "" if whole else ", ".join(score.tasks),
             "source": "superb_score of the row",
             "link": row.link.iloc[0][0],
-            "steps": 0,
-            "planned": 0,
         }
 
 

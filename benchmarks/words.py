@@ -364,8 +364,8 @@ BENCHMARK = Benchmark(
         name="words",
         title="Word discovery",
         about="Every spoken word is labelled with a keyword. Recognition: share of a word's "
-        "occurrences that have its most frequent label, mean over words heard 10 times or more, "
-        "and percent of those at 75 % or more; then percent of words by what their label is.",
+        "occurrences that have its most frequent label, mean over words that occur 10 times or "
+        "more, and percent of those at 75 % or more; then percent of words by what their label is.",
         columns=(
             Column(name="recognition"),
             Column(name="recognised_well", title="at 75 %"),
