@@ -278,10 +278,7 @@ def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) 
         if weights and config.pretrained == EFFICIENTNET:
             load_efficientnet_lite0(image_trunk(clip))
     if not isinstance(clip, open_clip.CLIP):
-        raise EncoderError(
-            f"keywords need a CLIP whose text encoder is open_clip's own; '{config.name}' is a "
-            f"{type(clip).__name__}"
-        )
+        raise _other_text_encoder(config.name)
     return ClipEncoder(
         clip, vocabulary, trainable=config.trainable, image_resize=config.image_resize
     )
@@ -412,6 +409,13 @@ def _load_pretrained(config: ClipConfig) -> nn.Module:
         ) from error
 
 
+def _other_text_encoder(name: str) -> EncoderError:
+    return EncoderError(
+        f"keywords need a CLIP whose text encoder is open_clip's own; '{name}' has another: set "
+        "model.clip.name to one such as ViT-B-32"
+    )
+
+
 def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
@@ -439,6 +443,8 @@ def _from_architecture(config: ClipConfig, vocabulary_size: int) -> nn.Module:
             raise EncoderError(f"open_clip knows no model '{config.name}'")
         values = dict(known)
         values["text_cfg"] = {"vocab_size": BPE_SIZE, **values["text_cfg"]}
+    if "hf_model_name" in values["text_cfg"] or values.get("custom_text"):
+        raise _other_text_encoder(config.name)
     text = dict(values["text_cfg"])
     text.setdefault("vocab_size", vocabulary_size)
     vision = dict(values["vision_cfg"])

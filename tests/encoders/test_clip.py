@@ -136,6 +136,13 @@ def test_an_unknown_model_is_named():
         build_clip(ClipConfig(name="ViT-Z-99", pretrained=""), VOCABULARY)
 
 
+@pytest.mark.parametrize("name", ["xlm-roberta-base-ViT-B-32", "ViT-B-16-SigLIP", "coca_ViT-B-32"])
+def test_a_clip_with_another_text_encoder_is_refused(name: str):
+    """Guards keywords, which need CLIP's own text encoder; offline, before anything is fetched."""
+    with pytest.raises(EncoderError, match=f"'{name}' has another"):
+        build_clip(ClipConfig(name=name, pretrained=""), VOCABULARY, weights=False)
+
+
 def test_missing_weights_say_how_to_provide_them(tmp_path):
     with pytest.raises(EncoderError, match="--clip PATH") as caught:
         build_clip(ClipConfig(pretrained=str(tmp_path / "none.pt")), VOCABULARY)
