@@ -179,7 +179,7 @@ def phone_probe(
         and `pnmi` (mutual information of cluster and phone over the phones' entropy; HuBERT,
         arXiv 2106.07447, section V-A) of 100 k-means clusters on the test frames.
     """
-    frames = normalized_by_speaker(frames, corpus)
+    frames = normalized_by(frames, {i: corpus.recordings[i].speaker for i in frames})
     features, labels, _ = _phone_frames(frames, corpus, train_on)
     tested, phones, sounds = _phone_frames(frames, corpus, test_on)
     random = np.random.default_rng(seed)
@@ -231,7 +231,7 @@ def phrase_probe(frames: Frames, corpus: SpeechCorpus) -> Figures:
         `accuracy` in percent, each speaker tested once by a probe trained on the speakers of other
         folds; a phrase that nobody else says counts as wrong.
     """
-    frames = normalized_by_speaker(frames, corpus)
+    frames = normalized_by(frames, {i: corpus.recordings[i].speaker for i in frames})
     indices = phrase_recordings(corpus)
     speakers = sorted({corpus.recordings[i].speaker for i in indices})
     folds = np.array([speakers.index(corpus.recordings[i].speaker) % FOLDS for i in indices])
@@ -315,14 +315,8 @@ def frame_centres(count: int) -> NDArray[np.float64]:
     return (np.arange(count) * HOP + WINDOW / 2) / SAMPLE_RATE
 
 
-def normalized_by_speaker(frames: Frames, corpus: SpeechCorpus) -> dict[int, Array]:
-    """Normalise each speaker's frames to zero mean and unit variance, as for the units."""
-    speakers = {index: corpus.recordings[index].speaker for index in frames}
-    return normalized_by(frames, speakers)
-
-
 def normalized_by(frames: Frames, speakers: Mapping[int, str]) -> dict[int, Array]:
-    """As `normalized_by_speaker`, with the speakers given."""
+    """Normalise each speaker's frames to zero mean and unit variance, as for the units."""
     done = {}
     for speaker in sorted(set(speakers.values())):
         own = [index for index in frames if speakers[index] == speaker]
