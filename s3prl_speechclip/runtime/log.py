@@ -76,7 +76,8 @@ def read_log(folder: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+    return [row for row in rows if row.get("step", "").isdigit()]  # a line may be cut off
 
 
 def draw_curves(folder: Path) -> Path:
