@@ -28,13 +28,7 @@ from .scores.keyword_scores import (
     token_scores,
     word_scores,
 )
-from .scores.segments import (
-    TOLERANCES,
-    Segmented,
-    boundary_scores,
-    naming_scores,
-    timing_errors,
-)
+from .scores.segments import TOLERANCES, Segmented, boundary_scores, naming_scores, timing_errors
 from .shared.benchmark import (
     Benchmark,
     Column,

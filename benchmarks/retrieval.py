@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.recall import (
+from s3prl_speechclip.modules.recall import (
     Ranks,
     Recall,
     chance_recall,

@@ -21,15 +21,7 @@ from ..runtime.distributed import gather_objects
 from ..structures import TaskResult
 from . import compat
 from .mono import take_converted
-from .plan import (
-    Plan,
-    Request,
-    Weights,
-    past_weights,
-    refuse_overwriting,
-    resolve,
-    without_paths,
-)
+from .plan import Plan, Request, Weights, past_weights, refuse_overwriting, resolve, without_paths
 from .run_state import RunFolder, RunState, read_state
 from .runner import Runner
 from .task import EXPERT, Scores

@@ -20,8 +20,8 @@ from ..encoders.shipped import ASSETS, SHIPPED
 from ..encoders.speech import build_speech_encoder
 from ..errors import CheckpointError
 from ..hashing import state_hash
-from ..losses import MaskedInfoNCE, quantity_loss
 from ..modules.layer_mix import LayerMix
+from ..modules.losses import MaskedInfoNCE, quantity_loss
 from ..modules.padding import pad_waveforms
 from ..structures import SpeechBatch, SpeechFeatures, SpeechOutput
 from .branch import build_branch

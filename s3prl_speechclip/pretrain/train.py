@@ -25,7 +25,7 @@ from ..encoders.vocabulary import find_vocabulary
 from ..errors import CheckpointError, TrainingError
 from ..model.embedding import RetrievalSet, SpeechEmbeddings, embed_images, embed_speech, in_order
 from ..model.speechclip import SpeechClip
-from ..recall import recall_at_k
+from ..modules.recall import recall_at_k
 from ..runtime.allocation import KeptMemory
 from ..runtime.devices import build_fabric, loss_scale_state, restore_loss_scale
 from ..runtime.distributed import all_true, broadcast_parameters, gather_objects

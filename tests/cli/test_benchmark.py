@@ -19,7 +19,7 @@ from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.corpora import CORPORA
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.recall import chance_recall
+from s3prl_speechclip.modules.recall import chance_recall
 from s3prl_speechclip.results import read_result
 
 

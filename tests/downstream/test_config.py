@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from s3prl_speechclip.config import build
-from s3prl_speechclip.downstream.plan import (
-    Plan,
-    Request,
-    RunnerConfig,
-    read_task_config,
-    resolve,
-)
+from s3prl_speechclip.downstream.plan import Plan, Request, RunnerConfig, read_task_config, resolve
 from s3prl_speechclip.downstream.task import EXPERT, Task, all_tasks, find_task
 from s3prl_speechclip.errors import ConfigError, CorpusError
 from s3prl_speechclip.minis import MiniSet

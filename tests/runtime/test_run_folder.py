@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 
 from s3prl_speechclip.errors import CheckpointError
-from s3prl_speechclip.runtime.run_folder import (
-    atomic_write,
-    drop_old,
-    link,
-    numbered,
-    read_newest,
-)
+from s3prl_speechclip.runtime.run_folder import atomic_write, drop_old, link, numbered, read_newest
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -24,16 +24,7 @@ import numpy as np
 
 from ...structures import SAMPLE_RATE
 from .. import sources
-from ..making import (
-    SYNTHETIC,
-    Built,
-    Saying,
-    convert,
-    dealt,
-    say,
-    write_audio,
-    write_lines,
-)
+from ..making import SYNTHETIC, Built, Saying, convert, dealt, say, write_audio, write_lines
 from ..sources import CLEAR_PHRASES, Spoken, words
 from ..synthesis import fetch_libraries
 from ..synthesis.voices import SPEAKERS

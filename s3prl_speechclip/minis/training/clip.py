@@ -31,9 +31,9 @@ from ...encoders.image_features import load_image_table
 from ...encoders.vocabulary import SPECIAL_TOKENS, corpus_vocabulary, encode, tokenizer
 from ...errors import CheckpointError
 from ...hashing import file_hash, state_hash
-from ...losses import MaskedInfoNCE
 from ...model.config import ClipConfig, ObjectiveConfig
-from ...recall import (
+from ...modules.losses import MaskedInfoNCE
+from ...modules.recall import (
     Ranks,
     Recall,
     chance_recall,

@@ -13,9 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import retrieval_oracle as oracle
 
-from s3prl_speechclip import recall as retrieval
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.recall import chance_recall, recall_at_k, retrieval_ranks, wilson_interval
+from s3prl_speechclip.modules import recall as retrieval
+from s3prl_speechclip.modules.recall import (
+    chance_recall,
+    recall_at_k,
+    retrieval_ranks,
+    wilson_interval,
+)
 
 
 def unit(rows: int, width: int, seed: int = 0) -> torch.Tensor:

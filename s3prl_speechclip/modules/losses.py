@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .model.config import ObjectiveConfig
+from ..model.config import ObjectiveConfig
 
 
 class MaskedInfoNCE(nn.Module):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from reference import infonce_oracle
 from torch.nn import functional as F
 
-from s3prl_speechclip.losses import MaskedInfoNCE, quantity_loss
 from s3prl_speechclip.model.config import ObjectiveConfig
+from s3prl_speechclip.modules.losses import MaskedInfoNCE, quantity_loss
 
 
 def pairs(number: int, width: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

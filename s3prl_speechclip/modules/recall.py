@@ -22,7 +22,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from .errors import ResultError
+from ..errors import ResultError
 
 GRID = 2.0**26  # grid points per unit of a component
 NORM_TOLERANCE = 1e-3  # of a unit vector's length; float16 vectors pass, bfloat16 ones do not
