@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 from ..errors import CorpusError
 
@@ -20,9 +21,12 @@ CACHE_VARIABLE = "S3PRL_SPEECHCLIP_CACHE"
 
 
 def cache_home() -> Path:
-    """Return the cache folder: `$S3PRL_SPEECHCLIP_CACHE`, else `~/.cache/s3prl_speechclip`."""
+    """Return the cache folder: `$S3PRL_SPEECHCLIP_CACHE`, else `s3prl_speechclip` in the user's.
+
+    The user's is `~/.cache` on Linux, or `$XDG_CACHE_HOME`.
+    """
     chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "s3prl_speechclip"
+    return Path(chosen).expanduser() if chosen else user_cache_path("s3prl_speechclip", False)
 
 
 def is_prepared(root: Path, listing: str) -> bool:
