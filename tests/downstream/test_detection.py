@@ -1,4 +1,4 @@
-"""Detection measures, beside their definition written out."""
+"""Alignments beside dtw-python's of each pair; measures beside their definition written out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,62 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from dtw import dtw
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 
-from s3prl_speechclip.downstream.twv import BETA, EFFECTIVE_PRIOR, measure_detection
-from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.downstream import detection
+from s3prl_speechclip.downstream.detection import (
+    BETA,
+    DISTANCES,
+    EFFECTIVE_PRIOR,
+    find_distance,
+    match_costs,
+    measure_detection,
+)
+from s3prl_speechclip.errors import ConfigError, CorpusError
+
+SCIPY = {
+    "cosine": lambda q, d: cdist(q, d, "cosine"),
+    "cosine_exp": lambda q, d: np.exp(cdist(q, d, "cosine")) - 1,
+    "cosine_neg_log": lambda q, d: -np.log(1 - cdist(q, d, "cosine")),
+    "euclidean": lambda q, d: cdist(q, d, "euclidean"),
+    "cityblock": lambda q, d: cdist(q, d, "cityblock"),
+}
+
+
+def sequences(lengths: list[int], seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(n, 6, generator=generator, dtype=torch.float64) + 0.1 for n in lengths]
+
+
+def slow_cost(query: np.ndarray, document: np.ndarray, method: str, minmax: bool) -> float:
+    distances = SCIPY[method](query, document)
+    if minmax:
+        low, high = distances.min(1, keepdims=True), distances.max(1, keepdims=True)
+        distances = (distances - low) / np.clip(high - low, 1e-9, np.inf)
+    found = dtw(x=distances, step_pattern="asymmetric", open_begin=True, open_end=True)
+    return float(found.normalizedDistance)
+
+
+@pytest.mark.parametrize("minmax", [True, False])
+@pytest.mark.parametrize("method", DISTANCES)
+def test_costs_are_those_of_dtw_python(method, minmax, monkeypatch):
+    """Guards against a wrong step pattern, padding that is matched, or mixed up documents."""
+    monkeypatch.setattr(detection, "CHUNK", 30)  # several groups of documents
+    queries, documents = sequences([5, 9, 1], seed=0), sequences([12, 3, 20, 7, 1, 8], seed=1)
+    costs = match_costs(queries, documents, find_distance(method), minmax)
+    expected = [
+        [slow_cost(q.numpy(), d.numpy(), method, minmax) for d in documents] for q in queries
+    ]
+    torch.testing.assert_close(costs, torch.tensor(expected), atol=1e-6, rtol=1e-5)
+
+
+def test_an_unknown_distance_is_named():
+    with pytest.raises(ConfigError, match="did you mean 'cosine_exp'"):
+        find_distance("cosin_exp")
 
 
 def slow_twv(scores: np.ndarray, targets: np.ndarray, threshold: float) -> float:
@@ -44,10 +95,7 @@ def test_max_twv_is_the_best_over_all_thresholds(data):
     targets[0, :2] = [True, False]  # at least one query counts
     thresholds = [*np.unique(scores), math.inf]
     best = max(slow_twv(scores, targets, t) for t in thresholds)
-    found = measure_detection(scores, targets, decided=0.5)
-    assert found.max_twv == pytest.approx(best, abs=1e-9)
-    assert found.act_twv == pytest.approx(slow_twv(scores, targets, 0.5), abs=1e-9)
-    assert slow_twv(scores, targets, found.threshold) == pytest.approx(best, abs=1e-9)
+    assert measure_detection(scores, targets)[0] == pytest.approx(best, abs=1e-9)
 
 
 def test_min_cnxe_is_the_lowest_over_affine_calibrations():
@@ -65,7 +113,7 @@ def test_min_cnxe_is_the_lowest_over_affine_calibrations():
         return own / -(prior * np.log2(prior) + (1 - prior) * np.log2(1 - prior))
 
     grid = (cnxe(g * scores + o) for g in np.linspace(0, 3, 61) for o in np.linspace(-4, 1, 101))
-    found = measure_detection(scores, targets, decided=0.0).min_cnxe
+    found = measure_detection(scores, targets)[1]
     assert found == pytest.approx(min(grid), abs=2e-3)  # the grid's pitch
     assert found < 0.9
 
@@ -74,11 +122,9 @@ def test_scores_that_say_nothing_are_worth_what_the_prior_is():
     """Guards against a value above chance for a system that does not listen."""
     targets = np.zeros((4, 10), dtype=bool)
     targets[:, 3] = True
-    found = measure_detection(np.zeros((4, 10)), targets, decided=2.0)
-    assert found.max_twv == 0.0 and found.act_twv == 0.0
-    assert found.min_cnxe == pytest.approx(1.0)
+    assert measure_detection(np.zeros((4, 10)), targets) == (0.0, pytest.approx(1.0))
 
 
 def test_a_truth_without_targets_is_an_error():
     with pytest.raises(CorpusError, match="ground truth"):
-        measure_detection(np.zeros((2, 3)), np.zeros((2, 3), dtype=bool), decided=0.0)
+        measure_detection(np.zeros((2, 3)), np.zeros((2, 3), dtype=bool))
