@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,16 @@ class _Unreadable:
     reason: str
 
 
-class TrainingBatches:
-    """A training split without end, from anywhere in it.
+def training_batches(
+    loader: Callable[[int], DataLoader[Any]],
+    what: str,
+    seed: int,
+    position: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """Iterate over a training split without end, from anywhere in it.
 
     An epoch's order is what the expert's own sampler draws under a seed of that epoch; what
     reading a recording draws, such as a crop, follows from the recording's place in that order.
@@ -58,95 +67,66 @@ class TrainingBatches:
         loader: function of an epoch that returns its data loader.
         what: the split, for messages.
         seed: not negative.
+        position: number of batches before the first, over all epochs.
         rank: this process, which takes every `world_size`-th recording of each batch.
         world_size: processes.
         workers: processes that read; None: the loader's own number.
+
+    Raises:
+        CorpusError: the split gives no batch, or a recording cannot be used.
     """
-
-    def __init__(
-        self,
-        loader: Callable[[int], DataLoader[Any]],
-        what: str,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        workers: int | None = None,
-    ) -> None:
-        self._loader = loader
-        self._what = what
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
-        self._workers = workers
-
-    def start_at(self, position: int) -> Iterator[Batch]:
-        """Iterate over batches, without end.
-
-        Args:
-            position: number of batches before the first, over all epochs.
-
-        Raises:
-            CorpusError: the split gives no batch, or a recording cannot be used.
-        """
-        epoch = 0
-        while True:
-            loader = self._loader(epoch)
-            order = self._order(loader, epoch)
-            if not order:
-                raise CorpusError(
-                    f"the {self._what} gives no batch: it has fewer recordings than a batch; "
-                    "lower the batch size"
-                )
-            if position < len(order):
-                yield from self._read(loader, order[position:], (epoch, position))
-            position = max(0, position - len(order))
-            epoch += 1
-
-    def _order(self, loader: DataLoader[Any], epoch: int) -> list[list[int]]:
-        """Draw an epoch's batches, over all processes."""
-        batches: Any = loader.batch_sampler
-        if type(batches) is BatchSampler:
-            sampler = _of_all_processes(loader)
-            batches = BatchSampler(sampler, batches.batch_size, batches.drop_last)
-        if batches is None:
-            raise CorpusError(f"the {self._what} gives no batches of recordings, which are needed")
-        with own_randomness(derived_seed(ORDER, self._seed, epoch)):
-            return [list(batch) for batch in batches]
-
-    def _read(
-        self, loader: DataLoader[Any], order: Sequence[Sequence[int]], at: tuple[int, int]
-    ) -> Iterator[Batch]:
-        epoch, first = at
+    for epoch in count():
+        data = loader(epoch)
+        order = _epoch_order(data, what, derived_seed(ORDER, seed, epoch))
         draws, weights = [], []
-        for number, indices in enumerate(order, first):
-            batch = [(i, (ITEM, self._seed, epoch, number, row)) for row, i in enumerate(indices)]
+        for number, indices in enumerate(order[position:], position):
+            batch = [(i, (ITEM, seed, epoch, number, row)) for row, i in enumerate(indices)]
+            rows, weight = _share(len(batch), rank, world_size)
             # An item of its own may be a bucket of recordings, which is shared out once it is read.
-            share = self._share(len(batch)) if len(batch) > 1 else [0]
-            draws.append([batch[row] for row in share])
-            weights.append(self._weight(len(batch)) if len(batch) > 1 else None)
-        workers = loader.num_workers if self._workers is None else self._workers
-        read = read_batches(loader, draws, workers, self._what)
-        for got, weight in zip(read, weights, strict=True):
-            yield self._split(got) if weight is None else Batch(got.wavs, got.others, weight)
+            draws.append([batch[row] for row in rows] if len(batch) > 1 else batch)
+            weights.append(weight if len(batch) > 1 else None)
+        position = max(0, position - len(order))
+        read = read_batches(data, draws, workers, what) if draws else ()
+        for got, known in zip(read, weights, strict=True):
+            if known is not None:
+                yield replace(got, weight=known)
+            else:
+                yield _split(got, rank, world_size) if world_size > 1 else got
 
-    def _split(self, batch: Batch) -> Batch:
-        if self._world_size == 1:
-            return batch
-        count = len(batch.wavs)
-        share = self._share(count)
-        others = [
-            [other[row] for row in share] if _is_of_each(other, count) else other
-            for other in batch.others
-        ]
-        return Batch([batch.wavs[row] for row in share], others, self._weight(count))
 
-    def _share(self, count: int) -> list[int]:
-        """Return this process' rows of a batch; where none is left, the first, at no weight."""
-        return list(range(count))[self._rank :: self._world_size] or [0]
+def _epoch_order(loader: DataLoader[Any], what: str, seed: int) -> list[list[int]]:
+    """Draw an epoch's batches, over all processes."""
+    batches: Any = loader.batch_sampler
+    if batches is None:
+        raise CorpusError(f"the {what} gives no batches of recordings, which are needed")
+    if type(batches) is BatchSampler:
+        sampler = _of_all_processes(loader)
+        batches = BatchSampler(sampler, batches.batch_size, batches.drop_last)
+    with own_randomness(seed):
+        order = [list(batch) for batch in batches]
+    if not order:
+        raise CorpusError(
+            f"the {what} gives no batch: it has fewer recordings than a batch; lower the batch size"
+        )
+    return order
 
-    def _weight(self, count: int) -> float:
-        own = len(range(count)[self._rank :: self._world_size])
-        return own * self._world_size / count
+
+def _share(size: int, rank: int, world_size: int) -> tuple[list[int], float]:
+    """Return a process's rows of a batch, the first where none is left, and their weight."""
+    rows = list(range(size))[rank::world_size]
+    return rows or [0], len(rows) * world_size / size
+
+
+def _split(batch: Batch, rank: int, world_size: int) -> Batch:
+    """Return a process's share of a batch that was read whole."""
+    size = len(batch.wavs)
+    rows, weight = _share(size, rank, world_size)
+    others = [
+        # An expert's entry may be one for the whole batch.
+        [other[row] for row in rows] if hasattr(other, "__len__") and len(other) == size else other
+        for other in batch.others
+    ]
+    return Batch([batch.wavs[row] for row in rows], others, weight)
 
 
 def evaluation_batches(
@@ -158,16 +138,15 @@ def evaluation_batches(
         CorpusError: a recording cannot be used.
     """
     assert loader.batch_sampler is not None
-    order = [list(batch) for batch in loader.batch_sampler]
     draws = [
         [(i, (EVALUATION, seed, number, row)) for row, i in enumerate(indices)]
-        for number, indices in enumerate(order)
+        for number, indices in enumerate(loader.batch_sampler)
     ]
-    return read_batches(loader, draws, loader.num_workers if workers is None else workers, what)
+    return read_batches(loader, draws, workers, what)
 
 
 def read_batches(
-    loader: DataLoader[Any], draws: Sequence[Sequence[Draw]], workers: int, what: str
+    loader: DataLoader[Any], draws: Sequence[Sequence[Draw]], workers: int | None, what: str
 ) -> Iterator[Batch]:
     """Read chosen batches with a loader's data set and collation.
 
@@ -178,7 +157,7 @@ def read_batches(
         _Drawn(loader.dataset),
         batch_sampler=draws,  # type: ignore[arg-type]
         collate_fn=partial(_collate, loader.collate_fn),
-        num_workers=workers,
+        num_workers=loader.num_workers if workers is None else workers,
     )
     for draw, (collated, converted) in zip(draws, reader, strict=True):
         add_converted(converted)
@@ -225,11 +204,6 @@ def _collate(inner: Callable[[Any], Any], items: list[Any]) -> tuple[Any, set[st
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(error)[:300]}"
-
-
-def _is_of_each(other: Any, count: int) -> bool:
-    """Return whether an expert's entry has one member a recording."""
-    return hasattr(other, "__len__") and len(other) == count
 
 
 def _of_all_processes(loader: DataLoader[Any]) -> Sampler[int]:

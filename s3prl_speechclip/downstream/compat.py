@@ -17,9 +17,8 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import huggingface_hub
 import numpy as np
@@ -62,16 +61,16 @@ def quiet() -> Iterator[None]:
 
 
 def _audio_backend() -> bool:
-    """s3prl.hub sets torchaudio's backend as it is imported; torchaudio 2.9 has one only."""
+    """Supply setting torchaudio's backend, as s3prl.hub does; torchaudio 2.9 has one only."""
     if hasattr(torchaudio, "set_audio_backend"):
         return False
-    torchaudio.set_audio_backend = _set_audio_backend
-    torchaudio.get_audio_backend = _get_audio_backend
+    torchaudio.set_audio_backend = lambda backend: None  # there is one
+    torchaudio.get_audio_backend = lambda: "soundfile"
     return True
 
 
 def _audio_files() -> bool:
-    """torchaudio 2.9 reads and writes by TorchCodec and FFmpeg alone, and has no `info`."""
+    """Supply `info`, and reading and writing without TorchCodec, which torchaudio 2.9 needs."""
     if hasattr(torchaudio, "info"):
         return False
     torchaudio.info = info
@@ -82,7 +81,7 @@ def _audio_files() -> bool:
 
 
 def _effects() -> bool:
-    """torchaudio 2.9 has no sox_effects; s3prl.hub, KS, QbE and ASV import it."""
+    """Supply torchaudio.sox_effects, gone in 2.9; s3prl.hub, KS, QbE and ASV import it."""
     if importlib.util.find_spec("torchaudio.sox_effects") is not None:
         return False
     sys.modules["torchaudio.sox_effects"] = sox_effects
@@ -91,17 +90,19 @@ def _effects() -> bool:
 
 
 def _hub_classes() -> bool:
-    """huggingface_hub 1.0 has no HfFolder nor Repository; s3prl's runner module imports both."""
-    missing = [
-        part for part in (HfFolder, Repository) if not hasattr(huggingface_hub, part.__name__)
-    ]
-    for part in missing:
-        setattr(huggingface_hub, part.__name__, part)
+    """Supply HfFolder and Repository, gone in huggingface_hub 1.0; s3prl's runner imports both."""
+    parts = {
+        "HfFolder": types.SimpleNamespace(get_token=huggingface_hub.get_token),
+        "Repository": _no_repository,
+    }
+    missing = [name for name in parts if not hasattr(huggingface_hub, name)]
+    for name in missing:
+        setattr(huggingface_hub, name, parts[name])
     return bool(missing)
 
 
 def _namespaces() -> bool:
-    """torch.load refuses the argparse.Namespace in s3prl's checkpoints; it holds only data."""
+    """Allow torch.load the argparse.Namespace in s3prl's checkpoints; it holds only data."""
     if argparse.Namespace in torch.serialization.get_safe_globals():
         return False
     torch.serialization.add_safe_globals([argparse.Namespace])
@@ -109,43 +110,26 @@ def _namespaces() -> bool:
 
 
 def _ctc_corpora() -> bool:
-    """s3prl's wheel lacks the folder of corpus readers that its ctc (PR, SF) imports."""
+    """Supply the corpus readers that s3prl's ctc (PR, SF) imports and its wheel lacks."""
     if CTC_CORPORA in sys.modules or importlib.util.find_spec(CTC_CORPORA) is not None:
         return False
     sys.modules[CTC_CORPORA] = types.ModuleType(CTC_CORPORA)
-    for name, module in (
-        ("librispeech", ctc_corpora),
-        ("libriphone", libriphone),
-        ("snips", snips),
-    ):
-        sys.modules[f"{CTC_CORPORA}.{name}"] = module
+    readers = {"librispeech": ctc_corpora, "libriphone": libriphone, "snips": snips}
+    sys.modules |= {f"{CTC_CORPORA}.{name}": module for name, module in readers.items()}
     return True
 
 
 ITEMS = (_audio_backend, _audio_files, _effects, _hub_classes, _namespaces, _ctc_corpora)
 
 
-def _set_audio_backend(backend: str | None) -> None:
-    """Accept any backend: there is one."""
-
-
-def _get_audio_backend() -> str:
-    return "soundfile"
-
-
-@dataclass(frozen=True)
-class AudioMetaData:
+class AudioMetaData(NamedTuple):
     """The header of a recording, as `torchaudio.info` returned it."""
 
     sample_rate: int
-    """Hz."""
     num_frames: int
-    """Samples per channel."""
     num_channels: int
-    bits_per_sample: int
-    """0 where the format has no such number."""
+    bits_per_sample: int  # 0 where the format has no such number
     encoding: str
-    """libsndfile's name of it."""
 
 
 def info(path: str | Path) -> AudioMetaData:
@@ -168,17 +152,7 @@ def load(
     normalize: bool = True,
     channels_first: bool = True,
 ) -> tuple[Tensor, int]:
-    """Read a recording, as torchaudio.load.
-
-    Args:
-        uri: any file that libsndfile reads.
-        frame_offset: samples to leave out before.
-        num_frames: samples to read at most; -1: all.
-        normalize: not used; samples are always numbers in [-1, 1].
-        channels_first: False gives (L, C).
-
-    Returns:
-        (C, L) float32 and its sample rate, Hz.
+    """Read a recording, as torchaudio.load; samples are always numbers in [-1, 1].
 
     Raises:
         AudioError: the file cannot be used.
@@ -189,11 +163,6 @@ def load(
 
 def save(uri: str | Path, src: Tensor, sample_rate: int, channels_first: bool = True) -> None:
     """Write a recording, as torchaudio.save; WAV keeps its 32-bit floats.
-
-    Args:
-        uri: the file; its ending says the format.
-        src: (L,), (C, L) or, with `channels_first=False`, (L, C).
-        sample_rate: Hz.
 
     Raises:
         AudioError: the file cannot be written.
@@ -216,19 +185,9 @@ def _torchcodec_works() -> bool:
     return True
 
 
-class HfFolder:
-    """Holder of the user's token, as huggingface_hub had it."""
-
-    @staticmethod
-    def get_token() -> str | None:
-        return huggingface_hub.get_token()
-
-
-class Repository:
-    """huggingface_hub's clone of a repository, which only s3prl's own upload makes."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise SpeechClipError(
-            "s3prl's own upload to the Hub needs huggingface_hub below 1.0; upload the experiment "
-            "folder with 'hf upload' instead"
-        )
+def _no_repository(*args: Any, **kwargs: Any) -> NoReturn:
+    """Refuse huggingface_hub's clone of a repository, which only s3prl's own upload makes."""
+    raise SpeechClipError(
+        "s3prl's own upload to the Hub needs huggingface_hub below 1.0; upload the experiment "
+        "folder with 'hf upload' instead"
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,21 @@ def read_as_mono(package: str) -> None:
     Args:
         package: such as `s3prl.downstream.emotion`.
     """
-    for name, module in list(sys.modules.items()):
-        if name.startswith(f"{package}."):
-            for attribute, (original, own) in _READERS.items():
-                if vars(module).get(attribute) is original():
-                    setattr(module, attribute, own)
+    effects = torchaudio.sox_effects.apply_effects_file
+
+    def apply_effects_file(path: str | Path, *args: Any, **options: Any) -> Any:
+        _note(path)
+        return effects(path, *args, **options)
+
+    readers = {  # by the name in s3prl's modules
+        "torchaudio": (torchaudio, _Stand(torchaudio, load=_load)),
+        "sf": (soundfile, _Stand(soundfile, read=_read)),
+        "apply_effects_file": (effects, apply_effects_file),
+    }
+    for module in [m for name, m in sys.modules.items() if name.startswith(f"{package}.")]:
+        for attribute, (original, own) in readers.items():
+            if vars(module).get(attribute) is original:
+                setattr(module, attribute, own)
 
 
 def _load(
@@ -73,20 +82,10 @@ def _read(
     return read_audio(file)[start:stop], SAMPLE_RATE
 
 
-def _apply_effects_file(path: str | Path, effects: Any, **options: Any) -> Any:
-    _note(path)
-    return _effects()(path, effects, **options)
-
-
 def _note(path: str | Path) -> None:
     info = audio_info(path)
     if info.sample_rate != SAMPLE_RATE or info.channels != 1:
         _converted.add(str(path))
-
-
-def _effects() -> Callable[..., Any]:
-    effects: Callable[..., Any] = torchaudio.sox_effects.apply_effects_file
-    return effects
 
 
 class _Stand(types.ModuleType):
@@ -99,11 +98,3 @@ class _Stand(types.ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)
-
-
-_READERS: dict[str, tuple[Callable[[], Any], Any]] = {
-    "torchaudio": (lambda: torchaudio, _Stand(torchaudio, load=_load)),
-    "sf": (lambda: soundfile, _Stand(soundfile, read=_read)),
-    "apply_effects_file": (_effects, _apply_effects_file),
-}
-"""By the name in s3prl's modules: what it is there, and what replaces it."""

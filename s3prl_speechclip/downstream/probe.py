@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,6 @@ from .plan import Plan
 from .upstreams import check_selection
 
 Records = defaultdict[str, list[Any]]
-UNUSABLE = (KeyError, NameError, TypeError, AttributeError, ValueError, AssertionError)
 
 
 def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
@@ -45,8 +45,14 @@ def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
                 normalize=bool(request.normalize),
             )
         expert = build_expert(plan, featurizer.output_dim, featurizer.downsample_rate)
+    specaug: nn.Module | None = None
+    if plan.config.get("specaug"):
+        from s3prl.downstream.specaug import SpecAug
+
+        with _section("specaug"):
+            specaug = SpecAug(**plan.config["specaug"])
     trained = upstream if request.trainable else None
-    return Probe(featurizer, expert, trained, build_specaug(plan.config)).to(device)
+    return Probe(featurizer, expert, trained, specaug).to(device)
 
 
 class Probe(nn.Module):
@@ -135,10 +141,8 @@ def build_optimizer(config: Mapping[str, Any], module: nn.Module, steps: int) ->
     """
     from s3prl.optimizers import get_optimizer
 
-    try:
+    with _section("optimizer"):
         optimizer: optim.Optimizer = get_optimizer([module], steps, config["optimizer"])
-    except UNUSABLE as error:
-        raise _unusable("optimizer", error) from error
     return optimizer
 
 
@@ -152,28 +156,16 @@ def build_scheduler(config: Mapping[str, Any], optimizer: optim.Optimizer, steps
         return None
     from s3prl.schedulers import get_scheduler
 
-    try:
+    with _section("scheduler"):
         return get_scheduler(optimizer, steps, config["scheduler"])
-    except UNUSABLE as error:
-        raise _unusable("scheduler", error) from error
 
 
-def build_specaug(config: Mapping[str, Any]) -> nn.Module | None:
-    """Build the masking of features of the section `specaug`; None where there is none.
-
-    Raises:
-        ConfigError: s3prl cannot use the section.
-    """
-    if not config.get("specaug"):
-        return None
-    from s3prl.downstream.specaug import SpecAug
-
+@contextlib.contextmanager
+def _section(name: str) -> Iterator[None]:
+    """Turn what s3prl raises at a section of a configuration into one line."""
     try:
-        specaug: nn.Module = SpecAug(**config["specaug"])
-    except UNUSABLE as error:
-        raise _unusable("specaug", error) from error
-    return specaug
-
-
-def _unusable(section: str, error: Exception) -> ConfigError:
-    return ConfigError(f"the section {section} cannot be used: {type(error).__name__}: {error}")
+        yield
+    except (KeyError, NameError, TypeError, AttributeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"the section {name} cannot be used: {type(error).__name__}: {error}"
+        ) from error

@@ -18,7 +18,7 @@ from ..runtime.devices import loss_scale_state, restore_loss_scale
 from ..runtime.log import ScalarLog
 from ..runtime.randomness import STEP, derived_seed, own_randomness, set_seed
 from ..runtime.signals import StopSignal
-from .batches import Batch, TrainingBatches, evaluation_batches
+from .batches import Batch, evaluation_batches, training_batches
 from .cache import DTYPES, FeatureCache
 from .compat import quiet
 from .experts import Loaders, corpus_errors
@@ -184,7 +184,16 @@ class Runner:
 
     def _run(self, bar: Any, stop: StopSignal) -> None:
         runner = self.runner
-        batches = self._training_batches()
+        split = runner.train_dataloader
+        batches = training_batches(
+            lambda epoch: self.loaders.training(split, epoch),
+            f"{split} split of {self.plan.task.name}",
+            self.plan.seed,
+            self.step * runner.gradient_accumulate_steps,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+            runner.num_workers,
+        )
         noted = 0
         while self.step < runner.total_steps and not stop.requested():
             loss = self._optimize(batches)
@@ -287,18 +296,6 @@ class Runner:
                 )
             log.add_scalar("lr", self._optimizer.param_groups[0]["lr"], self.step)
         self.probe.records = new_records()
-
-    def _training_batches(self) -> Iterator[Batch]:
-        split = self.runner.train_dataloader
-        batches = TrainingBatches(
-            lambda epoch: self.loaders.training(split, epoch),
-            f"{split} split of {self.plan.task.name}",
-            self.plan.seed,
-            self.fabric.global_rank,
-            self.fabric.world_size,
-            self.runner.num_workers,
-        )
-        return batches.start_at(self.step * self.runner.gradient_accumulate_steps)
 
 
 def _split_scores(latest: Mapping[str, float], split: str) -> dict[str, float]:

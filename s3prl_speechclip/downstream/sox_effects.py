@@ -23,11 +23,6 @@ Sound = tuple[np.ndarray, int]
 """(C, L) float32 and its rate, Hz."""
 
 
-def effect_names() -> list[str]:
-    """Name the effects that there are."""
-    return list(EFFECTS)
-
-
 def apply_effects_file(
     path: str | Path,
     effects: Effects,
@@ -40,8 +35,7 @@ def apply_effects_file(
     Args:
         path: any file that libsndfile reads.
         effects: names and arguments, in order.
-        normalize, format: not used; samples are always read as numbers in [-1, 1], and the file
-            says its format.
+        normalize, format: ignored; samples are always read as numbers in [-1, 1].
         channels_first: False gives (L, C).
 
     Returns:
@@ -108,9 +102,7 @@ def _rate(sound: Sound, arguments: Sequence[str]) -> Sound:
 
 
 def _gain(sound: Sound, arguments: Sequence[str]) -> Sound:
-    """Amplify by dB; after `-n`, from a peak of 0 dB."""
-    if arguments and arguments[0] == "-n":
-        return _norm(sound, arguments[1:])
+    """Amplify by dB."""
     (decibels,) = (float(argument) for argument in arguments)
     samples, rate = sound
     return samples * 10 ** (decibels / 20), rate

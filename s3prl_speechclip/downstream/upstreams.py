@@ -55,11 +55,6 @@ class Upstream:
         return self.source
 
 
-def hub_names() -> list[str]:
-    """Return the names that `-u` takes."""
-    return sorted(_factories())
-
-
 def load_upstream(
     name: str, ckpt: str | None, model_config: str | None, device: torch.device
 ) -> Upstream:

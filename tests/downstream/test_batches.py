@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from s3prl_speechclip.downstream.batches import Batch, TrainingBatches, evaluation_batches
+from s3prl_speechclip.downstream.batches import Batch, evaluation_batches, training_batches
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.runtime.randomness import own_randomness
 
@@ -47,8 +47,8 @@ def loader(data: Dataset[Any], size: int = 4, **options: Any) -> DataLoader[Any]
 
 
 def batches(source: DataLoader[Any], count: int, position: int = 0, **options: Any) -> list[Batch]:
-    reader = TrainingBatches(lambda epoch: source, "train split", seed=3, **options)
-    return list(islice(reader.start_at(position), count))
+    read = training_batches(lambda epoch: source, "train split", 3, position, **options)
+    return list(islice(read, count))
 
 
 def drawn(batch: Batch) -> list[tuple[float, float]]:

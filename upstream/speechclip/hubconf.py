@@ -7,9 +7,9 @@ the address of an official .ckpt, which is downloaded once. `-g` is a file with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -20,20 +20,7 @@ NAMES = (*VARIANTS, "speechclip_encoder")
 LOCAL, URL = "_local", "_url"
 
 
-class Factory(Protocol):
-    """A function that builds an upstream, as s3prl calls it."""
-
-    def __call__(
-        self,
-        ckpt: str | Path | None = None,
-        model_config: str | Path | Mapping[str, Any] | None = None,
-        refresh: bool = False,
-        batch_invariant: bool | None = None,
-    ) -> nn.Module:
-        """Build it; arguments as of `expert.UpstreamExpert`."""
-
-
-def _factory(name: str, kind: str) -> Factory:
+def _factory(name: str, kind: str) -> Callable[..., nn.Module]:
     """Return the function that builds an upstream from anything, from a path or an address."""
 
     def build(
