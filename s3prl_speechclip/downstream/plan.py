@@ -242,6 +242,7 @@ def resolve(request: Request) -> Plan:
     else:
         config, data = _place(task, config, request, changes)
     config = _with_files_and_rate(_override(config, changes))
+    _refuse_code(config)
     return Plan(request=request, task=task, config=config, data=data, folder=folder, past=past)
 
 
@@ -491,6 +492,28 @@ def _with_files_and_rate(config: Values) -> Values:
         except (TypeError, ValueError):
             raise ConfigError(f"optimizer.lr must be a number, found '{rate}'") from None
     return merge(config, changes)
+
+
+def _refuse_code(value: Any, where: str = "") -> None:
+    """Refuse configuration texts that could call something: s3prl's experts pass names to `eval`.
+
+    A checkpoint from elsewhere brings its configuration. Without brackets an expression calls
+    nothing; an absolute path is no expression.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_code(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _refuse_code(inner, where)
+    elif isinstance(value, str) and not os.path.isabs(value) and set(value) & set("([{"):
+        raise ConfigError(
+            f"{where}: '{value[:60]}' could run code, since s3prl evaluates such texts; give a "
+            "name without brackets"
+        )
 
 
 def _value(values: Any, dotted: str) -> Any:
