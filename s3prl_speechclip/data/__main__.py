@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
+from tqdm import tqdm
+
 from ..cli.common import run
-from ..errors import CorpusError
-from .check import check
+from ..errors import AudioError, CorpusError, ImageError
+from ..structures import SAMPLE_RATE
+from .audio import audio_info, read_audio
 from .corpora import CORPORA, load_corpus
-from .corpora.own import Rows, read_rows
+from .corpora.own import read_rows
+from .images import open_image
+from .manifest import Utterance
+
+SHOWN = 10  # broken rows
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,22 +44,79 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(argv: Sequence[str] | None) -> None:
-    """Run the command line."""
+    """Decode all files of a corpus, and print its counts, durations, overlaps and broken rows."""
     args = parser().parse_args(argv)
     folder = args.folder.expanduser().absolute()
+    broken: dict[int, str] = {}
     if args.data == "own":
-        rows = read_rows(folder)
+        found = read_rows(folder)
+        rows, broken, notes = found.utterances, dict(found.faults), found.notes
     else:
         manifest = load_corpus(args.data, folder, skip_broken=True)
-        rows = Rows(dict(enumerate(manifest.utterances, 1)), {}, manifest.notes)
-    report = check(folder, rows.utterances, rows.faults)
-    for line in (*report.lines, *rows.notes):
-        print(line)
-    if report.broken:
+        rows, notes = dict(enumerate(manifest.utterances, 1)), manifest.notes
+    seconds: dict[str, float] = {}
+    converted = 0
+    images: dict[str, str] = {}
+    for line, row in tqdm(rows.items(), desc="files", unit="row", leave=False):
+        path = folder / row.audio
+        try:
+            info = audio_info(path)
+            seconds[row.audio] = len(read_audio(path)) / SAMPLE_RATE
+            converted += (info.sample_rate, info.channels) != (SAMPLE_RATE, 1)
+        except AudioError as error:
+            broken[line] = str(error)
+            continue
+        if row.image not in images:
+            images[row.image] = _fault(folder / row.image)
+        if images[row.image]:
+            broken[line] = images[row.image]
+    splits: dict[str, list[Utterance]] = defaultdict(list)
+    for line, row in rows.items():
+        if line not in broken:
+            splits[row.split].append(row)
+    sound = [row for some in splits.values() for row in some]
+    print(f"{len(sound)} recordings of {len({row.image for row in sound})} images")
+    for name, some in splits.items():
+        print(_describe(name, some, seconds))
+    if converted:
+        print(f"{converted} recordings are averaged to mono or resampled when they are read")
+    for one, other in combinations(splits, 2):
+        shared = {u.pair_id for u in splits[one]} & {u.pair_id for u in splits[other]}
+        if shared:
+            print(f"'{one}' and '{other}' share {len(shared)} images")
+    if broken:
+        print(f"{len(broken)} rows cannot be used:")
+        for line in sorted(broken)[:SHOWN]:
+            print(f"  line {line}: {broken[line]}")
+        if len(broken) > SHOWN:
+            print(f"  and {len(broken) - SHOWN} more")
+    for note in notes:
+        print(note)
+    if broken:
         raise CorpusError(
-            f"{report.broken} rows of '{folder}' cannot be used; correct them, or leave them out "
+            f"{len(broken)} rows of '{folder}' cannot be used; correct them, or leave them out "
             "with --skip-broken"
         )
+
+
+def _describe(split: str, rows: Sequence[Utterance], seconds: Mapping[str, float]) -> str:
+    lengths = [seconds[row.audio] for row in rows]
+    languages = ", ".join(sorted({row.language for row in rows}))
+    speakers = len({row.speaker for row in rows} - {""})
+    written = sum(bool(row.text) for row in rows)
+    return (
+        f"{split}: {len(rows)} recordings of {len({row.image for row in rows})} images, "
+        f"{sum(lengths) / 3600:.2f} h ({min(lengths):.2f} to {max(lengths):.2f} s), "
+        f"{languages}, {speakers} speakers named, {written} with a text"
+    )
+
+
+def _fault(image: Path) -> str:
+    try:
+        open_image(image)
+        return ""
+    except ImageError as error:
+        return str(error)
 
 
 main = run(command)

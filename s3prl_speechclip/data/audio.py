@@ -30,11 +30,11 @@ from ..errors import AudioError
 from ..structures import SAMPLE_RATE
 
 FRAME = 400  # samples under one encoder frame, 25 ms at 16 kHz
-# libsndfile's errors are RuntimeErrors; soundfile adds the next two for what looks like raw samples
-# and for odd headers; a header that promises too much runs out of memory.
 DATA_SIZE = re.compile(r"^\s*(data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
 """libsndfile's note on a header that promises more bytes of samples than there are."""
 STREAM_SIZE = 0x7FFF0000  # bytes; this much or more stands in headers written before the samples
+# libsndfile's errors are RuntimeErrors; soundfile adds the next two for what looks like raw samples
+# and for odd headers; a header that promises too much runs out of memory.
 UNREADABLE = (RuntimeError, TypeError, ValueError, OSError, MemoryError)
 REMEDY = "replace the file, or leave it out with --skip-broken"
 
@@ -109,11 +109,7 @@ def read_channels(path: str | Path, start: int = 0, samples: int = -1) -> tuple[
 
 
 def audio_info(path: str | Path) -> AudioInfo:
-    """Read a recording's header only.
-
-    Raises:
-        AudioError: the file is missing or cut off, or its header cannot be read.
-    """
+    """Read a recording's header only; the same files are refused but for their samples."""
     with _opened(path) as file:
         return AudioInfo(file.frames, file.samplerate, file.channels)
 
@@ -129,7 +125,13 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
             _require_whole(path, file)
             yield file
     except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        reason = getattr(error, "error_string", None) or str(error)
+        fault = f"cannot be decoded ({' '.join(str(reason).split()).rstrip('.')})"
+        if Path(path).stat().st_size == 0:
+            fault = "is an empty file"
+        elif not os.access(path, os.R_OK):
+            fault = "may not be read: permission denied"
+        raise AudioError(f"recording '{path}' {fault}; {REMEDY}") from error
 
 
 def _require_whole(path: str | Path, file: soundfile.SoundFile) -> None:
@@ -146,13 +148,3 @@ def _require_whole(path: str | Path, file: soundfile.SoundFile) -> None:
             f"recording '{path}' is cut off: its header promises {samples} samples, the file holds "
             f"{file.frames}; {REMEDY}"
         )
-
-
-def _unreadable(path: str | Path, error: Exception) -> AudioError:
-    if Path(path).stat().st_size == 0:
-        return AudioError(f"recording '{path}' is an empty file; {REMEDY}")
-    if not os.access(path, os.R_OK):
-        return AudioError(f"recording '{path}' may not be read: permission denied; {REMEDY}")
-    reason = getattr(error, "error_string", None) or str(error)
-    reason = " ".join(str(reason).split()).rstrip(".")
-    return AudioError(f"recording '{path}' cannot be decoded ({reason}); {REMEDY}")

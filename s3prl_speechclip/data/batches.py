@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Literal
 
 import numpy as np
@@ -46,8 +47,7 @@ def unique_images(utterances: Sequence[Utterance]) -> tuple[tuple[str, ...], Ten
     """List the images once each, in order of first appearance.
 
     Returns:
-        Their paths, relative to the manifest's root, and the place of each recording's image among
-        them, (N,) int64.
+        Their paths, and the place of each recording's image among them, (N,) int64.
     """
     places: dict[str, int] = {}
     indices = [places.setdefault(utterance.image, len(places)) for utterance in utterances]
@@ -66,20 +66,17 @@ def approximate_lengths(
     Returns:
         (N,) int64, samples at 16 kHz, at most `max_samples`.
     """
-    lengths = np.array([_approximate_length(manifest, u) for u in utterances], dtype=np.int64)
+    lengths = np.zeros(len(utterances), dtype=np.int64)
+    for place, utterance in enumerate(utterances):
+        path = manifest.path(utterance.audio)
+        with suppress(OSError, AudioError):
+            if utterance.duration > 0:
+                lengths[place] = round(utterance.duration * SAMPLE_RATE)
+            elif path.suffix.lower() == ".wav":
+                lengths[place] = max(0, path.stat().st_size - WAV_HEADER) // 2
+            else:
+                lengths[place] = round(audio_info(path).duration * SAMPLE_RATE)
     return lengths if max_samples is None else np.minimum(lengths, max_samples)
-
-
-def _approximate_length(manifest: Manifest, utterance: Utterance) -> int:
-    if utterance.duration > 0:
-        return round(utterance.duration * SAMPLE_RATE)
-    path = manifest.path(utterance.audio)
-    try:
-        if path.suffix.lower() == ".wav":
-            return max(0, path.stat().st_size - WAV_HEADER) // 2
-        return round(audio_info(path).duration * SAMPLE_RATE)
-    except (OSError, AudioError):
-        return 0
 
 
 class PairDataset(Dataset):
@@ -187,8 +184,15 @@ class PairDataset(Dataset):
         """Read a recording or its replacement, with its index; None where it is dropped."""
         tries = min(PATIENCE, len(self))
         for _ in range(tries):
+            path = self._manifest.path(self._utterances[index].audio)
             try:
-                return self._crop(self._read_whole(index), index), index
+                if self._states is None:
+                    speech: Tensor | None = torch.from_numpy(read_audio(path))
+                else:
+                    speech = self._states.read(index)
+                if speech is None:
+                    raise AudioError(f"'{path}' could not be read when its features were computed")
+                return self._crop(speech, index), index
             except AudioError as error:
                 if self.on_broken == "raise":
                     raise
@@ -197,15 +201,6 @@ class PairDataset(Dataset):
                     return None
                 index = (index + 1) % len(self)
         raise AudioError(f"{tries} recordings in a row cannot be read, the last: {broken[-1]}")
-
-    def _read_whole(self, index: int) -> Tensor:
-        path = self._manifest.path(self._utterances[index].audio)
-        if self._states is None:
-            return torch.from_numpy(read_audio(path))
-        states = self._states.read(index)
-        if states is None:
-            raise AudioError(f"'{path}' could not be read when its features were computed")
-        return states
 
     def _crop(self, speech: Tensor, index: int) -> Tensor:
         if self._max_samples is None:

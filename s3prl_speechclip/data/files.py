@@ -36,20 +36,12 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file that are not blank, without the white space around them.
-
-    Raises:
-        CorpusError: see `read_text`.
-    """
+    """Read the lines of a text file that are not blank, without the white space around them."""
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        CorpusError: see `read_text`; or the file is not JSON.
-    """
+    """Read a JSON file."""
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:

@@ -6,7 +6,6 @@ Paths in it are relative to the manifest's root, or absolute.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from .files import read_lines
 
 MANIFEST = "manifest.jsonl"  # in the corpus's folder
 FORMAT = 1
+ABOUT = ("corpus", "train_split", "dev_splits", "test_splits", "mini", "notes")
+"""Fields of the first line, beside the format."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +150,16 @@ class Manifest:
         """Return the path of a recording or image."""
         return self.root / relative
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the manifest's content, everything but its root."""
-        return hashlib.sha256("\n".join(self._lines()).encode()).hexdigest()
-
     def save(self, path: Path) -> None:
         """Write the manifest; the file appears whole or not at all."""
+        rows: list[dict[str, Any]] = [{"format": FORMAT} | {n: getattr(self, n) for n in ABOUT}]
+        for utterance in self.utterances:
+            words = [[w.text, round(w.start, 4), round(w.end, 4)] for w in utterance.words]
+            rows.append(asdict(utterance) | {"words": words})
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text("\n".join(self._lines()) + "\n", encoding="utf-8")
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
 
     @classmethod
@@ -172,16 +174,9 @@ class Manifest:
             about = json.loads(rows[0])
             if about["format"] != FORMAT:
                 raise CorpusError(f"'{path}' is a manifest of another format; remove it")
-            manifest = cls(
-                corpus=about["corpus"],
-                root=path.parent,
-                utterances=(),
-                train_split=about["train_split"],
-                dev_splits=tuple(about["dev_splits"]),
-                test_splits=tuple(about["test_splits"]),
-                mini=about["mini"],
-                notes=tuple(about["notes"]),
-            )
+            values = {name: about[name] for name in ABOUT}
+            for name in ("dev_splits", "test_splits", "notes"):
+                values[name] = tuple(values[name])
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise CorpusError(
                 f"'{path}' is not a manifest ({error}); remove it, and prepare its folder again"
@@ -192,24 +187,7 @@ class Manifest:
                 utterances.append(parse_utterance(json.loads(row)))
             except ValueError as error:
                 raise CorpusError(f"'{path}', line {number}: {error}; correct it") from error
-        return replace(manifest, utterances=tuple(utterances))
-
-    def _lines(self) -> Sequence[str]:
-        about = {
-            "format": FORMAT,
-            "corpus": self.corpus,
-            "train_split": self.train_split,
-            "dev_splits": self.dev_splits,
-            "test_splits": self.test_splits,
-            "mini": self.mini,
-            "notes": self.notes,
-        }
-        rows = [json.dumps(about, ensure_ascii=False)]
-        for utterance in self.utterances:
-            row = asdict(utterance)
-            row["words"] = [[w.text, round(w.start, 4), round(w.end, 4)] for w in utterance.words]
-            rows.append(json.dumps(row, ensure_ascii=False))
-        return rows
+        return cls(root=path.parent, utterances=tuple(utterances), **values)
 
 
 FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = {

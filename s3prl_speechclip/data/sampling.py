@@ -20,8 +20,8 @@ POOL = 50  # batches whose recordings are sorted by length together
 class BucketBatchSampler:
     """Shuffled batches of recordings of similar lengths, for training.
 
-    An epoch's order: shuffle all; sort each pool of `POOL` batches by length and cut it into
-    batches; shuffle the batches.
+    An epoch's order: shuffle all, and leave out those that fill no batch; sort each pool of `POOL`
+    batches by length and cut it into batches; shuffle the batches.
 
     Args:
         lengths: (N,) lengths of the recordings, in any unit.
@@ -29,7 +29,6 @@ class BucketBatchSampler:
         seed: seed of the order, not negative.
         rank: number of this process; its share of each batch is every `world_size`-th recording.
         world_size: number of processes.
-        drop_last: leave out the recordings that do not fill a batch, others each epoch.
 
     Raises:
         ConfigError: a batch is larger than the split, or cannot be shared out evenly.
@@ -42,62 +41,40 @@ class BucketBatchSampler:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        drop_last: bool = True,
     ) -> None:
+        count = len(lengths)
+        if seed < 0:
+            raise ConfigError(f"the seed must not be negative, found {seed}")
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size must be at least 1, found {batch_size}")
+        if batch_size > count:
+            raise ConfigError(
+                f"data.batch_size is {batch_size} but the training split has {count} recordings; "
+                f"lower it to {count} or less"
+            )
+        if batch_size % world_size:
+            raise ConfigError(
+                f"data.batch_size must be a multiple of the {world_size} processes, found "
+                f"{batch_size}"
+            )
         self._lengths = np.asarray(lengths)
         self._batch_size = batch_size
         self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
-        self._drop_last = drop_last
-        self._check()
-
-    def _check(self) -> None:
-        size, count, world = self._batch_size, len(self._lengths), self._world_size
-        if self._seed < 0:
-            raise ConfigError(f"the seed must not be negative, found {self._seed}")
-        if size < 1:
-            raise ConfigError(f"data.batch_size must be at least 1, found {size}")
-        if size > count:
-            raise ConfigError(
-                f"data.batch_size is {size} but the training split has {count} recordings; "
-                f"lower it to {count} or less"
-            )
-        if size % world:
-            raise ConfigError(
-                f"data.batch_size must be a multiple of the {world} processes, found {size}"
-            )
-        if not self._drop_last and count % size % world:
-            raise ConfigError(
-                f"the last batch of {count % size} recordings cannot be shared by {world} "
-                "processes; leave it out"
-            )
+        self._share = slice(rank, None, world_size)
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
-        count, size = len(self._lengths), self._batch_size
-        return count // size if self._drop_last else -(-count // size)
+        return len(self._lengths) // self._batch_size
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[list[int]]:
-        """Yield this process's share of an epoch's batches.
-
-        Args:
-            epoch: number of the epoch, from 0.
-            start: number of batches to skip, those that a resumed run has seen.
-        """
-        for batch in self._order(epoch)[start:]:
-            yield batch[self._rank :: self._world_size].tolist()
-
-    def _order(self, epoch: int) -> list[np.ndarray]:
+        """Yield this process's share of an epoch's batches, without the first `start`."""
         random = np.random.default_rng([self._seed, epoch])
-        order = random.permutation(len(self._lengths))
-        if self._drop_last:
-            order = order[: len(self) * self._batch_size]
+        order = random.permutation(len(self._lengths))[: len(self) * self._batch_size]
         pools = np.arange(len(order)) // (POOL * self._batch_size)
         order = order[np.lexsort((self._lengths[order], pools))]
-        cuts = np.arange(self._batch_size, len(order), self._batch_size)
-        batches = np.split(order, cuts)
-        return [batches[place] for place in random.permutation(len(batches))]
+        batches = order.reshape(len(self), self._batch_size)
+        for place in random.permutation(len(self))[start:]:
+            yield batches[place, self._share].tolist()
 
 
 def evaluation_batches(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[list[int]]:

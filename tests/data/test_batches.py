@@ -261,16 +261,6 @@ def test_no_recording_comes_twice_in_an_epoch(case) -> None:
 
 
 @given(splits)
-def test_kept_remainder_completes_the_epoch(case) -> None:
-    """Fault: the last batch is lost although it was asked for."""
-    lengths, world, each, seed, epoch = case
-    sampler = BucketBatchSampler(lengths, world * each, seed, drop_last=False)
-    batches = list(sampler.batches(epoch))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    assert len(batches) == len(sampler)
-
-
-@given(splits)
 def test_order_repeats_with_seed_and_epoch(case) -> None:
     """Fault: the order depends on what was drawn before."""
     lengths, world, each, seed, epoch = case
@@ -336,7 +326,6 @@ def test_long_batches_are_spread_over_the_epoch() -> None:
         ({"batch_size": 0}, "at least 1"),
         ({"batch_size": 5, "seed": -1}, "seed must not be negative"),
         ({"batch_size": 5, "world_size": 2}, "multiple of the 2 processes"),
-        ({"batch_size": 4, "world_size": 4, "drop_last": False}, "last batch of 2 recordings"),
     ],
 )
 def test_impossible_batches_are_refused(options: dict, message: str) -> None:

@@ -35,9 +35,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     """Fault: a line separator of Unicode in a caption splits its row."""
     made = manifest(tmp_path, UTTERANCE, replace(UTTERANCE, utterance_id="b", words=()))
     made.save(tmp_path / "manifest.jsonl")
-    read = Manifest.load(tmp_path / "manifest.jsonl")
-    assert read == made
-    assert read.digest() == made.digest()
+    assert Manifest.load(tmp_path / "manifest.jsonl") == made
 
 
 def test_byte_order_mark_and_crlf_are_ignored(tmp_path: Path) -> None:

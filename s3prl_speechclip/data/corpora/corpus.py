@@ -6,7 +6,9 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +21,6 @@ log = logging.getLogger(__name__)
 ROOT_VARIABLE = "S3PRL_SPEECHCLIP_DATA"  # a folder that holds one folder a corpus
 LEFT_OUT = 0.05  # share of a published split that may be unreadable
 SAMPLE = 32  # files whose place decides which folder is meant
-
-State = Literal["present", "missing", "empty"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,11 @@ class Corpus:
     layout: str
     """Files that the corpus's folder holds, shown in errors and documents."""
     read: Callable[[Path, bool], Manifest]
-    """Reader of the corpus's folder; its second argument is `skip_broken`."""
+    """Reader of the corpus's folder.
+
+    Its second argument, `skip_broken`, leaves out, and counts, recordings whose own file or image
+    is missing, or empty where that is checked. A `CorpusError` names what else is wrong.
+    """
     fetched: bool = False
     """True for a mini set, which is made at its first use and needs no folder of the user's."""
     published: tuple[Mapping[str, int], ...] = ()
@@ -67,21 +71,17 @@ class Corpus:
         """Return an error that names the corpus."""
         return CorpusError(f"{self.name}: {message}")
 
-    def require_folder(self, path: Path) -> None:
-        """Check a folder that the layout needs.
+    def malformed(self, path: Path, form: str, line: str) -> CorpusError:
+        """Return an error for a line of a list that has another form."""
+        return self.error(f"'{path}' must hold lines '{form}', found '{line[:80]}'")
 
-        Raises:
-            CorpusError: it is missing.
-        """
+    def require_folder(self, path: Path) -> None:
+        """Raise an error where a folder that the layout needs is missing."""
         if not path.is_dir():
             raise self.error(f"no folder '{path}'; {self.expected}")
 
     def first_file(self, candidates: Sequence[Path]) -> Path:
-        """Return the first file that exists.
-
-        Raises:
-            CorpusError: none exists.
-        """
+        """Return the first file that exists; raise an error where none does."""
         found = next((path for path in candidates if path.is_file()), None)
         if found is None:
             places = " or ".join(f"'{path}'" for path in candidates)
@@ -89,11 +89,7 @@ class Corpus:
         return found
 
     def read_metadata(self, path: Path) -> dict[str, Any]:
-        """Read a JSON file that holds a list `data` of objects.
-
-        Raises:
-            CorpusError: the file cannot be read, or holds something else.
-        """
+        """Read a JSON file that must hold a list `data` of objects."""
         content = read_json(path)
         rows = content.get("data") if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -103,11 +99,7 @@ class Corpus:
         return content
 
     def member(self, path: Path, row: Any, *names: str) -> Any:
-        """Return the first of the named members that a metadata object has; null counts as absent.
-
-        Raises:
-            CorpusError: the object has none of them.
-        """
+        """Return the first of the named members that an object of `path` has; null is absent."""
         if isinstance(row, dict):
             for name in names:
                 if row.get(name) is not None:
@@ -138,7 +130,8 @@ class Corpus:
             utterances: all recordings that the corpus lists.
             skip_broken: leave out, and count, recordings whose own file or image is missing or
                 empty, instead of raising.
-            sizes: find empty files too, see `Folders`.
+            sizes: find empty files too. It costs a system call a file, which is cheap for 40,000
+                files and slow for 600,000 on a network file system.
             train: whether there must be a training split.
             dev_splits: names of the validation splits.
             test_splits: names of the test splits.
@@ -149,8 +142,11 @@ class Corpus:
             CorpusError: a file is missing or empty and `skip_broken` is off, a split is empty, or
                 splits overlap.
         """
-        unique, repeated = _without_repeats(utterances)
-        kept, left_out = self.keep_sound(root, unique, skip_broken, sizes)
+        unique: dict[tuple[str, str, str], Utterance] = {}
+        for u in utterances:
+            unique.setdefault((u.split, u.language, u.audio), u)
+        repeats = len(utterances) - len(unique)
+        kept, left_out = self.keep_sound(root, tuple(unique.values()), skip_broken, sizes)
         splits = dict.fromkeys((*(("train",) if train else ()), *dev_splits, *test_splits))
         present = {utterance.split for utterance in kept}
         for split in splits:
@@ -159,6 +155,7 @@ class Corpus:
                     f"no usable recording in split '{split}'; check the corpus's files"
                 )
         overlaps = self._overlaps(kept, list(splits), overlap)
+        repeated = [f"{repeats} recordings are listed twice and count once"] if repeats else []
         facts = (*repeated, *notes, *overlaps)
         for fact in facts:
             log.warning("%s: %s", self.name, fact)
@@ -179,22 +176,27 @@ class Corpus:
         Returns:
             The recordings whose own file and image are there, and a note on the others.
         """
-        folders = Folders(sizes)
         base = str(root)
-        images: dict[str, State] = {}
+        listed: dict[str, dict[str, int]] = {}
         broken: dict[str, list[str]] = {}
+
+        def is_sound(kind: str, relative: str, header: int) -> bool:
+            folder, name = os.path.split(os.path.join(base, relative))
+            if folder not in listed:
+                listed[folder] = _files(folder, sizes)
+            size = listed[folder].get(name)
+            if size is not None and (size > header or not sizes):
+                return True
+            fault = "missing" if size is None else "empty"
+            broken.setdefault(f"{fault} {kind}", []).append(relative)
+            return False
+
+        images: dict[str, bool] = {}
         kept = []
         for utterance in utterances:
-            recording = folders.state(os.path.join(base, utterance.audio), WAV_HEADER)
-            image = images.get(utterance.image)
-            if image is None:
-                image = folders.state(os.path.join(base, utterance.image))
-                images[utterance.image] = image
-                if image != "present":
-                    broken.setdefault(f"{image} images", []).append(utterance.image)
-            if recording != "present":
-                broken.setdefault(f"{recording} recordings", []).append(utterance.audio)
-            if recording == image == "present":
+            if utterance.image not in images:
+                images[utterance.image] = is_sound("images", utterance.image, 0)
+            if is_sound("recordings", utterance.audio, WAV_HEADER) and images[utterance.image]:
                 kept.append(utterance)
         if not broken:
             return tuple(kept), ()
@@ -223,22 +225,18 @@ class Corpus:
                 key = utterance.image if overlap == "refuse" else utterance.pair_id
                 images[utterance.split][key] = utterance.image
         notes = []
-        for number, split in enumerate(splits):
-            for earlier in splits[:number]:
-                shared = images[split].keys() & images[earlier].keys()
-                if not shared:
-                    continue
-                if overlap == "refuse":
-                    first = next(image for key, image in images[split].items() if key in shared)
-                    raise self.error(
-                        f"{len(shared)} images are in both '{earlier}' and '{split}' (first "
-                        f"'{first}'), so figures would be wrong; correct the lists of the splits"
-                    )
-                if earlier == "train":
-                    notes.append(
-                        f"{len(shared)} of {len(images[split])} images of '{split}' are in "
-                        "'train' too"
-                    )
+        for earlier, split in combinations(splits, 2):
+            shared = images[split].keys() & images[earlier].keys()
+            if shared and overlap == "refuse":
+                first = next(image for key, image in images[split].items() if key in shared)
+                raise self.error(
+                    f"{len(shared)} images are in both '{earlier}' and '{split}' (first "
+                    f"'{first}'), so figures would be wrong; correct the lists of the splits"
+                )
+            if shared and earlier == "train":
+                notes.append(
+                    f"{len(shared)} of {len(images[split])} images of '{split}' are in 'train' too"
+                )
         return notes
 
 
@@ -248,66 +246,22 @@ def default_root(name: str) -> Path | None:
     return Path(parent).expanduser().absolute() / name if parent else None
 
 
-class Folders:
-    """The files in folders; each folder is listed once, since corpora have 600,000 files.
-
-    Args:
-        sizes: find empty files too. It costs a system call a file, which is cheap for 40,000 files
-            and slow for 600,000 on a network file system.
-    """
-
-    def __init__(self, sizes: bool) -> None:
-        self._sizes = sizes
-        self._listed: dict[str, dict[str, int]] = {}
-
-    def state(self, path: str, header: int = 0) -> State:
-        """Return whether a file is there and larger than its bare header, in bytes."""
-        folder, name = os.path.split(path)
-        if folder not in self._listed:
-            self._listed[folder] = self._list(folder)
-        size = self._listed[folder].get(name)
-        if size is None:
-            return "missing"
-        return "empty" if self._sizes and size <= header else "present"
-
-    def _list(self, folder: str) -> dict[str, int]:
-        found: dict[str, int] = {}
-        try:
-            entries = os.scandir(folder)
-        except OSError:
-            return found
-        with entries:
-            for entry in entries:
-                try:
-                    found[entry.name] = entry.stat().st_size if self._sizes else 0
-                except OSError:  # a link to nothing is as good as missing
-                    continue
-        return found
+def _files(folder: str, sizes: bool) -> dict[str, int]:
+    """List a folder once, as corpora have 600,000 files: sizes in bytes by name, or zeros."""
+    found: dict[str, int] = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # a link to nothing is as good as missing
+                found[entry.name] = entry.stat().st_size if sizes else 0
+    return found
 
 
 def fullest_folder(folders: Iterable[Path], relative: Sequence[str]) -> Path | None:
     """Return the folder that holds most of a sample of files, the first of equals.
 
-    Args:
-        folders: candidates; those that do not exist are passed over.
-        relative: paths of the files, relative to the folder looked for.
-
-    Returns:
-        None where no candidate holds any.
+    The files' paths are relative to the folder; None where no candidate holds any.
     """
     sample = relative[:: max(1, len(relative) // SAMPLE)]
     counts = {folder: sum((folder / path).is_file() for path in sample) for folder in folders}
     best = max(counts, key=lambda folder: counts[folder], default=None)
     return best if best is not None and counts[best] else None
-
-
-def _without_repeats(
-    utterances: Sequence[Utterance],
-) -> tuple[list[Utterance], tuple[str, ...]]:
-    first: dict[tuple[str, str, str], Utterance] = {}
-    for utterance in utterances:
-        first.setdefault((utterance.split, utterance.language, utterance.audio), utterance)
-    repeats = len(utterances) - len(first)
-    if not repeats:
-        return list(utterances), ()
-    return list(first.values()), (f"{repeats} recordings are listed twice and count once",)

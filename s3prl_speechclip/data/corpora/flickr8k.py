@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...errors import CorpusError
 from ..files import read_lines, read_table
 from ..manifest import Manifest, Utterance, Word
 from .corpus import Corpus, fullest_folder
@@ -39,14 +38,6 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     caption must have its recording. Speakers come from `flickr_audio/wav2spk.txt`, word times from
     the authors' forced alignments `flickr_8k.ctm`, where present. Captions are verbatim, with their
     final full stop; aligned words are in lower case.
-
-    Args:
-        root: folder that holds the lists.
-        skip_broken: leave out, and count, recordings whose own file or image is missing or empty.
-
-    Raises:
-        CorpusError: a list, a recording or an image is missing or empty, a list is malformed, or
-            an image is in two splits.
     """
     CORPUS.require_folder(root)
     listings = {split: _text_file(root, f"Flickr_8k.{split}Images.txt") for split in SPLITS}
@@ -54,8 +45,8 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     folder = image_folder(CORPUS, root, [name for names in images.values() for name in names])
     CORPUS.require_folder(root / WAVS)
     captions = _captions(root)
-    recorded = _recorded(root / "flickr_audio" / "wav2capt.txt")
-    speakers = _speakers(root / "flickr_audio" / "wav2spk.txt")
+    recorded = _by_recording(root / "flickr_audio" / "wav2capt.txt", "NAME_k.wav NAME.jpg #k")
+    speakers = _by_recording(root / "flickr_audio" / "wav2spk.txt", "NAME_k.wav speaker")
     words = _alignments(root)
 
     utterances = []
@@ -70,7 +61,7 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
                 )
             for number, text in sorted(captions[image].items()):
                 name = f"{Path(image).stem}_{number}"
-                if recorded is not None and name not in recorded:
+                if recorded and name not in recorded:
                     unrecorded += 1
                     continue
                 utterances.append(
@@ -97,11 +88,7 @@ def _text_file(root: Path, *names: str) -> Path:
 
 
 def image_folder(corpus: Corpus, root: Path, images: Sequence[str]) -> str:
-    """Return the folder that holds Flickr8k's images, relative to the root.
-
-    Raises:
-        CorpusError: there is none.
-    """
+    """Return the folder that holds Flickr8k's images, relative to the root."""
     found = fullest_folder([root / name for name in IMAGE_FOLDERS], images)
     if found is None:  # named as missing here, or image by image later
         found = next((root / n for n in IMAGE_FOLDERS if (root / n).is_dir()), root / "Images")
@@ -122,45 +109,26 @@ def _captions(root: Path) -> Captions:
 
 
 def read_tokens(corpus: Corpus, path: Path) -> Captions:
-    """Read `NAME.jpg#k<tab>caption`.
-
-    Raises:
-        CorpusError: the file cannot be read, or a row has another form.
-    """
+    """Read `NAME.jpg#k<tab>caption`."""
     captions: Captions = {}
     for line in read_lines(path):
         key, tab, text = line.partition("\t")
         image, _, number = key.rpartition("#")
         if not tab or not image or not number.isdecimal():
-            raise _malformed(path, "NAME.jpg#k<tab>caption", line, corpus)
+            raise corpus.malformed(path, "NAME.jpg#k<tab>caption", line)
         captions.setdefault(image, {})[int(number)] = text.strip()
     return captions
 
 
-def _recorded(path: Path) -> set[str] | None:
-    """Read `NAME_k.wav NAME.jpg #k`: the recordings that the corpus says it has."""
-    if not path.is_file():
-        return None
-    names = set()
-    for line in read_lines(path):
-        wav = line.split()[0]
-        if not wav.endswith(".wav"):
-            raise _malformed(path, "NAME_k.wav NAME.jpg #k", line)
-        names.add(wav.removesuffix(".wav"))
-    return names
-
-
-def _speakers(path: Path) -> dict[str, str]:
-    """Read `NAME_k.wav speaker`."""
-    if not path.is_file():
-        return {}
-    speakers = {}
-    for line in read_lines(path):
-        wav, _, speaker = line.partition(" ")
-        if not speaker:
-            raise _malformed(path, "NAME_k.wav speaker", line)
-        speakers[wav.removesuffix(".wav")] = speaker.strip()
-    return speakers
+def _by_recording(path: Path, form: str) -> dict[str, str]:
+    """Read what a list, where present, says of each recording: `NAME_k.wav VALUE`."""
+    values = {}
+    for line in read_lines(path) if path.is_file() else ():
+        wav, *rest = line.split(maxsplit=1)
+        if not rest or not wav.endswith(".wav"):
+            raise CORPUS.malformed(path, form, line)
+        values[wav.removesuffix(".wav")] = rest[0]
+    return values
 
 
 def _alignments(root: Path) -> dict[str, tuple[Word, ...]]:
@@ -175,13 +143,9 @@ def _alignments(root: Path) -> dict[str, tuple[Word, ...]]:
             start, duration = float(fields[2]), float(fields[3])
             word = Word(fields[4].lower(), start, round(start + duration, 4))
         except (IndexError, ValueError):
-            raise _malformed(path, "NAME.jpg_#k 1 start duration word", line) from None
+            raise CORPUS.malformed(path, "NAME.jpg_#k 1 start duration word", line) from None
         words.setdefault(fields[0].replace(".jpg_#", "_"), []).append(word)
     return {name: tuple(sorted(spoken, key=lambda w: w.start)) for name, spoken in words.items()}
-
-
-def _malformed(path: Path, form: str, line: str, corpus: Corpus | None = None) -> CorpusError:
-    return (corpus or CORPUS).error(f"'{path}' must hold lines '{form}', found '{line[:80]}'")
 
 
 CORPUS = Corpus(

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -36,43 +37,32 @@ DRAWN = ("test", "dev")  # splits of the first tenths of the drawn images; the r
 class Rows(NamedTuple):
     """The rows of a manifest by line number."""
 
+    listing: Path
     utterances: dict[int, Utterance]
     faults: dict[int, str]
     """Reasons of the rows that cannot be used."""
     notes: tuple[str, ...] = ()
+    saved: Manifest | None = None
+    """The manifest itself if `Manifest.save` wrote it."""
 
 
 def read_manifest(root: Path, skip_broken: bool = False) -> Manifest:
-    """Read a folder's `manifest.jsonl` as `Manifest.save` wrote it.
-
-    Raises:
-        CorpusError: the manifest is missing, of another format or damaged.
-    """
+    """Read a folder's `manifest.jsonl` as `Manifest.save` wrote it."""
     return Manifest.load(root / MANIFEST)
 
 
 def read(root: Path, skip_broken: bool = False) -> Manifest:
-    """Read a folder with a manifest.
-
-    Args:
-        root: folder of the manifest.
-        skip_broken: leave out, and count, rows that cannot be used, and recordings whose own file
-            or image is missing or empty.
-
-    Raises:
-        CorpusError: there is no manifest, or a row, a recording or an image cannot be used.
-    """
-    listing = find_listing(root)
-    if _is_saved(listing):
-        saved = read_manifest(root)
-        kept, notes = CORPUS.keep_sound(root, saved.utterances, skip_broken, sizes=True)
-        return replace(saved, utterances=kept, notes=(*saved.notes, *notes))
+    """Read a folder with a manifest; `skip_broken` also leaves out rows that cannot be used."""
     rows = read_rows(root)
+    if rows.saved:
+        kept, notes = CORPUS.keep_sound(root, rows.saved.utterances, skip_broken, sizes=True)
+        return replace(rows.saved, utterances=kept, notes=(*rows.notes, *notes))
     notes = rows.notes
     if rows.faults:
         line, reason = next(iter(rows.faults.items()))
         found = (
-            f"{len(rows.faults)} rows of '{listing}' cannot be used (first line {line}: {reason})"
+            f"{len(rows.faults)} rows of '{rows.listing}' cannot be used "
+            f"(first line {line}: {reason})"
         )
         if not skip_broken:
             raise CORPUS.error(f"{found}; correct them, or leave them out with --skip-broken")
@@ -92,50 +82,37 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     return replace(manifest, corpus=f"own ({root.name})")
 
 
-def find_listing(root: Path) -> Path:
-    """Return a folder's manifest.
-
-    Raises:
-        CorpusError: there is none, or there are several.
-    """
-    CORPUS.require_folder(root)
-    found = [root / name for name in LISTINGS if (root / name).is_file()]
-    if len(found) > 1:
-        names = " and ".join(path.name for path in found)
-        raise CORPUS.error(f"'{root}' holds {names}; keep one of them")
-    return found[0] if found else CORPUS.first_file([root / name for name in LISTINGS])
-
-
 def read_rows(root: Path) -> Rows:
     """Read the rows of a folder's manifest, and name those that cannot be used.
 
     Raises:
-        CorpusError: there is no manifest, it cannot be read, or a table is malformed.
+        CorpusError: there is no manifest or more than one, it cannot be read, or a table is
+            malformed.
     """
-    listing = find_listing(root)
-    if _is_saved(listing):
-        saved = read_manifest(root)
-        return Rows(dict(enumerate(saved.utterances, 2)), {}, saved.notes)
+    CORPUS.require_folder(root)
+    candidates = [root / name for name in LISTINGS]
+    listing = CORPUS.first_file(candidates)
+    found = [path.name for path in candidates if path.is_file()]
+    if len(found) > 1:
+        raise CORPUS.error(f"'{root}' holds {' and '.join(found)}; keep one of them")
+    if listing.name == MANIFEST and _is_saved(listing):
+        saved = Manifest.load(listing)
+        return Rows(listing, dict(enumerate(saved.utterances, 2)), {}, saved.notes, saved)
     given: dict[int, dict[str, Any]] = {}
     faults: dict[int, str] = {}
+    lines: Iterable[tuple[int, Any]]
     if listing.suffix == ".jsonl":
-        for line, text in enumerate(read_text(listing).split("\n"), 1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-                if not isinstance(row, dict):
-                    raise ValueError(f"expected an object, found {text[:80]}")
-                given[line] = {name: value for name, value in row.items() if value is not None}
-            except (ValueError, RecursionError) as error:
-                faults[line] = str(error)
+        lines = enumerate(read_text(listing).split("\n"), 1)
     else:
-        delimiter = "\t" if listing.suffix == ".tsv" else ","
-        for line, cells in read_table(listing, ("audio", "image"), delimiter):
-            try:
-                given[line] = {name: _value(name, cell) for name, cell in cells.items() if cell}
-            except ValueError as error:
-                faults[line] = str(error)
+        lines = read_table(listing, ("audio", "image"), "\t" if listing.suffix == ".tsv" else ",")
+    for line, content in lines:
+        try:
+            if isinstance(content, dict):
+                given[line] = _values(content)
+            elif content.strip():
+                given[line] = _object(content)
+        except (ValueError, RecursionError) as error:
+            faults[line] = str(error)
     if not given and not faults:
         raise CORPUS.error(f"'{listing}' holds no rows; {CORPUS.expected}")
 
@@ -161,28 +138,34 @@ def read_rows(root: Path) -> Rows:
         except ValueError as error:
             faults[line] = str(error)
     note = "no row has a split: a tenth of the images is dev and a tenth test, by SHA-256"
-    return Rows(utterances, dict(sorted(faults.items())), (note,) if drawn else ())
+    return Rows(listing, utterances, dict(sorted(faults.items())), (note,) if drawn else ())
 
 
 def _is_saved(listing: Path) -> bool:
     """Return whether `Manifest.save` wrote a manifest: its first line is about the corpus."""
-    if listing.name != MANIFEST:
-        return False
     try:
-        first = json.loads(read_text(listing).partition("\n")[0])
+        return "format" in _object(read_text(listing).partition("\n")[0])
     except (ValueError, RecursionError):
         return False
-    return isinstance(first, dict) and "format" in first
 
 
-def _value(name: str, cell: str) -> Any:
-    """Read a cell of a table as the type of its field."""
-    if FIELD_TYPES.get(name, str) is str:
-        return cell
-    try:
-        return json.loads(cell.lower() if name == "synthetic" else cell)
-    except ValueError:
-        raise ValueError(f"'{name}' is '{cell[:80]}', of the wrong type") from None
+def _object(text: str) -> dict[str, Any]:
+    """Parse a line of JSON; null counts as absent."""
+    row = json.loads(text)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {text[:80]}")
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _values(cells: Mapping[str, str]) -> dict[str, Any]:
+    """Read the cells of a table as the types of their fields; empty ones count as absent."""
+    row: dict[str, Any] = {name: cell for name, cell in cells.items() if cell}
+    for name in [name for name in row if name in FIELD_TYPES]:
+        try:
+            row[name] = json.loads(row[name].lower() if name == "synthetic" else row[name])
+        except ValueError:
+            raise ValueError(f"'{name}' is '{row[name][:80]}', of the wrong type") from None
+    return row
 
 
 def _split(given: Any) -> str:

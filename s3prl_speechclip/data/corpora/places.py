@@ -9,10 +9,9 @@ paths are those of the authors' machine, and users either edit them or do not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
 
 from ..files import read_lines
 from ..manifest import Manifest, Utterance
@@ -29,8 +28,6 @@ USUAL = {
     "image": ("images", "images256", "Places205", "data", ""),
 }
 
-Row = dict[str, str]
-
 
 @dataclass(frozen=True)
 class Metadata:
@@ -41,15 +38,6 @@ class Metadata:
     """Folder that the file's set was unpacked to."""
     language: str
     split: str
-
-
-class Listing(NamedTuple):
-    """Content of one metadata file, in one form whatever the file's own."""
-
-    rows: list[Row]
-    """Rows of `wav image uttid speaker text`."""
-    bases: Mapping[str, str]
-    """Base paths that the file names, of 'wav' and 'image'."""
 
 
 def read(root: Path, skip_broken: bool = False) -> Manifest:
@@ -65,37 +53,39 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     `text` is the published output of a speech recogniser; `caption` the English one of the same
     image. Empty recordings are found when they are read, not here: there are too many to measure.
 
-    Args:
-        root: a folder with `metadata/`, or one that holds several such folders.
-        skip_broken: leave out, and count, recordings whose own file or image is missing.
-
-    Raises:
-        CorpusError: metadata, a recording or an image is missing, or metadata is malformed.
+    The root holds `metadata/`, or several folders that do.
     """
     CORPUS.require_folder(root)
     files, ignored = _find_metadata(root)
     folders = [root, *dict.fromkeys(file.distribution for file in files)]
-    listings = {file: _listing(file) for file in files}
-    captions = _english_captions(listings)
+    captions: dict[str, str] = {}
     pair_ids: dict[str, int] = {}
     utterances: list[Utterance] = []
-    for file, listing in listings.items():
-        audio = _base(root, file, listing, folders, "wav")
-        images = _base(root, file, listing, folders, "image")
-        for entry in listing.rows:
+    for file in files:  # English first
+        rows, bases = _read_file(file)
+        near = list(dict.fromkeys([file.distribution, *folders]))
+        prefix = {
+            kind: _base(root, file, [row[kind] for row in rows], bases.get(kind, ""), near, kind)
+            for kind in USUAL
+        }
+        for row in rows:
+            image = row["image"]
+            if file.language == "en":
+                captions.setdefault(image, row["text"])
             utterances.append(
                 Utterance(
-                    utterance_id=entry["uttid"],
-                    audio=f"{audio}{entry['wav']}",
-                    image=f"{images}{entry['image']}",
-                    pair_id=pair_ids.setdefault(entry["image"], len(pair_ids)),
-                    text=entry["text"],
-                    caption=captions.get(entry["image"], ""),
+                    utterance_id=row["uttid"],
+                    audio=f"{prefix['wav']}{row['wav']}",
+                    image=f"{prefix['image']}{image}",
+                    pair_id=pair_ids.setdefault(image, len(pair_ids)),
+                    text=row["text"],
                     split=file.split,
-                    speaker=entry["speaker"],
+                    speaker=row["speaker"],
                     language=file.language,
                 )
             )
+    images = list(pair_ids)
+    utterances = [replace(u, caption=captions.get(images[u.pair_id], "")) for u in utterances]
     splits = dict.fromkeys(file.split for file in files)
     dev = tuple(split for split in splits if split.startswith("dev"))
     test = tuple(split for split in splits if split.startswith("test"))
@@ -117,61 +107,43 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     )
 
 
-def _listing(file: Metadata) -> Listing:
-    if file.path.suffix == ".txt":
-        lines = read_lines(file.path)
-        if not lines:
-            raise CORPUS.error(f"'{file.path}' holds no lines; restore it")
-        return Listing([_pair(file.path, line) for line in lines], {})
-    # The Hindi set beside English names both recordings of an image: `hindi_wav`, `english_wav`.
-    language = LANGUAGE_NAMES[file.language]
-    content = CORPUS.read_metadata(file.path)
+def _read_file(file: Metadata) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Read rows of `wav image uttid speaker text`, and the base paths of 'wav' and 'image'."""
+    path, language = file.path, LANGUAGE_NAMES[file.language]
     rows = []
-    for row in content["data"]:
-        wav = str(CORPUS.member(file.path, row, "wav", f"{language}_wav")).lstrip("/")
-        image = str(CORPUS.member(file.path, row, "image")).lstrip("/")
-        found = {name: _either(row, name, language) for name in ("uttid", "speaker", "asr_text")}
-        rows.append(
-            {
-                "wav": wav,
-                "image": image,
-                "uttid": found["uttid"] or Path(wav).stem,
-                "speaker": found["speaker"],
-                "text": found["asr_text"].strip(),
-            }
+    if path.suffix == ".txt":  # Japanese
+        for line in read_lines(path):
+            fields = line.split()
+            if len(fields) != 2:
+                raise CORPUS.malformed(path, "image wav", line)
+            image, wav = (field.lstrip("/") for field in fields)
+            row = {"wav": wav, "image": image, "uttid": Path(wav).stem, "speaker": "", "text": ""}
+            rows.append(row)
+        if not rows:
+            raise CORPUS.error(f"'{path}' holds no lines; restore it")
+        return rows, {}
+    # The Hindi set beside English names both recordings of an image: `hindi_wav`, `english_wav`.
+    content = CORPUS.read_metadata(path)
+    for entry in content["data"]:
+        wav = str(CORPUS.member(path, entry, "wav", f"{language}_wav")).lstrip("/")
+        image = str(CORPUS.member(path, entry, "image")).lstrip("/")
+        uttid, speaker, text = (
+            next(
+                (str(entry[n]) for n in (name, f"{language}_{name}") if entry.get(n) is not None),
+                "",
+            )
+            for name in ("uttid", "speaker", "asr_text")
         )
+        row = {"wav": wav, "image": image, "uttid": uttid or Path(wav).stem}
+        rows.append(row | {"speaker": speaker, "text": text.strip()})
     audio = content.get("audio_base_path") or content.get(f"{language}_base_path") or ""
     images = content.get("image_base_path") or ""
-    return Listing(rows, {"wav": str(audio), "image": str(images)})
+    return rows, {"wav": str(audio), "image": str(images)}
 
 
-def _either(row: Mapping[str, Any], name: str, language: str) -> str:
-    """Return a member or, where it is absent or null, the language's own; else nothing."""
-    found = row.get(name)
-    if found is None:
-        found = row.get(f"{language}_{name}")
-    return "" if found is None else str(found)
-
-
-def _pair(path: Path, line: str) -> Row:
-    """Read a line `image wav` of the Japanese set."""
-    fields = line.split()
-    if len(fields) != 2:
-        raise CORPUS.error(f"'{path}' must hold lines 'image wav', found '{line[:80]}'")
-    image, wav = (field.lstrip("/") for field in fields)
-    return {"wav": wav, "image": image, "uttid": Path(wav).stem, "speaker": "", "text": ""}
-
-
-def _english_captions(listings: dict[Metadata, Listing]) -> dict[str, str]:
-    captions: dict[str, str] = {}
-    for file, listing in listings.items():
-        if file.language == "en":
-            for row in listing.rows:
-                captions.setdefault(row["image"], row["text"])
-    return captions
-
-
-def _base(root: Path, file: Metadata, listing: Listing, folders: Sequence[Path], kind: str) -> str:
+def _base(
+    root: Path, file: Metadata, relative: Sequence[str], base: str, near: Sequence[Path], kind: str
+) -> str:
     """Find the folder of a file's recordings or images, as the prefix of their paths.
 
     The base path of the file itself comes first, since users edit it; then its tail, below the
@@ -180,22 +152,16 @@ def _base(root: Path, file: Metadata, listing: Listing, folders: Sequence[Path],
     Args:
         root: folder of the corpus; a folder below it is given relative to it.
         file: metadata file.
-        listing: its content.
-        folders: the root, and the folders that the sets were unpacked to.
+        relative: paths that it lists.
+        base: base path that it names, may be empty.
+        near: folders that the sets were unpacked to, its own first.
         kind: 'wav' or 'image'.
-
-    Raises:
-        CorpusError: none of these folders holds any of the sample.
     """
-    relative = [row[kind] for row in listing.rows]
-    near = list(dict.fromkeys([file.distribution, *folders]))
-    candidates = [
-        folder
-        for folder in dict.fromkeys(
-            [*_published_bases(listing.bases.get(kind, ""), near), *_usual(near, kind)]
-        )
-        if folder.is_dir()
-    ]
+    own = [Path(base)] if base.startswith("/") else []
+    parts = PurePosixPath(base.lstrip("/")).parts
+    tails = (folder.joinpath(*parts[n:]) for n in range(len(parts)) for folder in near)
+    usual = (folder / name for folder in near for name in USUAL[kind])
+    candidates = [path for path in dict.fromkeys([*own, *tails, *usual]) if path.is_dir()]
     found = fullest_folder(candidates, relative)
     if found is None:
         places = ", ".join(f"'{folder}'" for folder in candidates) or "nowhere"
@@ -209,11 +175,7 @@ def _base(root: Path, file: Metadata, listing: Listing, folders: Sequence[Path],
 
 
 def _find_metadata(root: Path) -> tuple[list[Metadata], list[Path]]:
-    """Find the metadata to use, English first, and the older files that it replaces.
-
-    Raises:
-        CorpusError: no training or no dev metadata is found, or a split is there twice.
-    """
+    """Find the metadata to use, English first, and the older files that it replaces."""
     found: dict[tuple[str, str], Metadata] = {}
     candidates = list(_candidates(root))
     recent = {m.language for m, is_2020 in candidates if is_2020}
@@ -265,22 +227,6 @@ def _split(match: re.Match[str], language: str) -> str:
         return name
     parts = [name, match[2], language if language != "en" else None]
     return "_".join(part for part in parts if part)
-
-
-def _published_bases(base: str, near: Sequence[Path]) -> Iterator[Path]:
-    parts = PurePosixPath(base).parts
-    if parts[:1] == ("/",):
-        yield Path(base)
-        parts = parts[1:]
-    for start in range(len(parts)):
-        for folder in near:
-            yield folder.joinpath(*parts[start:])
-
-
-def _usual(near: Sequence[Path], kind: str) -> Iterator[Path]:
-    for folder in near:
-        for name in USUAL[kind]:
-            yield folder / name
 
 
 CORPUS = Corpus(

@@ -27,26 +27,13 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     the published train and val, where val serves as dev and as test, which a note says. An image's
     `reassign_id` is its `pair_id`; without one, its COCO number is. Empty recordings are found when
     they are read, not here: there are too many to measure.
-
-    Args:
-        root: folder that holds `SpokenCOCO/` and `mscoco_img/`.
-        skip_broken: leave out, and count, recordings whose own file or image is missing.
-
-    Raises:
-        CorpusError: metadata, a recording or an image is missing, metadata is malformed, or an
-            image is in two splits.
     """
     for folder in (root, root / AUDIO, root / IMAGES):
         CORPUS.require_folder(folder)
+    found = {path.name for path in (root / AUDIO).iterdir()}
     names = FILE_SPLITS.values()
-    karpathy = next(
-        (
-            form
-            for form in KARPATHY
-            if any((root / AUDIO / form.format(n)).is_file() for n in names)
-        ),
-        None,
-    )
+    forms = (form for form in KARPATHY if not found.isdisjoint(map(form.format, names)))
+    karpathy = next(forms, None)
     utterances: list[Utterance] = []
     for split, name in FILE_SPLITS.items():
         if karpathy or split != "test":

@@ -17,14 +17,6 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
 
     The text is the Yoruba caption. English captions of the same number are those of
     `Flickr8k.token.txt`, where it lies in the root or in `Flickr8k_text/`.
-
-    Args:
-        root: folder that holds the recordings, the lists and the images.
-        skip_broken: leave out, and count, recordings whose own file or image is missing or empty.
-
-    Raises:
-        CorpusError: a list, a recording or an image is missing or empty, a list is malformed, or
-            an image is in two splits.
     """
     CORPUS.require_folder(root)
     texts = {}

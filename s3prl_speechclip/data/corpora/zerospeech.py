@@ -12,7 +12,7 @@ that it is no choice of `--data`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +71,7 @@ class SemanticSplit:
         return self.folder / "pairs.csv"
 
     def recordings(self) -> dict[tuple[str, str], Path]:
-        """Find the recordings of the gold file, by type and file name, in its order.
-
-        Raises:
-            CorpusError: the gold file names a recording that is not there.
-        """
+        """Find the recordings of the gold file, by type and file name, in its order."""
         paths = {
             (token.type, token.filename): self.folder / token.type / f"{token.filename}.wav"
             for token in read_gold(self.gold)
@@ -127,14 +123,7 @@ def load_set(root: str | Path | None = None, archive: str | Path | None = None) 
 
 
 def find_set(root: Path) -> SemanticSet:
-    """Find the official set.
-
-    Args:
-        root: folder that holds `semantic/`.
-
-    Raises:
-        CorpusError: the folder is not in the set's layout.
-    """
+    """Find the official set in a folder that holds `semantic/`."""
     found = SemanticSet(root, NAME, mini=False)
     for name in SPLITS:
         split = found.split(name)
@@ -148,32 +137,19 @@ def find_set(root: Path) -> SemanticSet:
 
 
 def read_gold(path: Path) -> list[Token]:
-    """Read the word of each recording.
-
-    Raises:
-        CorpusError: the file is missing, lacks a column, or names a recording twice.
-    """
-    tokens = [
-        Token(*(row[name] for name in GOLD_COLUMNS)) for _, row in read_table(path, GOLD_COLUMNS)
-    ]
-    _check_types(path, (token.type for token in tokens))
-    seen: set[tuple[str, str]] = set()
-    for token in tokens:
-        if (token.type, token.filename) in seen:
+    """Read the word of each recording; none may come twice."""
+    tokens: dict[tuple[str, str], Token] = {}
+    for row in _rows(path, GOLD_COLUMNS):
+        token = Token(*row)
+        if tokens.setdefault((token.type, token.filename), token) is not token:
             raise CorpusError(f"'{path}' names '{token.type}/{token.filename}' twice; {REMEDY}")
-        seen.add((token.type, token.filename))
-    return tokens
+    return list(tokens.values())
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Read people's scores of the pairs.
-
-    Raises:
-        CorpusError: the file is missing, lacks a column, or holds what is no number.
-    """
+    """Read people's scores of the pairs."""
     pairs = []
-    for _, row in read_table(path, PAIR_COLUMNS):
-        kind, dataset, one, other, *scores = (row[name] for name in PAIR_COLUMNS)
+    for kind, dataset, one, other, *scores in _rows(path, PAIR_COLUMNS):
         try:
             similarity, relatedness = (float(text) if text else math.nan for text in scores)
         except ValueError as error:
@@ -182,13 +158,14 @@ def read_pairs(path: Path) -> list[Pair]:
                 f"numbers; {REMEDY}"
             ) from error
         pairs.append(Pair(kind, dataset, one, other, similarity, relatedness))
-    _check_types(path, (pair.type for pair in pairs))
     return pairs
 
 
-def _check_types(path: Path, found: Iterable[str]) -> None:
-    unknown = sorted(set(found) - set(TYPES))
-    if unknown:
-        raise CorpusError(
-            f"'{path}' has the type '{unknown[0]}', expected {' or '.join(TYPES)}; {REMEDY}"
-        )
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """Read the cells of the columns, of which the first is the type."""
+    for _, row in read_table(path, columns):
+        if row["type"] not in TYPES:
+            raise CorpusError(
+                f"'{path}' has the type '{row['type']}', expected {' or '.join(TYPES)}; {REMEDY}"
+            )
+        yield [row[name] for name in columns]
