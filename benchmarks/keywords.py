@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,20 +30,14 @@ from .scores.keyword_scores import (
 from .scores.segments import TOLERANCES, Segmented, boundary_scores, naming_scores, timing_errors
 from .shared.benchmark import (
     Benchmark,
-    Column,
-    Figure,
     Measured,
-    Section,
+    Trial,
     add_corpus_options,
     add_model_options,
-    chosen_splits,
-    corpus_record,
-    kept_states,
-    load_manifest,
-    load_subject,
     rounded,
     titled_table,
 )
+from .shared.board import Column, Figure, Section
 from .shared.captions import language_of
 
 if TYPE_CHECKING:
@@ -115,21 +108,18 @@ def run(args: Namespace) -> Measured:
     from .pages.keyword_plot import keyword_placement, plot_keywords
     from .shared.decoding import decode_split, left_out, nearest_tokens, require_keywords
 
-    subject = load_subject(args)
-    model = subject.model
+    trial = Trial(args)
+    model = trial.model
     require_keywords(model)
-    manifest = load_manifest(args)
-    started = time.perf_counter()
-    stored = kept_states(args, model, manifest)
+    stored = trial.kept_states()
     neighbours = nearest_tokens(model)
     vocabulary = frozenset(model.clip.vocabulary.tolist()) - frozenset(SPECIAL_TOKENS)
     decoded: dict[str, list[Decoded]] = {}
     metrics: dict[str, Any] = {}
-    notes = list(manifest.notes)
-    for split in chosen_splits(args, manifest):
+    for split in trial.splits:
         decoded[split] = decode_split(
             model,
-            manifest,
+            trial.manifest,
             split,
             batch_size=args.batch_size,
             skip_broken=args.skip_broken,
@@ -137,7 +127,7 @@ def run(args: Namespace) -> Measured:
             vectors=args.plot,
             stored=stored.get(split),
         )
-        notes += left_out(decoded[split], manifest, split)
+        trial.notes += left_out(decoded[split], trial.manifest, split)
         metrics[split] = split_metrics(decoded[split], split, neighbours, vocabulary)
         if args.plot > 0:
             metrics[split]["embeddings"] = keyword_placement(model, decoded[split])
@@ -146,18 +136,15 @@ def run(args: Namespace) -> Measured:
         **({"hidden_states": STORED} if stored else {}),
         "vocabulary": len(vocabulary),
         "keyword_norm": model.config.keywords.norm,
-        "notes": notes,
     }
-    result = corpus_record(
-        "keywords", subject, manifest, metrics=metrics, protocol=protocol, started=started
-    )
+    result = trial.record("keywords", metrics, protocol)
 
     def write_beside(path: Path) -> None:
         if args.plot > 0:
             plot_keywords(model, decoded, path.with_suffix(".png"))
         if args.page > 0:
             page = path.with_suffix(".html")
-            write_page(result, decoded, neighbours, manifest, page, args.page)
+            write_page(result, decoded, neighbours, trial.manifest, page, args.page)
             logger.info("page: %s", page)
 
     return Measured(result, write_beside)
@@ -194,7 +181,17 @@ def split_metrics(
     found: dict[str, Any] = {
         "recordings": len(namings),
         "recordings_without_caption": len(decoded) - len(captioned),
-        **_naming_metrics(namings, neighbours, vocabulary, slots=slots),
+        **{
+            name: {
+                "hit_rate": _hit_metrics(namings, neighbours, vocabulary, without, slots=slots),
+                "words": rounded(word_scores(namings, without)),
+                "tokens": rounded(token_scores(namings, without)),
+            }
+            for name, without in (
+                ("with_stop_words", frozenset()),
+                ("without_stop_words", stop_words()),
+            )
+        },
         "counts": rounded(keyword_counts(namings)),
         "frequent": _frequent(namings),
     }
@@ -224,23 +221,6 @@ def split_metrics(
         }
         found["timing"] = rounded(timing_errors(timed))
         found["named_at"] = rounded(naming_scores(timed, neighbours))
-    return found
-
-
-def _naming_metrics(
-    namings: Sequence[Naming],
-    neighbours: Neighbours,
-    vocabulary: frozenset[int],
-    *,
-    slots: bool,
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, without in (("with_stop_words", frozenset()), ("without_stop_words", stop_words())):
-        found[name] = {
-            "hit_rate": _hit_metrics(namings, neighbours, vocabulary, without, slots=slots),
-            "words": rounded(word_scores(namings, without)),
-            "tokens": rounded(token_scores(namings, without)),
-        }
     return found
 
 

@@ -13,7 +13,7 @@ import math
 import os
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,29 +31,31 @@ from s3prl_speechclip.errors import ResultError, unknown_name
 from s3prl_speechclip.results import markdown_table, read_result
 from s3prl_speechclip.structures import TaskResult
 
-from . import retrieval
 from .pages import fill
-from .shared.benchmark import (
-    TRAINING_STEPS,
-    Benchmark,
-    Column,
-    Figure,
-    Section,
-    benchmark_titles,
-    load_benchmark,
-)
+from .shared.benchmark import TRAINING_STEPS, Benchmark, benchmark_titles, load_benchmark
+from .shared.board import CHANCE, KS, Column, Figure, Section, recall_figures
 
 logger = logging.getLogger(__name__)
 
 THIS = "leaderboard"
 PUBLISHED = Path(__file__).parent / "published"
+SECTIONS = Path(__file__).parent / "sections.yaml"
 COMMITTED = Path("benchmarks") / "results"
 TABLE, SHEET, PAGE = "LEADERBOARD.md", "leaderboard.csv", "leaderboard.html"
 SUPERB, HIDDEN, ZEROSPEECH = "SUPERB", "SUPERB hidden set", "ZeroSpeech 2021"
 MINI_SETS = "mini sets"
-CHANCE = "chance"
 CORPORA = {"flickr8k": "Flickr8k", "spokencoco": "SpokenCOCO", "zerospeech2021": ZEROSPEECH}
 """Corpora of published tables, as those spell them."""
+TABLES = {
+    "superb": ("superb.csv", SUPERB),
+    "superb_hidden": ("superb_hidden.csv", HIDDEN),
+    "keywords": ("keywords.csv", ""),
+    "zerospeech": ("zerospeech2021_semantic.csv", ZEROSPEECH),
+    "zerospeech_abx": ("zerospeech2021_abx.csv", ZEROSPEECH),
+    "retrieval": ("retrieval.csv", ""),
+    "retrieval_validation": ("retrieval_validation.csv", ""),
+}
+"""Published table of each section, and its corpus where the table names none."""
 IDENTITY = ["section", "corpus", "system", "detail", "size", "runs", "mini", "published"]
 """Columns that make a row; figures of one row and column are averaged."""
 PLAIN: Mapping[str, Any] = {
@@ -91,20 +93,13 @@ Results of mini models or on mini corpora, by themselves: not comparable with pu
 # SUPERB
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The values of a metric that are scaled to 0 and 1000."""
-
-    base: float
-    top: float
-
-
-@dataclass(frozen=True)
-class PartialScore:
-    """A score over some of the tasks; comparable only with scores over the same."""
-
-    value: float
-    tasks: tuple[str, ...]
+@cache
+def reference_points() -> Mapping[str, Mapping[str, tuple[float, float]]]:
+    """Return the published values that are scaled to 0 and 1000, by task and metric."""
+    points: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
+    for row in _published_rows("superb_reference_points.csv"):
+        points[row["task"]][row["metric"]] = float(row["base"]), float(row["top"])
+    return MappingProxyType(dict(points))
 
 
 def superb_score(scores: Mapping[str, Mapping[str, float]]) -> float:
@@ -125,11 +120,11 @@ def superb_score(scores: Mapping[str, Mapping[str, float]]) -> float:
             f"superb_s needs all ten tasks, these are missing: {', '.join(missing)}; "
             "partial_superb_score scores the others"
         )
-    return partial_superb_score(scores).value
+    return partial_superb_score(scores)
 
 
-def partial_superb_score(scores: Mapping[str, Mapping[str, float]]) -> PartialScore:
-    """Return the score of some of the tasks, computed as superb_s.
+def partial_superb_score(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """Return the score of some tasks, computed as superb_s; comparable over the same tasks only.
 
     Raises:
         ResultError: no task; a task that lacks a metric; what is unknown or no number.
@@ -137,35 +132,25 @@ def partial_superb_score(scores: Mapping[str, Mapping[str, float]]) -> PartialSc
     points = reference_points()
     if not scores:
         raise ResultError("a score needs the metrics of a task, found none")
-    tasks = {}
     for task, metrics in scores.items():
         if task not in points:
             raise ResultError(unknown_name("SUPERB task", task, points))
-        for metric in metrics:
+        for metric, value in metrics.items():
             if metric not in points[task]:
                 raise ResultError(unknown_name(f"metric of {task}", metric, points[task]))
-        scaled = [_scaled(task, name, metrics, point) for name, point in points[task].items()]
-        tasks[task] = sum(scaled) / len(scaled)
-    in_order = tuple(task for task in points if task in tasks)
-    return PartialScore(sum(tasks[task] for task in in_order) / len(in_order), in_order)
-
-
-@cache
-def reference_points() -> Mapping[str, Mapping[str, Reference]]:
-    """Return the published reference values by task and metric."""
-    points: dict[str, dict[str, Reference]] = defaultdict(dict)
-    for row in _published_rows(PUBLISHED / "superb_reference_points.csv"):
-        points[row["task"]][row["metric"]] = Reference(float(row["base"]), float(row["top"]))
-    return MappingProxyType(dict(points))
-
-
-def _scaled(task: str, metric: str, metrics: Mapping[str, float], point: Reference) -> float:
-    if metric not in metrics:
-        raise ResultError(f"SUPERB's {task} has no {metric}, which its score needs; measure it")
-    value = metrics[metric]
-    if not math.isfinite(value):
-        raise ResultError(f"SUPERB's {task} {metric} is {value}, expected a number")
-    return SCALE * (value - point.base) / (point.top - point.base)
+            if not math.isfinite(value):
+                raise ResultError(f"SUPERB's {task} {metric} is {value}, expected a number")
+        for metric in points[task]:
+            if metric not in metrics:
+                raise ResultError(
+                    f"SUPERB's {task} has no {metric}, which its score needs; measure it"
+                )
+    tasks = []
+    for task in (task for task in points if task in scores):
+        ends = points[task].items()
+        scaled = [SCALE * (scores[task][m] - base) / (top - base) for m, (base, top) in ends]
+        tasks.append(sum(scaled) / len(scaled))
+    return sum(tasks) / len(tasks)
 
 
 # Sections that are no benchmark's own
@@ -174,7 +159,6 @@ def _scaled(task: str, metric: str, metrics: Mapping[str, float], point: Referen
 TASKS = {task.name: task for task in all_tasks() if any(m.column for m in task.metrics)}
 """Downstream tasks with leaderboard columns. Of SUPERB's ten, emotion has none, whose figure is a
 mean over five folds, nor has diarization, whose error rate another program computes."""
-PUBLISHED_ORDER = ("PR", "KS", "IC", "QbE", "SF_F1", "SF_CER", "ASR", "SID", "ASV", "SD", "ER")
 PROBES = {
     "frame_accuracy": ("phones", "frame_accuracy"),
     "phone_error": ("phones", "phone_error"),
@@ -183,7 +167,6 @@ PROBES = {
     "words": ("words", "accuracy"),
 }
 PROBE_CHANCE = {"frame_accuracy": "phones", "phrases": "phrases", "words": "words"}
-IMAGE_TEXT = {"T2I": "text_to_image", "I2T": "image_to_text", "mean": "mean"}
 
 
 def superb_figures(result: TaskResult) -> Iterator[Figure]:
@@ -193,14 +176,6 @@ def superb_figures(result: TaskResult) -> Iterator[Figure]:
     for metric in task.metrics:
         keys = (task.test, metric.key)
         yield Figure(column=metric.column, keys=keys, corpus=corpus, factor=metric.to_percent)
-
-
-def superb_columns() -> tuple[Column, ...]:
-    """Return the columns of SUPERB as published, then those of further tasks."""
-    measured = {m.column: not m.higher_is_better for t in TASKS.values() for m in t.metrics}
-    lower = {"SD": True, "ER": False, **measured}  # measured elsewhere, see TASKS
-    names = (*PUBLISHED_ORDER, *(name for name in measured if name not in PUBLISHED_ORDER))
-    return tuple(Column(name=name, lower_is_better=lower[name], digits=2) for name in names)
 
 
 def probe_figures(result: TaskResult) -> Iterator[Figure]:
@@ -218,109 +193,46 @@ def probe_figures(result: TaskResult) -> Iterator[Figure]:
         yield Figure(column=column, keys=(CHANCE, probe), baseline=CHANCE)
 
 
-def _columns(*names: str, lower: tuple[str, ...] = (), digits: int = 1) -> tuple[Column, ...]:
-    return tuple(Column(name=name, lower_is_better=name in lower, digits=digits) for name in names)
+def image_text_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the figures of a CLIP's retrieval between images and captions."""
+    directions = {"T2I": "text_to_image", "I2T": "image_to_text", "mean": "mean"}
+    return recall_figures(result.metrics, ("trained", "untrained"), directions)
 
 
-OWN_SECTIONS = (
-    Section(
-        name="superb",
-        title="SUPERB",
-        about="Frozen features under SUPERB's probes, in percent. PR: phone error rate; KS, IC, "
-        "SID, ER: accuracy; QbE: maximum term-weighted value x 100; SF: slot F1 and character "
-        "error rate; ASR: word error rate; ASV: equal error rate; SD: diarization error rate. "
-        "superb_s is 1000 x (value - base) / (top - base) by SUPERB's reference points, mean "
-        "within a task, then over all ten; a partial score is over the tasks that it names, and "
-        "comparable only with scores over the same.",
-        columns=(
-            *superb_columns(),
-            Column(name="superb_s", title="superb_s", digits=0),
-            Column(name="partial", title="partial score", digits=0),
-        ),
-        rank_by="superb_s",
-        figures=superb_figures,
-    ),
-    Section(
-        name="superb_hidden",
-        title="SUPERB, hidden set",
-        about="Other recordings than the public set: not comparable with it. ST: BLEU; SS: "
-        "SI-SDRi.",
-        columns=_columns(
-            *("PR", "SID", "ER", "ASR", "QbE_MAP", "QbE_EER", "ASV", "SD", "ST", "SS"),
-            lower=("PR", "ASR", "QbE_EER", "ASV", "SD"),
-            digits=2,
-        ),
-        rank_by="PR",
-    ),
-    Section(
-        name="retrieval_validation",
-        title="Image-speech retrieval, validation",
-        about="The best validation recall that released checkpoints carry in their names, mean of "
-        "both directions.",
-        columns=_columns("R@1", "R@10", digits=2),
-        rank_by="R@10",
-    ),
-    Section(
-        name="zerospeech_abx",
-        title="ZeroSpeech 2021 phonetic",
-        about="ABX error in percent, on clean and other speech, within and across speakers; only "
-        "published figures.",
-        columns=tuple(
-            Column(name=f"{split}_{kind}_{speakers}", lower_is_better=True, digits=2)
-            for split in ("dev", "test")
-            for kind in ("clean", "other")
-            for speakers in ("within", "across")
-        ),
-        rank_by="test_clean_within",
-    ),
-    Section(
-        name="image_text",
-        title="Mini CLIP: image-text retrieval",
-        about="Recall at k in percent of written captions and images that training did not have. "
-        "T2I: text to image; I2T: image to text; mean: of both directions.",
-        columns=retrieval.recall_columns(IMAGE_TEXT),
-        rank_by="mean R@10",
-        figures=lambda result: retrieval.recall_figures(
-            result.metrics, ("trained", "untrained"), IMAGE_TEXT
-        ),
-    ),
-    Section(
-        name="probe",
-        title="Mini HuBERT: probes",
-        about="Linear probes of frozen features in percent: phones of synthetic speech by an "
-        "unseen voice (accuracy of frames, phone error rate, purity of clusters), phrases by "
-        "unseen people, and words by an unseen voice.",
-        columns=(
-            Column(name="frame_accuracy", title="phone accuracy"),
-            Column(name="phone_error", title="phone error", lower_is_better=True),
-            Column(name="purity", title="phone purity"),
-            Column(name="phrases", title="phrase accuracy"),
-            Column(name="words", title="word accuracy"),
-        ),
-        rank_by="frame_accuracy",
-        figures=probe_figures,
-    ),
-)
+FIGURES: Mapping[str, Callable[[TaskResult], Iterable[Figure]]] = {
+    "superb": superb_figures,
+    "image_text": image_text_figures,
+    "probe": probe_figures,
+}
 ORDER = (
-    "superb",
-    "superb_hidden",
-    "retrieval",
-    "retrieval_validation",
-    "keywords",
-    "words",
-    "zerospeech",
-    "zerospeech_abx",
-    "image_text",
-    "probe",
-    "speed",
+    *("superb", "superb_hidden", "retrieval", "retrieval_validation", "keywords", "words"),
+    *("zerospeech", "zerospeech_abx", "image_text", "probe", "speed"),
 )
 """Order of the sections that are known; others come after them."""
+
+
+def own_sections() -> Iterator[Section]:
+    """Read the sections that no benchmark declares; further tasks come before SUPERB's score."""
+    measured = {m.column: not m.higher_is_better for t in TASKS.values() for m in t.metrics}
+    for name, values in read_yaml(SECTIONS).items():
+        columns, every = values.pop("columns"), values.pop("every", {})
+        if name == "superb":
+            scores = {score: columns.pop(score) for score in ("superb_s", "partial")}
+            for column, lower in measured.items():
+                columns.setdefault(column, {})["lower_is_better"] = lower
+            columns |= scores
+        yield Section(
+            name=name,
+            columns=tuple(Column(name=c, **{**every, **own}) for c, own in columns.items()),
+            figures=FIGURES.get(name),
+            **values,
+        )
 
 
 @cache
 def all_sections() -> Mapping[str, Section]:
     """Return the sections by name: this module's own, and those that benchmarks declare."""
-    found = {section.name: section for section in OWN_SECTIONS}
+    found = {section.name: section for section in own_sections()}
     for name in benchmark_titles():
         section = None if name == THIS else load_benchmark(name).section
         if section is not None:
@@ -356,7 +268,7 @@ def gather(folders: Sequence[Path], home: Path) -> Board:
         home: folder of the leaderboard, which links start from.
 
     Raises:
-        ResultError: there is no such folder, or a published table is damaged.
+        ResultError: there is no such folder.
     """
     own, left_out = result_figures(folders, home)
     figures = pd.DataFrame([*published_figures(home), *own])
@@ -367,74 +279,36 @@ def gather(folders: Sequence[Path], home: Path) -> Board:
     return Board(pd.concat([figures, pd.DataFrame(derived)], ignore_index=True), tuple(left_out))
 
 
-def published_figures(home: Path, folder: Path = PUBLISHED) -> Iterator[dict[str, Any]]:
-    """Read the published tables.
-
-    Args:
-        home: folder of the leaderboard, which links start from.
-        folder: folder of the tables.
-
-    Raises:
-        ResultError: a table is missing, a cell is no number, or a source is not listed.
-    """
-    addresses = {row["source"]: row["address"] for row in _published_rows(folder / "sources.csv")}
-    for section, name, corpus, row, column, text in _published_cells(folder):
-        path, source = folder / name, row["source"]
-        if source not in addresses:
-            raise ResultError(
-                f"'{path}' has the source '{source}', which '{folder / 'sources.csv'}' does not "
-                "list; add it"
-            )
-        if not text:
-            continue
-        try:
-            value = float(text)
-        except ValueError as error:
-            raise ResultError(
-                f"'{path}' has '{text}' for {column} of {row['system']}, expected a number"
-            ) from error
-        yield {
-            **PLAIN,
-            "section": section,
-            "corpus": row.get("dataset") or corpus,
-            "system": row["system"],
-            "size": row.get("size", ""),
-            "published": True,
-            "column": column,
-            "value": value,
-            "source": source,
-            "link": addresses[source] or os.path.relpath(path, home),
-        }
-
-
-def _published_cells(folder: Path) -> Iterator[tuple[str, str, str, dict[str, str], str, str]]:
-    """Return section, file, corpus, row, column and text of every figure."""
-    for section, name, corpus in (
-        ("superb", "superb.csv", SUPERB),
-        ("superb_hidden", "superb_hidden.csv", HIDDEN),
-        ("keywords", "keywords.csv", ""),
-        ("zerospeech", "zerospeech2021_semantic.csv", ZEROSPEECH),
-        ("zerospeech_abx", "zerospeech2021_abx.csv", ZEROSPEECH),
-    ):
-        for row in _published_rows(folder / name):
+def published_figures(home: Path) -> Iterator[dict[str, Any]]:
+    """Read the published tables; links start from `home`."""
+    addresses = {row["source"]: row["address"] for row in _published_rows("sources.csv")}
+    for section, (name, corpus) in TABLES.items():
+        path = os.path.relpath(PUBLISHED / name, home)
+        for row in _published_rows(name):
+            about = {key: row.pop(key, "") for key in ("dataset", "system", "size", "source")}
+            if section == "retrieval":
+                row = {f"{row['direction']} R@{k}": row[f"r{k}"] for k in KS}
+            elif section == "retrieval_validation":
+                row = {row["metric"]: row["value"]}
             for column, text in row.items():
-                if column not in ("dataset", "system", "size", "source"):
-                    yield section, name, corpus, row, column, text
-    for row in _published_rows(folder / "retrieval.csv"):
-        for k in retrieval.KS:
-            column = f"{row['direction']} R@{k}"
-            yield "retrieval", "retrieval.csv", "", row, column, row[f"r{k}"]
-    name = "retrieval_validation.csv"
-    for row in _published_rows(folder / name):
-        yield "retrieval_validation", name, "", row, row["metric"], row["value"]
+                if text:
+                    yield {
+                        **PLAIN,
+                        "section": section,
+                        "corpus": about["dataset"] or corpus,
+                        "system": about["system"],
+                        "size": about["size"],
+                        "published": True,
+                        "column": column,
+                        "value": float(text),
+                        "source": about["source"],
+                        "link": addresses[about["source"]] or path,
+                    }
 
 
-def _published_rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with open(path, encoding="utf-8", newline="") as handle:
-            return list(csv.DictReader(handle))
-    except OSError as error:
-        raise ResultError(f"cannot read '{path}': {error.strerror}") from error
+def _published_rows(name: str) -> list[dict[str, str]]:
+    with open(PUBLISHED / name, encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
 
 
 def result_figures(folders: Sequence[Path], home: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -565,7 +439,7 @@ def _number(result: TaskResult, keys: Sequence[str]) -> float:
 def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Average both directions where a publication gives them and not their mean."""
     for who, row in rows_of(ranked(all_sections()["retrieval"], figures)):
-        for k in retrieval.KS:
+        for k in KS:
             both = [f"{direction} R@{k}" for direction in ("S2I", "I2S")]
             if f"mean R@{k}" in row.index or not set(both) <= set(row.index):
                 continue
@@ -593,14 +467,13 @@ def superb_scores(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 scores[task] = {m: float(row.value[name]) for m, name in names.items()}
         if not scores:
             continue
-        score = partial_superb_score(scores)
-        whole = len(score.tasks) == len(points)
+        whole = len(scores) == len(points)
         yield {
             **PLAIN,
             **who,
             "column": "superb_s" if whole else "partial",
-            "value": score.value,
-            "note": "" if whole else ", ".join(score.tasks),
+            "value": partial_superb_score(scores),
+            "note": "" if whole else ", ".join(scores),
             "source": "superb_score of the row",
             "link": row.link.iloc[0][0],
         }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +26,14 @@ from s3prl_speechclip.structures import TaskResult
 
 from .shared.benchmark import (
     Benchmark,
-    Column,
-    Figure,
     Measured,
-    Section,
+    Trial,
     add_corpus_options,
     add_model_options,
-    chosen_splits,
-    corpus_record,
-    kept_states,
-    load_manifest,
-    load_subject,
     titled_table,
 )
-from .shared.captions import english_caption, language_of
+from .shared.board import CHANCE, KS, Section, recall_columns, recall_figures
+from .shared.captions import embed_texts, english_caption, language_of
 
 if TYPE_CHECKING:
     from s3prl_speechclip.data.manifest import Utterance
@@ -49,11 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BENCHMARK", "recall_at_k"]
 
-KS = (1, 5, 10)
-TEXTS = 256  # captions embedded at once
 FEWEST = 10  # images that two languages must share to be compared
 EMBEDDINGS = ("parallel", "cascaded", "sum")
-CHANCE = "chance"
 DIRECTIONS = {"S2I": "speech_to_image", "I2S": "image_to_speech", "mean": "mean"}
 PROTOCOL = {
     "recall": "percent of queries with a right answer among the first k",
@@ -90,18 +80,16 @@ def run(args: Namespace) -> Measured:
     from s3prl_speechclip.encoders.image_features import load_image_table
     from s3prl_speechclip.model.embedding import embed_images, embed_speech, retrieval_set
 
-    subject = load_subject(args)
-    model = subject.model
-    manifest = load_manifest(args)
-    started = time.perf_counter()
-    splits = chosen_splits(args, manifest)
-    stored = kept_states(args, model, manifest)
-    images, manifest = load_image_table(model.clip, manifest, splits, skip_broken=args.skip_broken)
+    trial = Trial(args)
+    model, splits = trial.model, trial.splits
+    stored = trial.kept_states()
+    images, trial.manifest = load_image_table(
+        model.clip, trial.manifest, splits, skip_broken=args.skip_broken
+    )
     metrics: dict[str, Any] = {}
-    notes = list(manifest.notes)
     for split in splits:
         data = retrieval_set(
-            manifest,
+            trial.manifest,
             split,
             images,
             batch_size=args.batch_size,
@@ -109,12 +97,12 @@ def run(args: Namespace) -> Measured:
             features=stored.get(split),
         )
         speech = embed_speech(model, data, workers=args.num_workers)
-        utterances = [manifest.split(split)[i] for i in speech.indices.tolist()]
+        utterances = [trial.manifest.split(split)[i] for i in speech.indices.tolist()]
         if not utterances:
             raise ResultError(f"no recording of split '{split}' can be read")
         described = torch.isin(data.image_ids, speech.pair_ids)
         if data.dataset.broken:
-            notes.append(
+            trial.notes.append(
                 f"{split}: left out {len(data.dataset.broken)} recordings that cannot be read and "
                 f"{int((~described).sum())} images that no other recording describes"
             )
@@ -128,13 +116,8 @@ def run(args: Namespace) -> Measured:
         **PROTOCOL,
         **({"hidden_states": STORED} if stored else {}),
         "image_resize": model.clip.image_resize,
-        "notes": notes,
     }
-    return Measured(
-        corpus_record(
-            "retrieval", subject, manifest, metrics=metrics, protocol=protocol, started=started
-        )
-    )
+    return Measured(trial.record("retrieval", metrics, protocol))
 
 
 def named_embeddings(speech: SpeechEmbeddings) -> dict[str, Tensor]:
@@ -235,12 +218,6 @@ def caption_recall(
     }
 
 
-def embed_texts(model: SpeechClip, texts: Sequence[str]) -> Tensor:
-    """Embed texts by CLIP; (N, E) unit vectors, float32 on the CPU."""
-    chunks = [texts[start : start + TEXTS] for start in range(0, len(texts), TEXTS)]
-    return torch.cat([model.encode_text(chunk).float().cpu() for chunk in chunks])
-
-
 def text_recall(
     named: Mapping[str, Tensor], captions: Sequence[str], texts: Tensor, distinct: Sequence[str]
 ) -> dict[str, Any]:
@@ -339,31 +316,6 @@ def table(result: TaskResult) -> str:
         for split, found in result.metrics.items()
     )
     return titled_table(result, "recall in percent", head, rows, counts)
-
-
-def recall_columns(directions: Iterable[str]) -> tuple[Column, ...]:
-    """Return the leaderboard columns of recall in some directions."""
-    return tuple(Column(name=f"{direction} R@{k}") for direction in directions for k in KS)
-
-
-def recall_figures(
-    metrics: Mapping[str, Any], names: Sequence[str], directions: Mapping[str, str]
-) -> Iterator[Figure]:
-    """Return the leaderboard figures of recall, by split, embedding and chance."""
-    for split, found in metrics.items():
-        measured = [name for name in names if name in found]
-        if not measured:
-            raise ResultError(f"it has no metric of {', '.join(names)} in '{split}'")
-        for name in (*measured, CHANCE):
-            for short, direction in directions.items():
-                for k in KS:
-                    yield Figure(
-                        column=f"{short} R@{k}",
-                        keys=(split, name, direction, f"recall@{k}"),
-                        split=split,
-                        detail="" if name == CHANCE else name,
-                        baseline=CHANCE if name == CHANCE else "",
-                    )
 
 
 def _keyed(recall: Recall) -> dict[str, Any]:

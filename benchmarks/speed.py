@@ -19,18 +19,8 @@ from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.results import markdown_table
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
 
-from .shared.benchmark import (
-    Benchmark,
-    Column,
-    Figure,
-    Measured,
-    Section,
-    add_corpus_options,
-    add_model_options,
-    corpus_record,
-    load_manifest,
-    load_subject,
-)
+from .shared.benchmark import Benchmark, Measured, Trial, add_corpus_options, add_model_options
+from .shared.board import Column, Figure, Section
 
 if TYPE_CHECKING:
     from s3prl_speechclip.data.manifest import Manifest
@@ -82,12 +72,10 @@ def run(args: Namespace) -> Measured:
             "--batch-size and --repetitions must be at least 1, found "
             f"{args.batch_size} and {args.repetitions}"
         )
-    subject = load_subject(args)
-    model = subject.model
-    manifest = load_manifest(args)
-    started = time.perf_counter()
+    trial = Trial(args)
+    model = trial.model
     device = model.clip.vocabulary.device
-    batch = _batch(model, manifest, args.batch_size, args.seed).to(device)
+    batch = _batch(model, trial.manifest, args.batch_size, args.seed).to(device)
     seconds = float(batch.speech.lengths.sum()) / SAMPLE_RATE
     trained = copy.deepcopy(model).train()
     train_step = PretrainStep(trained)
@@ -124,19 +112,8 @@ def run(args: Namespace) -> Measured:
         "repetitions": args.repetitions,
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
-        "notes": list(manifest.notes),
     }
-    return Measured(
-        corpus_record(
-            "speed",
-            subject,
-            manifest,
-            metrics=metrics,
-            protocol=protocol,
-            started=started,
-            seed=args.seed,
-        )
-    )
+    return Measured(trial.record("speed", metrics, protocol, args.seed))
 
 
 def table(result: TaskResult) -> str:

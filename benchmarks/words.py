@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, TaskResult
 
-from .retrieval import embed_texts
 from .scores.keyword_scores import word_of
 from .scores.segments import TOLERANCES, Segmented, Span, boundary_scores
 from .scores.word_scores import (
@@ -36,20 +34,15 @@ from .scores.word_scores import (
 )
 from .shared.benchmark import (
     Benchmark,
-    Column,
-    Figure,
     Measured,
-    Section,
+    Trial,
     add_corpus_options,
     add_model_options,
-    chosen_splits,
-    corpus_record,
-    load_manifest,
-    load_subject,
     rounded,
     titled_table,
 )
-from .shared.captions import language_of
+from .shared.board import Column, Figure, Section
+from .shared.captions import embed_texts, language_of
 
 if TYPE_CHECKING:
     from s3prl_speechclip.model.speechclip import SpeechClip
@@ -115,40 +108,31 @@ def run(args: Namespace) -> Measured:
     """
     from .shared.decoding import decode_split, left_out, require_keywords
 
-    subject = load_subject(args)
-    require_keywords(subject.model)
-    manifest = load_manifest(args)
+    trial = Trial(args)
+    require_keywords(trial.model)
     if args.alignments is not None:
-        manifest = with_alignments(manifest, Path(args.alignments))
-    started = time.perf_counter()
-    splits = chosen_splits(args, manifest)
-    for split in splits:
-        if not any(u.words and language_of(u) == "en" for u in manifest.split(split)):
+        trial.manifest = with_alignments(trial.manifest, Path(args.alignments))
+    for split in trial.splits:
+        if not any(u.words and language_of(u) == "en" for u in trial.manifest.split(split)):
             raise CorpusError(
-                f"no English recording of split '{split}' of {manifest.corpus} has word times: "
-                "flickr8k reads flickr_8k.ctm beside its recordings, spokencoco needs "
+                f"no English recording of split '{split}' of {trial.manifest.corpus} has word "
+                "times: flickr8k reads flickr_8k.ctm beside its recordings, spokencoco needs "
                 "--alignments FILE"
             )
     metrics: dict[str, Any] = {}
-    notes = list(manifest.notes)
-    for split in splits:
+    for split in trial.splits:
         decoded = decode_split(
-            subject.model,
-            manifest,
+            trial.model,
+            trial.manifest,
             split,
             batch_size=args.batch_size,
             skip_broken=args.skip_broken,
             workers=args.num_workers,
             attention=True,
         )
-        notes += left_out(decoded, manifest, split)
-        metrics[split] = split_metrics(subject.model, decoded, split)
-    protocol = {**PROTOCOL, "notes": notes}
-    return Measured(
-        corpus_record(
-            "words", subject, manifest, metrics=metrics, protocol=protocol, started=started
-        )
-    )
+        trial.notes += left_out(decoded, trial.manifest, split)
+        metrics[split] = split_metrics(trial.model, decoded, split)
+    return Measured(trial.record("words", metrics, PROTOCOL))
 
 
 def split_metrics(model: SpeechClip, decoded: Sequence[Decoded], split: str) -> dict[str, Any]:

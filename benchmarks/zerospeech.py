@@ -42,14 +42,12 @@ from .scores.semantic_scores import (
 from .shared.benchmark import (
     DEFAULT_UPSTREAM,
     Benchmark,
-    Column,
-    Figure,
     Measured,
-    Section,
     add_model_options,
-    load_subject,
+    load_model,
     titled_table,
 )
+from .shared.board import Column, Figure, Section
 
 if TYPE_CHECKING:
     from torch import nn
@@ -254,10 +252,9 @@ def find_source(args: Namespace) -> FeatureSource:
             raise ConfigError(f"{LOG_MEL} has no checkpoint; leave -k out")
         return spectral_source()
     if isinstance(given, SpeechClip):
-        subject = load_subject(args)
-        config = subject.model.config
-        where = subject.checkpoint, subject.checkpoint_hash
-        return FeatureSource(config.variant, config.size, *where, _encoding(subject.model))
+        model, source, digest = load_model(args)
+        about = model.config.variant, model.config.size, source, digest
+        return FeatureSource(*about, _encoding(model))
     if name is None:
         name = checkpoints.read(given).config.variant if given else DEFAULT_UPSTREAM
     if name not in (*VARIANTS, ENCODER):

@@ -8,6 +8,7 @@ import logging
 import pkgutil
 import re
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from s3prl_speechclip import benchmarks
 from s3prl_speechclip.errors import ConfigError, unknown_name
 from s3prl_speechclip.results import markdown_table, result_record, write_result
 from s3prl_speechclip.structures import TaskResult
+
+from .board import Section
 
 if TYPE_CHECKING:
     from s3prl_speechclip.data.feature_store import FeatureStore
@@ -31,55 +34,6 @@ HASH_DIGITS = 8  # of a checkpoint's SHA-256 in the name of a result file
 TRAINING_STEPS = "training_steps"
 """In protocols: steps that the model was trained for, where its checkpoint says so."""
 DEFAULT_UPSTREAM = "speechclip_hybrid"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One leaderboard column."""
-
-    name: str
-    title: str = ""
-    """Heading, where it is not the name."""
-    lower_is_better: bool = False
-    digits: int = 1
-    merit: bool = True
-    """False: a property of the system that is neither good nor bad."""
-
-    @property
-    def heading(self) -> str:
-        """Return the heading."""
-        return self.title or self.name.replace("_", " ")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One leaderboard figure of a result."""
-
-    column: str
-    keys: tuple[str, ...]
-    """Where the result's metrics hold it."""
-    split: str = ""
-    detail: str = ""
-    """Which of a system's embeddings, and the like."""
-    baseline: str = ""
-    """Name of a baseline that the result holds beside its own system."""
-    corpus: str = ""
-    """Shown instead of the result's own; the results of a folder are then one row."""
-    factor: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One leaderboard table."""
-
-    name: str
-    title: str
-    about: str
-    columns: tuple[Column, ...]
-    rank_by: str
-    """Column that rows are ordered by."""
-    figures: Callable[[TaskResult], Iterable[Figure]] | None = None
-    """Figures of a result; None where only published figures are shown."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +57,69 @@ class Benchmark:
     section: Section | None = None
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model in evaluation mode, and where it came from."""
+class Trial:
+    """A model in evaluation mode and a corpus, as the options name them.
 
-    model: SpeechClip
-    checkpoint: str
-    checkpoint_hash: str
+    `notes` collects what the record says of the corpus; `manifest` may be replaced by a part of it.
+    """
+
+    def __init__(self, args: Namespace) -> None:
+        from s3prl_speechclip.data.corpora import load_corpus
+        from s3prl_speechclip.data.manifest import Manifest
+
+        self.args = args
+        self.model, self.checkpoint, self.checkpoint_hash = load_model(args)
+        self.manifest = (
+            args.data
+            if isinstance(args.data, Manifest)
+            else load_corpus(args.data, args.data_root, args.archive, args.skip_broken)
+        )
+        self.notes: list[str] = []
+        self.started = time.perf_counter()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Return the splits that the options name, else the corpus' test splits."""
+        return tuple(self.args.split or self.manifest.require("testing").test_splits)
+
+    def kept_states(self) -> Mapping[str, FeatureStore]:
+        """Return the measured splits' hidden states by name, where `--keep-states` is given."""
+        from s3prl_speechclip.encoders.speech_features import cached_features
+
+        if not self.args.keep_states:
+            return {}
+        return cached_features(
+            self.model.speech_encoder,
+            self.manifest,
+            self.splits,
+            when="on",
+            workers=4,
+            skip_broken=self.args.skip_broken,
+        )
+
+    def record(
+        self, task: str, metrics: Mapping[str, Any], protocol: Mapping[str, Any], seed: int = 0
+    ) -> TaskResult:
+        """Return the record of the measurement; its protocol ends with the notes."""
+        from s3prl_speechclip.data.corpora import CORPORA
+
+        config, manifest = self.model.config, self.manifest
+        known = CORPORA.get(manifest.corpus)
+        steps = self.model.about.get("step")
+        trained = {} if steps is None else {TRAINING_STEPS: steps}
+        return result_record(
+            started=self.started,
+            task=task,
+            system=config.variant,
+            size=config.size,
+            corpus=known.public_name(manifest) if known else manifest.corpus,
+            checkpoint=self.checkpoint,
+            checkpoint_hash=self.checkpoint_hash,
+            metrics=metrics,
+            protocol={**protocol, "notes": [*manifest.notes, *self.notes], **trained},
+            seed=seed,
+            mini=manifest.mini or config.size == "mini",
+        )
 
 
 def benchmark_titles() -> dict[str, str]:
@@ -319,8 +329,8 @@ def add_corpus_options(p: ArgumentParser, *, splits: bool = True, states: bool =
         )
 
 
-def load_subject(args: Namespace) -> Subject:
-    """Load the model that the options name, on its device, in evaluation mode."""
+def load_model(args: Namespace) -> tuple[SpeechClip, str, str]:
+    """Return the model that the options name, in evaluation mode, its source and its hash."""
     from s3prl_speechclip.checkpoints.locate import locate_model
     from s3prl_speechclip.hashing import state_hash
     from s3prl_speechclip.model.speechclip import SpeechClip
@@ -329,76 +339,12 @@ def load_subject(args: Namespace) -> Subject:
     given = args.upstream_ckpt
     if isinstance(given, SpeechClip):
         model = given if args.device == "auto" else given.to(find_device(args.device))
-        return Subject(model.eval(), "in memory", state_hash(given.state_dict()))
+        return model.eval(), "in memory", state_hash(given.state_dict())
     name = args.upstream or DEFAULT_UPSTREAM
     located = locate_model(name, None if given is None else str(given))
     logger.info("%s: %s (%s)", name, located.source, located.reason)
     model = SpeechClip.from_pretrained(located.source).to(find_device(args.device))
-    return Subject(model, located.source, located.digest())
-
-
-def load_manifest(args: Namespace) -> Manifest:
-    """Read the corpus that the options name."""
-    from s3prl_speechclip.data.corpora import load_corpus
-    from s3prl_speechclip.data.manifest import Manifest
-
-    if isinstance(args.data, Manifest):
-        return args.data
-    return load_corpus(args.data, args.data_root, args.archive, args.skip_broken)
-
-
-def chosen_splits(args: Namespace, manifest: Manifest) -> tuple[str, ...]:
-    """Return the splits that the options name, else the corpus' test splits."""
-    return tuple(args.split or manifest.require("testing").test_splits)
-
-
-def kept_states(
-    args: Namespace, model: SpeechClip, manifest: Manifest
-) -> Mapping[str, FeatureStore]:
-    """Return the hidden states of the measured splits by name, where `--keep-states` is given."""
-    if not args.keep_states:
-        return {}
-    from s3prl_speechclip.encoders.speech_features import cached_features
-
-    return cached_features(
-        model.speech_encoder,
-        manifest,
-        chosen_splits(args, manifest),
-        when="on",
-        workers=4,
-        skip_broken=args.skip_broken,
-    )
-
-
-def corpus_record(
-    task: str,
-    subject: Subject,
-    manifest: Manifest,
-    *,
-    metrics: Mapping[str, Any],
-    protocol: Mapping[str, Any],
-    started: float,
-    seed: int = 0,
-) -> TaskResult:
-    """Return the record of a model measured on a corpus."""
-    from s3prl_speechclip.data.corpora import CORPORA
-
-    config = subject.model.config
-    known = CORPORA.get(manifest.corpus)
-    steps = subject.model.about.get("step")
-    return result_record(
-        started=started,
-        task=task,
-        system=config.variant,
-        size=config.size,
-        corpus=known.public_name(manifest) if known else manifest.corpus,
-        checkpoint=subject.checkpoint,
-        checkpoint_hash=subject.checkpoint_hash,
-        metrics=metrics,
-        protocol={**protocol, **({} if steps is None else {TRAINING_STEPS: steps})},
-        seed=seed,
-        mini=manifest.mini or config.size == "mini",
-    )
+    return model, located.source, located.digest()
 
 
 def titled_table(

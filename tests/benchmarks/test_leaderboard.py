@@ -69,8 +69,7 @@ def test_a_partial_score_is_not_superb_s() -> None:
     whole, part = (scores_of(row_of(name)) for name in ("HuBERT Base", "Cascaded CLIP (early)"))
     with pytest.raises(ResultError, match="missing: SID, ER, ASR, ASV, SD"):
         superb_score(part)
-    assert partial_superb_score(part).tasks == ("PR", "KS", "IC", "QbE", "SF")
-    assert partial_superb_score(whole).value == superb_score(whole)
+    assert partial_superb_score(whole) == superb_score(whole) != partial_superb_score(part)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,7 @@ def test_superb_tasks_of_a_system_are_one_row(tmp_path: Path) -> None:
     assert values == {"PR": 5.41, "KS": 96.3, "SF_F1": 90.0, "SF_CER": 25.0}
     assert row.note["partial"] == ["PR, KS, SF"]
     scores = {"PR": {"PER": 5.41}, "KS": {"accuracy": 96.3}, "SF": {"F1": 90.0, "CER": 25.0}}
-    assert score == pytest.approx(partial_superb_score(scores).value, abs=1e-3)
+    assert score == pytest.approx(partial_superb_score(scores), abs=1e-3)
 
 
 @pytest.mark.parametrize(
