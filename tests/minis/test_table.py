@@ -9,13 +9,12 @@ import pytest
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.minis.training.recipe import NORM_REPORT, RESULTS, TABLE
 from s3prl_speechclip.minis.training.report import (
-    Spread,
-    _verdict,
     claims,
     models_report,
     norm_report,
     read_figures,
     recall_rows,
+    verdict,
 )
 from s3prl_speechclip.results import read_result, write_result
 
@@ -58,7 +57,7 @@ def test_a_mean_is_that_of_its_seeds():
 )
 def test_a_claim_needs_two_standard_errors(one, other, word):
     """Guards against claims made of noise."""
-    assert word in _verdict(Spread(one), Spread(other))
+    assert word in verdict(one, other)
 
 
 def test_both_claims_are_answered():

