@@ -64,7 +64,7 @@ def run(args: Namespace) -> Measured:
         ConfigError: a number below 1.
         AudioError, ImageError: something of the corpus cannot be read.
     """
-    from s3prl_speechclip.pretrain.step import PretrainStep
+    from s3prl_speechclip.pretrain.train import PretrainStep
     from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
 
     if args.batch_size < 1 or args.repetitions < 1:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..model.config import AttentionConfig
-from .speed import Dropout, first_positions
+from .fast_dropout import Dropout
 
 
 class Attended(NamedTuple):
@@ -102,6 +102,38 @@ class AttentionEncoder(nn.Module):
         return attention_weights(last.self_attn, states, padding)
 
 
+def first_positions(
+    layer: nn.TransformerEncoderLayer, states: Tensor, padding: Tensor, first: int
+) -> Tensor:
+    """Compute a transformer layer's output at the leading positions alone.
+
+    Nothing reads the last layer's frames in training. Measured: 100 instead of 384 ms per training
+    step of speechclip_parallel (mini preset, batch 64, 120 frames from stored features, one CPU
+    thread).
+
+    Args:
+        layer: a transformer encoder layer.
+        states: its input, (B, T, D).
+        padding: (B, T) bool, True at padding.
+        first: number of positions.
+
+    Returns:
+        (B, first, D).
+    """
+    keys = layer.norm1(states) if layer.norm_first else states
+    queries = states[:, :first]
+    attended, _ = layer.self_attn(
+        keys[:, :first], keys, keys, key_padding_mask=padding, need_weights=False
+    )
+    queries = queries + layer.dropout1(attended)
+    if not layer.norm_first:
+        queries = layer.norm1(queries)
+    inner = layer.norm2(queries) if layer.norm_first else queries
+    inner = layer.linear2(layer.dropout(layer.activation(layer.linear1(inner))))
+    queries = queries + layer.dropout2(inner)
+    return queries if layer.norm_first else layer.norm2(queries)
+
+
 def attention_weights(attention: nn.Module, states: Tensor, padding: Tensor) -> Tensor:
     """Compute the self-attention weights of one layer, (B, heads, T, T)."""
     _, weights = attention(
@@ -113,18 +145,6 @@ def attention_weights(attention: nn.Module, states: Tensor, padding: Tensor) -> 
 def build_attention(
     width: int, config: AttentionConfig, *, encoder: bool
 ) -> AttentionNorm | AttentionEncoder:
-    """Build a branch's attention.
-
-    Args:
-        width: D.
-        config: kind, heads, dropout.
-        encoder: kind of `auto`: whole transformer layers, or attention and norm alone.
-    """
-    kind = config.kind if config.kind != "auto" else "encoder" if encoder else "norm"
-    return ATTENTION[kind](width, config)
-
-
-ATTENTION: dict[str, type[AttentionNorm] | type[AttentionEncoder]] = {
-    "encoder": AttentionEncoder,
-    "norm": AttentionNorm,
-}
+    """Build a branch's attention; `encoder` says whether `auto` means whole transformer layers."""
+    whole = encoder if config.kind == "auto" else config.kind == "encoder"
+    return AttentionEncoder(width, config) if whole else AttentionNorm(width, config)

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from ..model.config import CifConfig
 from ..structures import HOP, SAMPLE_RATE
+from .fast_dropout import Dropout
 from .padding import padding_mask
-from .speed import Dropout
 
 SCALING_EPS = 1e-5  # keeps floor(sum / threshold) at the target after scaling
 

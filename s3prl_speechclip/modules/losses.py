@@ -14,7 +14,7 @@ from ..model.config import ObjectiveConfig
 class MaskedInfoNCE(nn.Module):
     """Masked contrastive loss in both directions (SpeechCLIP, arXiv 2210.00705, eq. 1).
 
-    Rows that share a pair id are not negatives of each other.
+    Rows that share a pair id are not negatives of each other; a row without negatives costs 0.
 
     Args:
         config: temperature, its bound, margin, decoupling.
@@ -55,6 +55,8 @@ class MaskedInfoNCE(nn.Module):
         positives = logits.diagonal()
         same = pair_ids.unsqueeze(0) == pair_ids.unsqueeze(1)
         left_out = same if self.config.decoupled else same & ~own
+        # A row without negatives keeps its positive, so that it contributes 0 and no gradient.
+        left_out = left_out & ~(own & left_out.all(1))
         contrasted = logits.masked_fill(left_out, float("-inf"))
         to_images = torch.logsumexp(contrasted, 1) - positives
         to_speech = torch.logsumexp(contrasted, 0) - positives

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..checkpoints.native import StoredModel
@@ -25,15 +25,16 @@ from ..encoders.vocabulary import find_vocabulary
 from ..errors import CheckpointError, TrainingError
 from ..model.embedding import RetrievalSet, SpeechEmbeddings, embed_images, embed_speech, in_order
 from ..model.speechclip import SpeechClip
+from ..modules.quantizer import code_perplexity
 from ..modules.recall import recall_at_k
 from ..runtime.allocation import KeptMemory
 from ..runtime.devices import build_fabric, loss_scale_state, restore_loss_scale
-from ..runtime.distributed import all_true, broadcast_parameters, gather_objects
+from ..runtime.distributed import all_true, broadcast_parameters, gather, gather_objects
 from ..runtime.log import ScalarLog, draw_curves
 from ..runtime.optimization import build_optimizer, learning_rate, set_learning_rate
 from ..runtime.randomness import random_state, restore_random_state
 from ..runtime.signals import StopSignal
-from ..structures import PairBatch
+from ..structures import PairBatch, SpeechOutput, StepOutput
 from .config import PretrainConfig
 from .corpus import TrainingData, load_manifest
 from .resume import (
@@ -44,7 +45,6 @@ from .resume import (
     prepare_folder,
     save_checkpoint,
 )
-from .step import PretrainStep
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,59 @@ class Outcome:
 
     step: int
     interrupted: bool
+
+
+class PretrainStep(nn.Module):
+    """A model and its objective, as one module that Fabric and DDP can wrap."""
+
+    def __init__(self, model: SpeechClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: PairBatch, step: int) -> StepOutput:
+        """Compute the losses of a batch that is shared by all processes.
+
+        Args:
+            batch: this process's share.
+            step: steps taken before this one; CIF scales its quantity to the target in the first.
+        """
+        model = self.model
+        scaling_steps = model.config.cif.scaling_steps
+        scaling = scaling_steps < 0 or step < scaling_steps
+        output = model(batch.speech, scaling=scaling, frames=False)
+        gathered = replace(
+            output,
+            parallel=None if output.parallel is None else gather(output.parallel),
+            cascaded=None if output.cascaded is None else gather(output.cascaded),
+        )
+        images = gather(model.clip.encode_images(batch.images))
+        pair_ids = gather(batch.pair_ids)
+        losses = model.objective(gathered, images, pair_ids)
+        if model.config.clip.trainable and model.config.objective.text_weight > 0:
+            texts = gather(model.clip.encode_text(batch.texts))
+            weight = model.config.objective.text_weight
+            losses["text"] = weight * model.contrast(texts, images, pair_ids)
+        return StepOutput(losses, self._report(output))
+
+    @torch.no_grad()
+    def _report(self, output: SpeechOutput) -> dict[str, float]:
+        report = {"logit_scale": float(self.model.contrast.logit_scale)}
+        if output.keywords is not None:
+            token_ids = output.keywords.token_ids
+            vocabulary_size = int(self.model.clip.vocabulary.max()) + 1
+            report["keywords"] = float(output.keywords.lengths.float().mean())
+            report["code_perplexity"] = float(
+                code_perplexity(token_ids[token_ids > 0], vocabulary_size)
+            )
+        return report
+
+
+def _gather_embeddings(output: SpeechOutput) -> SpeechOutput:
+    return replace(
+        output,
+        parallel=None if output.parallel is None else gather(output.parallel),
+        cascaded=None if output.cascaded is None else gather(output.cascaded),
+    )
 
 
 def pretrain(

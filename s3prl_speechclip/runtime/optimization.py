@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import nn, optim
+if TYPE_CHECKING:  # `--help` reads the configurations, and needs no torch
+    from torch import nn, optim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class SchedulerConfig:
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
     """Build the optimiser of the parameters that require a gradient."""
+    from torch import optim
+
     kinds: dict[str, type[optim.Adam]] = {"adam": optim.Adam, "adamw": optim.AdamW}
     beta1, beta2 = config.betas
     return kinds[config.name](

@@ -93,3 +93,20 @@ def test_a_dry_run_counts_the_published_parameters(capfd: pytest.CaptureFixture[
         ("large", "cascaded"): 6.1,
         ("large", "parallel"): 13.4,
     }
+
+
+@pytest.mark.parametrize("command", ["pretrain", "benchmark"])
+def test_help_is_fast(command: str, tmp_path: Path):
+    """Guards the declarations of configurations and benchmarks against importing what computes."""
+    program = (
+        "import contextlib, io, sys\n"
+        f"from s3prl_speechclip.cli.{command} import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):\n"
+        "    main(['--help'])\n"
+        "assert 'usage: run_' in shown.getvalue()\n"
+        "print(*{'torch', 's3prl', 'transformers', 'lightning'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert not done.stdout.strip()

@@ -29,5 +29,6 @@ def loss(
             for a, b in pairs:
                 counts = not decoupled if a == b else int(pair_ids[a]) != int(pair_ids[b])
                 denominator += math.exp(score(a, b)) if counts else 0.0
-            total += math.log(denominator) - score(i, i)
+            if denominator:  # a row without negatives costs nothing
+                total += math.log(denominator) - score(i, i)
     return total / (2 * number)

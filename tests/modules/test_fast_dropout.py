@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s3prl_speechclip.modules.speed import Dropout
+from s3prl_speechclip.modules.fast_dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
