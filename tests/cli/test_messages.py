@@ -101,7 +101,8 @@ def test_help_is_fast(command: str, tmp_path: Path):
     program = (
         "import contextlib, io, sys\n"
         f"from s3prl_speechclip.cli.{command} import main\n"
-        "with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):\n"
+        "shown = io.StringIO()\n"
+        "with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):\n"
         "    main(['--help'])\n"
         "assert 'usage: run_' in shown.getvalue()\n"
         "print(*{'torch', 's3prl', 'transformers', 'lightning'} & set(sys.modules))"
