@@ -61,7 +61,10 @@ leaderboard: venv
 	$(BIN)/python run_benchmark.py leaderboard
 
 site: venv
-	$(BIN)/python -m s3prl_speechclip.cli.site
+	for name in speechclip_cascaded speechclip_plus speechclip_hybrid speechclip_hybrid_plus; do \
+	  $(BIN)/python run_benchmark.py keywords -u $$name -k s3prl_speechclip/assets/mini/$$name \
+	    --keep-states --out site/keywords-$$name.json || exit; done
+	$(BIN)/python run_benchmark.py leaderboard --results benchmarks/results --out site
 
 readme: venv
 	$(BIN)/python -m s3prl_speechclip.cli.readme

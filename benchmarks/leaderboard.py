@@ -67,7 +67,6 @@ PLAIN: Mapping[str, Any] = {
 ONE_FIGURE = ["values", "note", "source", "link"]
 OWN = "own ("  # begins the name of a corpus of the user's, see `Corpus.public_name`
 TRAINED = 50_000  # steps of the papers' models
-SCALE = 1000.0  # superb_s of the better reference point; the other has 0
 
 INTRODUCTION = """\
 # Leaderboard
@@ -148,7 +147,7 @@ def partial_superb_score(scores: Mapping[str, Mapping[str, float]]) -> float:
     tasks = []
     for task in (task for task in points if task in scores):
         ends = points[task].items()
-        scaled = [SCALE * (scores[task][m] - base) / (top - base) for m, (base, top) in ends]
+        scaled = [1000.0 * (scores[task][m] - base) / (top - base) for m, (base, top) in ends]
         tasks.append(sum(scaled) / len(scaled))
     return sum(tasks) / len(tasks)
 

@@ -159,10 +159,7 @@ def image_recall(
         found[name] = _keyed(recall_of_ranks(ranks, KS))
         found[name]["interval_95"] = {
             direction: {f"recall@{k}": _interval(places, k) for k in KS}
-            for direction, places in (
-                ("speech_to_image", ranks.speech_to_image),
-                ("image_to_speech", ranks.image_to_speech),
-            )
+            for direction, places in vars(ranks).items()
         }
         found[name]["speech_to_image_by_kind"] = {
             kind: _shares(ranks.speech_to_image[rows])
@@ -193,16 +190,7 @@ def rows_by_language(utterances: Sequence[Utterance]) -> dict[str, Tensor]:
 def caption_recall(
     model: SpeechClip, named: Mapping[str, Tensor], utterances: Sequence[Utterance]
 ) -> dict[str, Any]:
-    """Measure retrieval between English recordings and written captions.
-
-    Args:
-        model: the model, with the text encoder of its CLIP.
-        named: embeddings of N recordings by name.
-        utterances: the recordings, N.
-
-    Returns:
-        `{"text": ..}`, or nothing where no English recording has a caption.
-    """
+    """Measure `{"text": ..}` between English recordings and captions; nothing without captions."""
     captions = {
         row: english_caption(utterance)
         for row, utterance in enumerate(utterances)
@@ -230,9 +218,6 @@ def text_recall(
         captions: captions of the recordings, N.
         texts: embeddings of the distinct captions, (M, E) unit vectors.
         distinct: those captions, M.
-
-    Returns:
-        Recall both ways by embedding, and by chance.
     """
     place = {caption: number for number, caption in enumerate(distinct)}
     speech_ids = [place[caption] for caption in captions]

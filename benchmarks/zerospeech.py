@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from s3prl_speechclip.config import read_yaml
 from s3prl_speechclip.data.corpora.zerospeech import SPLITS, TYPES, SemanticSet
 from s3prl_speechclip.errors import ConfigError, ResultError, unknown_name
 from s3prl_speechclip.results import result_record
@@ -63,7 +64,7 @@ LOG_MEL = "log_mel"
 BANDS = 80
 WINDOW, STEP = 400, 160  # samples, 25 ms and 10 ms at 16 kHz
 FLOOR = 1e-6  # of the power that the logarithm is taken of; -60 dB of a full-scale sine's
-FORMATS = ("npy", "txt")
+META = Path(__file__).parent / "shared" / "submission.yaml"
 SEARCHED_POOLINGS = ("mean", "max", "min", "last")
 PROTOCOL = {
     "correlation": "100 x Spearman's, of people's scores (relatedness, unless a dataset lacks it: "
@@ -123,7 +124,7 @@ def add_options(p: ArgumentParser) -> None:
     )
     p.add_argument(
         "--submission-format",
-        choices=FORMATS,
+        choices=("npy", "txt"),
         default="npy",
         help="of the features in them (default: %(default)s)",
     )
@@ -335,11 +336,10 @@ def pooled(
     """Encode recordings and pool their frames.
 
     Args:
-        source: the system.
+        source, batch_size: as for `measure`.
         recordings: N files.
         poolings: poolings to compute.
         layers: layers to pool; None: all.
-        batch_size: recordings encoded at once.
 
     Returns:
         By layer and pooling, (N, D) in the order of `recordings`.
@@ -377,11 +377,8 @@ def write_submission(
 
     Args:
         folder: folder to write; new or empty.
-        source: the system.
-        data: the semantic set.
-        choice: layer, pooling and distance.
+        source, data, choice, batch_size: as for `measure`, and what it chose.
         form: `npy` or `txt`.
-        batch_size: recordings encoded at once.
 
     Raises:
         ResultError: the folder holds something.
@@ -404,52 +401,31 @@ def write_submission(
                 else:
                     # With all digits, so that both forms score alike.
                     np.savetxt(target / kind / f"{name}.txt", matrix, fmt="%.17g")
-        _write_yaml(folder / "params.yaml", _parameters(choice, form))
-        _write_yaml(folder / "meta.yaml", _meta(source, data, choice))
+        for name, values in _submission_texts(source, data, choice, form).items():
+            text = yaml.safe_dump(values, sort_keys=False)
+            (folder / name).write_text(text, encoding="utf-8")
 
 
-def _parameters(choice: Choice, form: str) -> dict[str, object]:
-    return {
-        "quiet": False,
-        "semantic": {
-            "metric": choice.distance,
-            "pooling": choice.pooling,
-            "librispeech": True,
-            "synthetic": True,
-            "n_jobs": 1,
-        },
-        # The toolkit takes the semantic task's file type from here.
-        "syntactic": {"score_files_type": f".{form}"},
-    }
-
-
-def _meta(source: FeatureSource, data: SemanticSet, choice: Choice) -> dict[str, object]:
+def _submission_texts(
+    source: FeatureSource, data: SemanticSet, choice: Choice, form: str
+) -> dict[str, dict[str, Any]]:
+    """Return the contents of `params.yaml` and `meta.yaml`."""
+    chosen = {"metric": choice.distance, "pooling": choice.pooling}
     size = f" ({source.size})" if source.size else ""
+    meta = read_yaml(META)
+    meta["model_info"]["system_description"] = (
+        f"{source.system}{size}, layer {choice.layer}, features of {data.corpus}, "
+        f"SHA-256 of the weights {source.checkpoint_hash or 'none'}"
+    )
     return {
-        "username": "<user name on zerospeech.com>",
-        "benchmark_name": "sLM21",
-        "model_info": {
-            "system_description": f"{source.system}{size}, layer {choice.layer}, features of "
-            f"{data.corpus}, SHA-256 of the weights {source.checkpoint_hash or 'none'}",
-            "train_set": "<what the system was trained on>",
-            "gpu_budget": "<hours>",
+        "params.yaml": {
+            "quiet": False,
+            "semantic": {**chosen, "librispeech": True, "synthetic": True, "n_jobs": 1},
+            # The toolkit takes the semantic task's file type from here.
+            "syntactic": {"score_files_type": f".{form}"},
         },
-        "publication": {
-            "author_label": "<first author et al.>",
-            "authors": "<all authors>",
-            "paper_title": "<title>",
-            "paper_url": "<address>",
-            "publication_year": 0,
-            "institution": "<institution>",
-            "team": "<team>",
-        },
-        "open_source": True,
-        "code_url": "<address>",
+        "meta.yaml": meta,
     }
-
-
-def _write_yaml(path: Path, values: dict[str, object]) -> None:
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
 def table(result: TaskResult) -> str:
@@ -472,22 +448,21 @@ def table(result: TaskResult) -> str:
     return titled_table(result, "100 x Spearman's correlation", head, rows, about)
 
 
-def board_columns() -> dict[str, tuple[str, ...]]:
-    """Return the leaderboard columns of correlations, and where a result has them."""
-    return {
-        f"{split}_{prefix}{kind}": (split, kind, name)
-        for split, prefix, name in (
-            ("dev", "", "mean"),
-            ("test", "", "mean"),
-            ("test", "weighted_", "weighted"),
-        )
-        for kind in TYPES
-    }
+COLUMNS = {
+    f"{split}_{prefix}{kind}": (split, kind, name)
+    for split, prefix, name in (
+        ("dev", "", "mean"),
+        ("test", "", "mean"),
+        ("test", "weighted_", "weighted"),
+    )
+    for kind in TYPES
+}
+"""Leaderboard columns of correlations, and where a result has them."""
 
 
 def board_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the leaderboard figures of a result."""
-    for column, keys in (*board_columns().items(), ("layer", ("chosen", "layer"))):
+    for column, keys in (*COLUMNS.items(), ("layer", ("chosen", "layer"))):
         yield Figure(column=column, keys=keys)
 
 
@@ -501,7 +476,7 @@ BENCHMARK = Benchmark(
         about="100 x Spearman's correlation of people's scores with negated distances, mean over "
         "data sets and mean weighted by their pairs.",
         columns=(
-            *(Column(name=name, digits=2) for name in board_columns()),
+            *(Column(name=name, digits=2) for name in COLUMNS),
             Column(name="layer", title="layer chosen on dev", digits=0, merit=False),
         ),
         rank_by="test_synthetic",

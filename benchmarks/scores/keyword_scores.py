@@ -16,7 +16,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -123,14 +123,8 @@ def hit_rate_by_slot(
 ) -> list[float]:
     """Measure the hit rate of each slot, percent, where all recordings have as many keywords."""
     slots = len(namings[0].token_ids)
-    return [
-        hit_rate(
-            [Naming(token_ids=(n.token_ids[slot],), caption=n.caption) for n in namings],
-            neighbours,
-            without,
-        )["mean"]
-        for slot in range(slots)
-    ]
+    by_slot = ([replace(n, token_ids=(n.token_ids[k],)) for n in namings] for k in range(slots))
+    return [hit_rate(group, neighbours, without)["mean"] for group in by_slot]
 
 
 def chance_hit_rate(
@@ -236,15 +230,15 @@ def keyword_counts(namings: Sequence[Naming]) -> dict[str, float]:
 
 
 def _overlap(pairs: Iterable[tuple[set, frozenset]]) -> dict[str, float]:
-    shared = said = wanted = 0
+    shared = named = wanted = 0
     for predicted, right in pairs:
         shared += len(predicted & right)
-        said += len(predicted)
+        named += len(predicted)
         wanted += len(right)
     return {
-        "precision": _percent(shared, said),
+        "precision": _percent(shared, named),
         "recall": _percent(shared, wanted),
-        "f1": _percent(2 * shared, said + wanted),
+        "f1": _percent(2 * shared, named + wanted),
     }
 
 

@@ -157,12 +157,12 @@ def naming_scores(recordings: Sequence[Segmented], neighbours: Neighbours) -> di
     hits = {"token": 0, "neighbours": 0, "anywhere": 0}
     keywords = 0
     for recording in recordings:
-        said = [(word, encode_word(word.text)) for word in recording.words]
+        spoken = [(word, encode_word(word.text)) for word in recording.words]
         for span, token in zip(recording.spans, recording.token_ids, strict=True):
             keywords += 1
             near = neighbours[token]
-            here = [tokens for word, tokens in said if overlap(span, word) > 0.0]
+            here = [tokens for word, tokens in spoken if overlap(span, word) > 0.0]
             hits["token"] += any(token in tokens for tokens in here)
             hits["neighbours"] += any(not tokens.isdisjoint(near) for tokens in here)
-            hits["anywhere"] += any(not tokens.isdisjoint(near) for _, tokens in said)
+            hits["anywhere"] += any(not tokens.isdisjoint(near) for _, tokens in spoken)
     return {name: 100.0 * count / keywords if keywords else 0.0 for name, count in hits.items()}

@@ -10,7 +10,7 @@ N recordings, P pairs, D width.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     NATURAL,
     SYNTHETIC,
     Pair,
-    Token,
     read_gold,
     read_pairs,
 )
@@ -81,11 +80,8 @@ class Comparison:
 
     @property
     def counts(self) -> dict[Key, int]:
-        """Pairs by type and dataset."""
-        counted: dict[Key, int] = defaultdict(int)
-        for pair in self.pairs:
-            counted[pair.type, pair.dataset] += 1
-        return dict(sorted(counted.items()))
+        """Return the number of pairs by type and dataset."""
+        return dict(sorted(Counter((pair.type, pair.dataset) for pair in self.pairs).items()))
 
 
 def semantic_correlations(
@@ -176,7 +172,7 @@ def compare(gold: Path, pairs: Path) -> Comparison:
             (a, b)
             for a in by_word.get((pair.type, pair.word_1), ())
             for b in by_word.get((pair.type, pair.word_2), ())
-            if _comparable(pair.type, tokens[a], tokens[b])
+            if pair.type != SYNTHETIC or tokens[a].voice == tokens[b].voice
         ]
         if not compared:
             which = "by one voice " if pair.type == SYNTHETIC else ""
@@ -195,15 +191,7 @@ def compare(gold: Path, pairs: Path) -> Comparison:
 
 
 def correlate(comparison: Comparison, vectors: Vector, distance: str) -> dict[Key, float]:
-    """Correlate the distances of pooled recordings with people's scores.
-
-    Args:
-        comparison: of the set.
-        vectors: (N, D), in the order of `comparison.keys`.
-        distance: one of `DISTANCES`.
-
-    Returns:
-        As `semantic_correlations`.
+    """Correlate distances of pooled recordings, (N, D), with people's scores.
 
     Raises:
         ResultError: a distance that is no number, or a dataset without a correlation.
@@ -260,10 +248,6 @@ def _of_type(correlations: Mapping[Key, float], kind: str) -> list[float]:
     if not found:
         raise ResultError(f"the set has no {kind} pairs; expected {NATURAL} and {SYNTHETIC} ones")
     return found
-
-
-def _comparable(kind: str, a: Token, b: Token) -> bool:
-    return kind != SYNTHETIC or a.voice == b.voice
 
 
 def _correlation(key: Key, pairs: Sequence[Pair], distances: Vector) -> float:

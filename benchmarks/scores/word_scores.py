@@ -96,14 +96,14 @@ def recognise(labels: Mapping[str, Sequence[int | None]]) -> list[Recognised]:
         labels: of each occurrence, by word.
 
     Returns:
-        Words from the most to the least frequent; among equally frequent labels the first said
+        Words from the most to the least frequent; among equally frequent labels the first given
         counts.
     """
     found = []
-    for word, said in labels.items():
-        if len(said) >= FEWEST:
-            ((label, hits),) = Counter(said).most_common(1)
-            found.append(Recognised(word=word, count=len(said), label=label, hits=hits))
+    for word, given in labels.items():
+        if len(given) >= FEWEST:
+            ((label, hits),) = Counter(given).most_common(1)
+            found.append(Recognised(word=word, count=len(given), label=label, hits=hits))
     return sorted(found, key=lambda one: (-one.count, one.word))
 
 
@@ -113,9 +113,6 @@ def patterns(words: Sequence[Recognised], related: Mapping[str, frozenset[int]])
     Args:
         words: recognised.
         related: the tokens that are semantically related to each word.
-
-    Returns:
-        A pattern for each word, in order.
     """
     served = Counter(one.label for one in words)
     many = max(DEFAULT_WORDS, DEFAULT_SHARE * len(words))

@@ -103,11 +103,8 @@ def embed_speech(
             kept.setdefault(name, []).append(embedding.float().cpu())
         indices.append(pairs.indices)
         pair_ids.append(pairs.pair_ids)
-    return in_order(
-        {name: torch.cat(rows) for name, rows in kept.items()},
-        torch.cat(pair_ids),
-        torch.cat(indices),
-    )
+    by_name = {name: torch.cat(rows) for name, rows in kept.items()}
+    return in_order(by_name, torch.cat(pair_ids), torch.cat(indices))
 
 
 def in_order(by_name: Mapping[str, Tensor], pair_ids: Tensor, indices: Tensor) -> SpeechEmbeddings:
