@@ -44,6 +44,15 @@ def write_flickr8k(root: Path, train: int = 8, dev: int = 4, test: int = 4) -> P
     return root
 
 
+def write_files(image: Path, *recordings: Path, rate: int = RATE, seconds: float = 0.05) -> None:
+    """Write a plain image and silent recordings, with their folders."""
+    for path in (image, *recordings):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(image)
+    for path in recordings:
+        soundfile.write(path, np.zeros(round(seconds * rate)), rate)
+
+
 def chord(pitches: list[int], random: np.random.Generator) -> np.ndarray:
     """Make 0.3 to 0.6 s of tones and a little noise."""
     seconds = random.uniform(0.3, 0.6)

@@ -44,11 +44,7 @@ def collate_speech(waveforms: Sequence[Tensor]) -> SpeechBatch:
 
 
 def unique_images(utterances: Sequence[Utterance]) -> tuple[tuple[str, ...], Tensor]:
-    """List the images once each, in order of first appearance.
-
-    Returns:
-        Their paths, and the place of each recording's image among them, (N,) int64.
-    """
+    """Return each image once, and each recording's place among them, (N,) int64."""
     places: dict[str, int] = {}
     indices = [places.setdefault(utterance.image, len(places)) for utterance in utterances]
     return tuple(places), torch.tensor(indices, dtype=torch.int64)
@@ -126,12 +122,7 @@ class PairDataset(Dataset):
     def reading(
         self, states: FeatureStore | None = None, images: Tensor | None = None
     ) -> PairDataset:
-        """Return the same recordings with parts that were computed before.
-
-        Args:
-            states: hidden states of the split's recordings, read in place of the recordings.
-            images: (M, F) features of `image_paths`, put into the batches.
-        """
+        """Return the same recordings with hidden states, or (M, F) features of `image_paths`."""
         dataset = copy.copy(self)
         if states is not None:
             assert len(states) == len(self), "hidden states of another split"
@@ -171,11 +162,8 @@ class PairDataset(Dataset):
     def __getitem__(
         self, indices: Sequence[int]
     ) -> tuple[PairBatch | None, list[str]] | AudioError:
-        """Read a batch, for `load_batches`; an error is returned, not raised.
-
-        torch wraps what a worker raises in a traceback; a value keeps its message.
-        """
-        try:
+        """Read a batch, for `load_batches`; an error is returned."""
+        try:  # torch wraps what a worker raises in a traceback
             return self.read(indices)
         except AudioError as error:
             return error

@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 
 from ..errors import CorpusError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "S3PRL_SPEECHCLIP_CACHE"
 
@@ -30,11 +30,7 @@ def cache_home() -> Path:
 
 
 def is_prepared(root: Path, listing: str) -> bool:
-    """Return whether a folder holds prepared files, by the listing that is written last.
-
-    Raises:
-        CorpusError: it holds something else.
-    """
+    """Return whether a folder holds prepared files, by the listing that is written last."""
     if (root / listing).is_file():
         return True
     if root.is_dir() and any(root.iterdir()):
@@ -55,12 +51,8 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         folder: folder to make.
         make: function that fills an empty folder, which is then renamed to `folder`.
 
-    Returns:
-        `folder`, resolved.
-
     Raises:
-        CorpusError: the folder cannot be written, the disk is full, or `folder` exists and is a
-            file.
+        CorpusError: the folder cannot be written, the disk is full, or a file is in its place.
     """
     folder = folder.expanduser().absolute()
     if _is_made(folder):
@@ -87,7 +79,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        logger.info("waiting for another process that makes %s", path.parent)
+        log.info("waiting for another process that makes %s", path.parent)
         lock.acquire()
     try:
         yield

@@ -75,11 +75,7 @@ class Manifest:
     """Facts to show with any figure, such as the recordings left out."""
 
     def split(self, name: str) -> tuple[Utterance, ...]:
-        """Return the recordings of one split, in the manifest's order.
-
-        Raises:
-            CorpusError: the corpus has no such split.
-        """
+        """Return the recordings of one split in order; raise an error where there is none."""
         chosen = tuple(u for u in self.utterances if u.split == name)
         if not chosen:
             known = ", ".join(sorted({u.split for u in self.utterances})) or "none"
@@ -87,11 +83,7 @@ class Manifest:
         return chosen
 
     def require(self, role: Literal["validation", "testing"]) -> Manifest:
-        """Return the manifest if it has splits for a role.
-
-        Raises:
-            CorpusError: it has none.
-        """
+        """Return the manifest if it has splits for a role, else raise an error."""
         if not (self.dev_splits if role == "validation" else self.test_splits):
             raise CorpusError(
                 f"{self.corpus} has no split for {role}; choose another corpus with --data, and "
@@ -100,24 +92,19 @@ class Manifest:
         return self
 
     def train_on(self, languages: Sequence[str]) -> Manifest:
-        """Remove recordings in other languages from the training split.
+        """Remove recordings in other languages from the training split; an error if all are.
 
         Args:
             languages: ISO 639-1 codes; `en` includes `en-GB`. Empty: all languages.
-
-        Raises:
-            CorpusError: no training recording is in any of them.
         """
         if not languages:
             return self
-        wanted = set(languages)
+        train, wanted = self.train_split, set(languages)
         kept = tuple(
-            u
-            for u in self.utterances
-            if u.split != self.train_split or u.language.partition("-")[0] in wanted
+            u for u in self.utterances if u.split != train or u.language.partition("-")[0] in wanted
         )
         lost = len(self.utterances) - len(kept)
-        if not any(u.split == self.train_split for u in kept):
+        if not any(u.split == train for u in kept):
             raise CorpusError(
                 f"{self.corpus} has no training recording in {', '.join(sorted(wanted))}; set "
                 "data.languages, empty for all languages: -o data.languages=[]"
@@ -126,7 +113,7 @@ class Manifest:
         return replace(self, utterances=kept, notes=(*self.notes, note))
 
     def train_also(self, other: Manifest) -> Manifest:
-        """Add another corpus' training recordings to the training split."""
+        """Add another corpus's training recordings to the training split."""
         first = 1 + max(u.pair_id for u in self.utterances)
         added = tuple(
             replace(
@@ -140,11 +127,8 @@ class Manifest:
             for u in other.split(other.train_split)
         )
         note = f"training on {len(added)} recordings of {other.corpus} as well"
-        return replace(
-            self,
-            utterances=(*self.utterances, *added),
-            notes=(*self.notes, note, *other.notes),
-        )
+        notes = (*self.notes, note, *other.notes)
+        return replace(self, utterances=(*self.utterances, *added), notes=notes)
 
     def path(self, relative: str) -> Path:
         """Return the path of a recording or image."""
@@ -164,11 +148,7 @@ class Manifest:
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
-        """Read a manifest; its root is the folder that it lies in.
-
-        Raises:
-            CorpusError: the file is missing, of another format or damaged.
-        """
+        """Read a manifest; its root is the folder that it lies in."""
         rows = read_lines(path)
         try:
             about = json.loads(rows[0])

@@ -86,9 +86,6 @@ def evaluation_batches(lengths: Sequence[int] | np.ndarray, batch_size: int) -> 
     Args:
         lengths: (N,) lengths of the recordings, in any unit.
         batch_size: number of recordings; the last batch may hold fewer.
-
-    Raises:
-        ConfigError: the batch size is not positive.
     """
     if batch_size < 1:
         raise ConfigError(f"an evaluation batch must hold at least 1 recording, found {batch_size}")

@@ -50,7 +50,7 @@ def test_wav_is_read_to_the_sample(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
 def test_other_rates_are_resampled(tmp_path: Path, rate: int) -> None:
-    """Fault: 8 kHz speech is heard at double speed."""
+    """Fault: 8 kHz speech is read at double speed."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(1.0, rate), rate)
     waveform = read_audio(path)
@@ -152,7 +152,7 @@ def test_unusable_samples_are_named(tmp_path: Path, samples: list[float], reason
     assert_one_line(error, path)
 
 
-def test_header_tells_the_length(tmp_path: Path) -> None:
+def test_header_holds_the_length(tmp_path: Path) -> None:
     """Fault: durations are those of the resampled signal, or of all channels together."""
     path = tmp_path / "a.flac"
     soundfile.write(path, np.zeros((4_000, 2)), 8_000)

@@ -119,7 +119,7 @@ def test_text_is_english_or_empty(manifest: Manifest, changes: dict, text: str) 
 
 
 def test_without_a_limit_recordings_are_whole(manifest: Manifest) -> None:
-    """Fault: evaluation hears a part."""
+    """Fault: evaluation reads a part."""
     items = dataset(manifest)
     batch = read(items, *range(COUNT))
     assert batch.speech.lengths.tolist() == [500 + 100 * i for i in range(COUNT)]
@@ -134,14 +134,14 @@ def test_crop_is_a_part_of_the_recording(manifest: Manifest) -> None:
 
 
 def test_crops_repeat_with_seed_and_epoch(manifest: Manifest) -> None:
-    """Fault: a resumed run hears other crops than the run that it resumes."""
+    """Fault: a resumed run reads other crops than the run that it resumes."""
     first, again = (dataset(manifest, max_samples=450, seed=3).at(7) for _ in range(2))
     assert all(torch.equal(speech_of(first, i), speech_of(again, i)) for i in range(COUNT))
 
 
 @pytest.mark.parametrize("other", [{"seed": 4, "epoch": 7}, {"seed": 3, "epoch": 8}])
 def test_crops_vary_with_seed_and_epoch(manifest: Manifest, other: dict) -> None:
-    """Fault: every epoch hears the same part of long recordings."""
+    """Fault: every epoch reads the same part of long recordings."""
     first = dataset(manifest, max_samples=450, seed=3).at(7)
     second = dataset(manifest, max_samples=450, seed=other["seed"]).at(other["epoch"])
     assert any(speech_of(first, i)[0] != speech_of(second, i)[0] for i in range(COUNT))
@@ -306,9 +306,9 @@ def test_little_is_padding() -> None:
     lengths = np.random.default_rng(0).integers(8_000, 102_400, 5_000)
     batches = order(lengths, 32, 0, 0)
     padded = sum(max(lengths[batch]) * len(batch) for batch in batches)
-    heard = sum(lengths[batch].sum() for batch in batches)
+    spoken = sum(lengths[batch].sum() for batch in batches)
     # Batches at random would pad by a factor of about 1.8 here; perfect order by none.
-    assert padded / heard < 1.05
+    assert padded / spoken < 1.05
 
 
 def test_long_batches_are_spread_over_the_epoch() -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from PIL import Image
-from small_corpus import SMALL, write_flickr8k
+from small_corpus import SMALL, write_files, write_flickr8k
 
 from s3prl_speechclip.data.__main__ import main as check_command
 from s3prl_speechclip.data.corpora import load_corpus
@@ -48,14 +47,8 @@ def write(folder: Path, rows: list[dict], form: str = "jsonl") -> Path:
     """Write a manifest, and the files that it names."""
     folder.mkdir(exist_ok=True)
     for row in rows:
-        if row.get("audio"):
-            path = folder / row["audio"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, np.full(RATE // 4, 0.1), RATE)
-        if row.get("image"):
-            path = folder / row["image"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (8, 8)).save(path)
+        image, audio = row.get("image") or "any.png", row.get("audio") or "any.wav"
+        write_files(folder / image, folder / audio, seconds=0.25)
     return write_manifest(folder, rows, form)
 
 

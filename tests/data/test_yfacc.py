@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from PIL import Image
+from small_corpus import write_files
 
 from s3prl_speechclip.data.corpora.yfacc import read
 from s3prl_speechclip.errors import CorpusError
@@ -15,15 +13,13 @@ IMAGES = {"train": ["11_aa", "22_bb"], "dev": ["33_cc"], "test": ["44_dd"]}
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    (tmp_path / "Flicker8k_Dataset").mkdir()
     (tmp_path / "Flickr8k_text").mkdir()
     for split, names in IMAGES.items():
         folder = tmp_path / f"flickr_audio_yoruba_{split}"
-        folder.mkdir()
         lines = []
         for name in names:
-            Image.new("RGB", (8, 8)).save(tmp_path / "Flicker8k_Dataset" / f"{name}.jpg")
-            soundfile.write(folder / f"S001_{name}_3.wav", np.zeros(4_800), 48_000)
+            image = tmp_path / "Flicker8k_Dataset" / f"{name}.jpg"
+            write_files(image, folder / f"S001_{name}_3.wav", rate=48_000)
             lines.append(f"{name}.jpg#3\tAjá kan ń sáré {name}\n")
         path = tmp_path / "Flickr8k_text" / f"Flickr8k.token.{split}_yoruba.txt"
         path.write_text("".join(lines), encoding="utf-8")

@@ -83,12 +83,7 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
 
 
 def read_rows(root: Path) -> Rows:
-    """Read the rows of a folder's manifest, and name those that cannot be used.
-
-    Raises:
-        CorpusError: there is no manifest or more than one, it cannot be read, or a table is
-            malformed.
-    """
+    """Read the rows of a folder's manifest, and name those that cannot be used."""
     CORPUS.require_folder(root)
     candidates = [root / name for name in LISTINGS]
     listing = CORPUS.first_file(candidates)

@@ -9,7 +9,7 @@ paths are those of the authors' machine, and users either edit them or do not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -38,6 +38,7 @@ class Metadata:
     """Folder that the file's set was unpacked to."""
     language: str
     split: str
+    of_2020: bool
 
 
 def read(root: Path, skip_broken: bool = False) -> Manifest:
@@ -176,40 +177,35 @@ def _base(
 
 def _find_metadata(root: Path) -> tuple[list[Metadata], list[Path]]:
     """Find the metadata to use, English first, and the older files that it replaces."""
+    candidates: list[Metadata] = []
+    inner = sorted(p for p in root.iterdir() if p.is_dir() and p.name != "metadata")
+    for distribution in (root, *inner):
+        name = "" if distribution == root else distribution.name
+        for folder in (distribution / "metadata", distribution):
+            for path in (*sorted(folder.glob("*.json")), *sorted(folder.glob("*image2audio*.txt"))):
+                match = SPLIT.search(path.stem)
+                if match:
+                    language = _language(path.stem, name)
+                    split = _split(match, language)
+                    candidates.append(Metadata(path, distribution, language, split, bool(match[3])))
+    recent = {file.language for file in candidates if file.of_2020}
+    ignored = [f.path for f in candidates if f.language in recent and not f.of_2020]
     found: dict[tuple[str, str], Metadata] = {}
-    candidates = list(_candidates(root))
-    recent = {m.language for m, is_2020 in candidates if is_2020}
-    for metadata, is_2020 in candidates:
-        if metadata.language in recent and not is_2020:
+    for file in candidates:
+        if file.path in ignored:
             continue
-        key = (metadata.language, metadata.split)
-        if key in found:
+        first = found.setdefault((file.language, file.split), file)
+        if first is not file:
             raise CORPUS.error(
-                f"'{found[key].path}' and '{metadata.path}' are both "
-                f"{metadata.language} {metadata.split}; move one away"
+                f"'{first.path}' and '{file.path}' are both {file.language} {file.split}; move "
+                "one away"
             )
-        found[key] = metadata
-    ignored = [m.path for m, is_2020 in candidates if m.language in recent and not is_2020]
     for split in ("train", "dev"):
         if not any(name.startswith(split) for _, name in found):
             where = f"'{root}/metadata/{split}*.json'"
             raise CORPUS.error(f"no metadata {where}; {CORPUS.expected}")
     order = list(LANGUAGE_NAMES)
-    return sorted(found.values(), key=lambda m: (order.index(m.language), m.path.name)), ignored
-
-
-def _candidates(root: Path) -> Iterator[tuple[Metadata, bool]]:
-    inner = sorted(p for p in root.iterdir() if p.is_dir() and p.name != "metadata")
-    for distribution in (root, *inner):
-        for folder in (distribution / "metadata", distribution):
-            paths = [*sorted(folder.glob("*.json")), *sorted(folder.glob("*image2audio*.txt"))]
-            for path in paths:
-                match = SPLIT.search(path.stem)
-                if match:
-                    folder_name = "" if distribution == root else distribution.name
-                    language = _language(path.stem, folder_name)
-                    split = _split(match, language)
-                    yield Metadata(path, distribution, language, split), bool(match[3])
+    return sorted(found.values(), key=lambda f: (order.index(f.language), f.path.name)), ignored
 
 
 def _language(file: str, folder: str) -> str:

@@ -51,9 +51,8 @@ class Pair:
     word_1: str
     word_2: str
     similarity: float
-    """NaN where people were not asked for it."""
     relatedness: float
-    """NaN where people were not asked for it."""
+    """Of the two scores, NaN where people were not asked for it."""
 
 
 @dataclass(frozen=True)
