@@ -44,13 +44,14 @@ def write_flickr8k(root: Path, train: int = 8, dev: int = 4, test: int = 4) -> P
     return root
 
 
-def write_files(image: Path, *recordings: Path, rate: int = RATE, seconds: float = 0.05) -> None:
-    """Write a plain image and silent recordings, with their folders."""
-    for path in (image, *recordings):
+def write_files(*paths: Path, rate: int = RATE, seconds: float = 0.05) -> None:
+    """Write silent recordings and plain images, with their folders."""
+    for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(image)
-    for path in recordings:
-        soundfile.write(path, np.zeros(round(seconds * rate)), rate)
+        if path.suffix == ".wav":
+            soundfile.write(path, np.zeros(round(seconds * rate)), rate)
+        else:
+            Image.new("RGB", (8, 8)).save(path)
 
 
 def chord(pitches: list[int], random: np.random.Generator) -> np.ndarray:

@@ -55,12 +55,8 @@ class AudioInfo:
         return self.samples / self.sample_rate
 
 
-def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Read a whole recording as one channel.
-
-    Args:
-        path: a file of any format that libsndfile reads.
-        sample_rate: Hz of the result.
+def read_audio(path: str | Path) -> np.ndarray:
+    """Read a whole recording of any format that libsndfile reads as one channel at 16 kHz.
 
     Returns:
         (L,) float32, at least one sample, in [-1, 1] but for floating-point files beyond it.
@@ -72,8 +68,8 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     channels, rate = read_channels(path)
     # A sum of large samples in single precision would be infinite.
     waveform = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
-    if rate != sample_rate:
-        waveform = soxr.resample(waveform, rate, sample_rate)
+    if rate != SAMPLE_RATE:
+        waveform = soxr.resample(waveform, rate, SAMPLE_RATE)
         if not len(waveform):  # one sample at 44.1 kHz is none at 16 kHz
             waveform = np.zeros(1)
     return np.ascontiguousarray(waveform, dtype=np.float32)

@@ -47,8 +47,8 @@ def write(folder: Path, rows: list[dict], form: str = "jsonl") -> Path:
     """Write a manifest, and the files that it names."""
     folder.mkdir(exist_ok=True)
     for row in rows:
-        image, audio = row.get("image") or "any.png", row.get("audio") or "any.wav"
-        write_files(folder / image, folder / audio, seconds=0.25)
+        names = [row[field] for field in ("image", "audio") if row.get(field)]
+        write_files(*(folder / name for name in names), seconds=0.25)
     return write_manifest(folder, rows, form)
 
 

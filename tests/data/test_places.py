@@ -4,27 +4,14 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from PIL import Image
+from small_corpus import write_files
 
 from s3prl_speechclip.data.corpora.places import read
 from s3prl_speechclip.errors import CorpusError
 
 AUTHORS = "/data/authors/PlacesAudio_400k_distro"
 AUTHORS_IMAGES = "/data/authors/vision/deeplearning/images256"
-
-
-def write_image(folder: Path, name: str) -> None:
-    path = folder / f"{name[0]}/{name}.jpg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(path)
-
-
-def write_wav(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros(800), 16_000)
 
 
 def entry(image: str, speaker: str = "A1") -> dict:
@@ -54,14 +41,14 @@ def write_set(
         }
         (root / metadata / f"{name}.json").write_text(json.dumps(content))
         for image in images:
-            write_wav(root / entry(image)["wav"])
+            write_files(root / entry(image)["wav"])
 
 
 @pytest.fixture
 def english(tmp_path: Path) -> Path:
     write_set(tmp_path, {"train": ["abbey", "beach"], "val": ["cave"]})
     for image in ("abbey", "beach", "cave"):
-        write_image(tmp_path / "images", image)
+        write_files(tmp_path / "images" / f"{image[0]}/{image}.jpg")
     return tmp_path
 
 
@@ -107,7 +94,7 @@ def test_edited_base_paths_are_followed(tmp_path: Path) -> None:
     sounds.mkdir()
     (tmp_path / "wavs").rename(sounds / "wavs")
     for image in ("abbey", "cave"):
-        write_image(pictures, image)
+        write_files(pictures / f"{image[0]}/{image}.jpg")
     manifest = read(root)
     assert_files_exist(manifest)
     assert manifest.utterances[0].audio == f"{sounds}/wavs/1/utt_abbey.wav"
@@ -117,7 +104,7 @@ def test_tail_of_the_base_path_is_found_below_the_root(tmp_path: Path) -> None:
     """Fault: a copy of the authors' folders below the root is not recognised."""
     write_set(tmp_path, {"train": ["abbey"], "val": ["cave"]})
     for image in ("abbey", "cave"):
-        write_image(tmp_path / "deeplearning" / "images256", image)
+        write_files(tmp_path / "deeplearning" / "images256" / f"{image[0]}/{image}.jpg")
     manifest = read(tmp_path)
     assert_files_exist(manifest)
     assert manifest.utterances[0].image == "deeplearning/images256/a/abbey.jpg"
@@ -129,12 +116,12 @@ def test_three_languages_are_read_together(tmp_path: Path) -> None:
     japanese = tmp_path / "PlacesAudioJpn_100k"
     write_set(english, {"train": ["abbey", "beach"], "val": ["cave"]})
     for image in ("abbey", "beach", "cave", "dam"):
-        write_image(english / "images", image)
+        write_files(english / "images" / f"{image[0]}/{image}.jpg")
     splits = {"train": ["abbey"], "dev": ["cave"], "test": ["dam"]}
     write_set(hindi, {f"PlacesHindi100k_{k}": v for k, v in splits.items()}, metadata=".")
     for split, image in (("train", "beach"), ("valid", "cave")):
         wav = f"wav/{split}/{image}.wav"
-        write_wav(japanese / wav)
+        write_files(japanese / wav)
         line = f"/{image[0]}/{image}.jpg /{wav}\n"
         (japanese / f"PlacesAudioJpn_100k_image2audio_{split}.txt").write_text(line)
     manifest = read(tmp_path)
@@ -192,7 +179,7 @@ def test_hindi_beside_english_gives_the_hindi_recording(english: Path) -> None:
     }
     content = {"english_base_path": AUTHORS, "hindi_base_path": "/x/hindi_wavs", "data": [row]}
     (english / "metadata" / "hindi_english_100k_train.json").write_text(json.dumps(content))
-    write_wav(english / "hindi_wavs/train/h1.wav")
+    write_files(english / "hindi_wavs/train/h1.wav")
     found = [u for u in read(english).utterances if u.language == "hi"]
     assert [(u.audio, u.speaker, u.text) for u in found] == [
         ("hindi_wavs/train/h1.wav", "H1", "namaste")
