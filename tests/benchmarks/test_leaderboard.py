@@ -31,7 +31,7 @@ from s3prl_speechclip.benchmarks.leaderboard import (
 )
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.results import read_result, write_result
+from s3prl_speechclip.results import write_result
 from s3prl_speechclip.structures import TaskResult
 
 RETRIEVAL, SUPERB = all_sections()["retrieval"], all_sections()["superb"]
@@ -121,9 +121,10 @@ def rows(folder: Path, section: Any = RETRIEVAL) -> list[Any]:
 
 
 def test_the_committed_table_is_what_the_results_give(root: Path) -> None:
-    """Guards against a table that was not made again, or by hand."""
+    """Guards against a table that was not made again, or by hand, and results it cannot read."""
     home = root / "benchmarks" / "results"
     board = gather([home], home)
+    assert not board.left_out
     stale = "run 'python run_benchmark.py leaderboard'"
     assert (home / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(board, home), stale
 
@@ -360,11 +361,3 @@ def test_the_page_sorts_and_filters(tmp_path: Path) -> None:
     assert found["unlinked"] == 0
     files = [link for link in found["links"] if not link.startswith("https://")]
     assert files and all((tmp_path / unquote(link)).is_file() for link in files)
-
-
-def test_the_committed_results_can_be_read(root: Path) -> None:
-    """Guards against a result of another version among those that are committed."""
-    paths = sorted((root / "benchmarks" / "results").rglob("*.json"))
-    assert paths
-    for path in paths:
-        assert read_result(path).versions
