@@ -43,6 +43,7 @@ from ...modules.recall import (
 )
 from ...results import result_record
 from ...runtime.optimization import OptimizerConfig, SchedulerConfig
+from ...runtime.run_folder import atomic_write
 from ...structures import StepOutput, TaskResult
 from ..sets.stamps import UNSEEN
 from .clip_data import (
@@ -70,7 +71,7 @@ ARCHITECTURE: Mapping[str, Any] = {
     "text_cfg": {"context_length": 77, "width": 256, "heads": 4, "layers": 2},
 }
 RARE = 2  # a token of tags, titles or definitions that fewer texts have is spelled
-CHUNKS = 3  # that texts are embedded in, by length, so that short ones are padded little
+CHUNKS = 3  # that texts are embedded in, by length
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
 
 KS = (1, 5, 10)
@@ -111,11 +112,7 @@ class ClipTrainingConfig:
 
 
 def clip_vocabulary(examples: Sequence[Example], classes: Sequence[ImageClass]) -> Tensor:
-    """Choose the tokens of the mini CLIP: those of what it reads, rare ones aside, and letters.
-
-    Returns:
-        (V,) int64, original BPE ids, the most frequent first.
-    """
+    """Return the BPE ids that the mini CLIP knows, (V,): those of what it reads, and letters."""
     named = {c for e in examples if e.source != "clipart" for c in e.captions}
     named |= {name for c in classes for name in c.names}
     texts = {c for e in examples for c in (*e.captions, *e.tags)} | named
@@ -178,13 +175,17 @@ class Naming(nn.Module):
         shown = torch.cat([self.features[batch.rows], self.prototypes[batch.classes]])
         shown = F.dropout(shown, config.feature_dropout, self.training)
         images = encoder.embed_image_features(shown)
-        texts = self._embed(batch.texts)
+        # Embedded in parts of like length, so that short texts are padded little.
+        order = sorted(range(len(batch.texts)), key=lambda row: len(batch.texts[row]))
+        parts = torch.tensor(order).chunk(CHUNKS)
+        embedded = [encoder.encode_text([batch.texts[row] for row in part]) for part in parts]
+        texts = torch.cat(embedded)[torch.tensor(order).argsort()]
         contrastive = self.contrastive(texts, images, batch.pair_ids.to(texts.device))
 
         pictures, names = images[: len(batch.rows)], texts[len(batch.rows) :]
-        said = self.contrastive.logit_scale * pictures @ names.T
+        logits = self.contrastive.logit_scale * pictures @ names.T
         known = self.named[batch.rows][:, batch.classes].softmax(-1)
-        naming = F.cross_entropy(said.float(), known)
+        naming = F.cross_entropy(logits.float(), known)
         right = (texts @ images.T).argmax(1).cpu() == torch.arange(len(texts))
         return StepOutput(
             {"contrastive": contrastive, "naming": config.distillation * naming},
@@ -193,12 +194,6 @@ class Naming(nn.Module):
                 "logit_scale": float(self.contrastive.logit_scale.detach()),
             },
         )
-
-    def _embed(self, texts: Sequence[str]) -> Tensor:
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        chunks = torch.tensor(order).chunk(CHUNKS)
-        embedded = [self.encoder.encode_text([texts[row] for row in rows]) for rows in chunks]
-        return torch.cat(embedded)[torch.tensor(order).argsort()]
 
 
 def class_prototypes(features: Tensor, weight: Tensor, scale: float) -> Tensor:
@@ -223,8 +218,6 @@ def class_prototypes(features: Tensor, weight: Tensor, scale: float) -> Tensor:
 
 @dataclass(frozen=True)
 class TrainedClip:
-    """A trained mini CLIP."""
-
     encoder: ClipEncoder
     config: ClipTrainingConfig
     seed: int
@@ -326,15 +319,11 @@ def evaluate_clip(folder: Path, manifest: Manifest, seed: int = 0) -> TaskResult
 def ship_clip(encoder: ClipEncoder, folder: Path) -> Path:
     """Write the mini CLIP as the package ships it: in half precision, without its trunk.
 
-    Args:
-        encoder: trained model.
-        folder: folder to write.
-
     Raises:
         CheckpointError: the folder cannot be written.
     """
     state = {
-        name: _half(value).contiguous()
+        name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in encoder.state_dict().items()
         if not name.startswith(TRUNK)
     }
@@ -352,10 +341,9 @@ def ship_clip(encoder: ClipEncoder, folder: Path) -> Path:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / (WEIGHTS + ".partial")
-        save_file(state, partial, metadata={"format": "pt"})
-        partial.chmod(0o644)  # safetensors keeps its files to their owner
-        partial.replace(folder / WEIGHTS)
+        with atomic_write(folder / WEIGHTS) as partial:
+            save_file(state, partial, metadata={"format": "pt"})
+            partial.chmod(0o644)  # safetensors keeps its files to their owner
         text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
@@ -363,15 +351,10 @@ def ship_clip(encoder: ClipEncoder, folder: Path) -> Path:
     return folder
 
 
-def _half(value: Tensor) -> Tensor:
-    return value.detach().half() if value.is_floating_point() else value.detach()
-
-
 def _figures(recall: Recall) -> dict[str, dict[str, float]]:
-    named = {name: recall[theirs] for name, theirs in DIRECTIONS.items()} | {"mean": recall["mean"]}
     return {
-        direction: {f"recall@{k}": round(value, 4) for k, value in by_k.items()}
-        for direction, by_k in named.items()
+        direction: {f"recall@{k}": round(value, 4) for k, value in recall[theirs].items()}
+        for direction, theirs in {**DIRECTIONS, "mean": "mean"}.items()
     }
 
 

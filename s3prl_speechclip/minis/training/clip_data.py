@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -77,8 +78,7 @@ class BatchConfig:
     """Share of words that are spelled in letters, so that letters mean something."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Pictures, classes and texts of a step."""
 
     rows: Tensor
@@ -94,14 +94,14 @@ class Batch:
 def load_pictures(
     archive: Path | None = None, root: Path | None = None
 ) -> tuple[list[Example], list[str]]:
-    """Load the pictures; fetch and prepare them at the first use, in some minutes on two cores.
+    """Load the pictures in a fixed order; fetch and prepare them at the first use, in minutes.
 
     Args:
         archive: a package as a .deb file, or a folder of .deb files, for machines without apt-get.
         root: folder of the prepared pictures (default: one in the cache).
 
     Returns:
-        The pictures in a fixed order, and notes on what was left out.
+        The pictures, and notes on what was left out.
 
     Raises:
         CorpusError: a package cannot be fetched or is not as expected, the disk is full.
@@ -166,17 +166,7 @@ def _prepare(archive: Path | None, folder: Path) -> None:
 def training_examples(
     manifest: Manifest, pictures: Sequence[Example]
 ) -> tuple[list[Example], list[str]]:
-    """Gather the pictures of the corpus' training split and all others.
-
-    Pictures that look like one of a held-out split are left out.
-
-    Args:
-        manifest: the default corpus.
-        pictures: pictures from elsewhere.
-
-    Returns:
-        The examples; a note on those of the corpus, and one on what was left out.
-    """
+    """Return the corpus' training pictures and all that resemble no held-out one, and two notes."""
     captions: dict[str, dict[str, None]] = {}
     for utterance in manifest.split(manifest.train_split):
         captions.setdefault(utterance.image, {})[utterance.caption] = None
@@ -235,9 +225,9 @@ class Batches:
         self.config = config
         self.seed = seed
         self.likely = named.softmax(-1).topk(3).indices
-        own = [row for row, example in enumerate(examples) if example.source == "stamps"]
-        others = [row for row, example in enumerate(examples) if example.source != "stamps"]
-        self.own, self.others = own, others
+        rows = range(len(examples))
+        self.own = [row for row in rows if examples[row].source == "stamps"]
+        self.others = [row for row in rows if examples[row].source != "stamps"]
         # A picture without captions goes by what it is tagged with.
         keys = [example.captions or (" ".join(example.tags),) for example in examples]
         self.groups = name_groups([*keys, *(c.names for c in classes)])
@@ -257,12 +247,8 @@ class Batches:
         texts = [picture_text(self.examples[row], draw, self.config) for row in rows]
         texts += [class_text(self.classes[c], draw, self.config) for c in classes]
         places = [*rows, *(len(self.examples) + c for c in classes)]
-        return Batch(
-            rows=torch.tensor(rows),
-            classes=torch.tensor(classes),
-            texts=tuple(texts),
-            pair_ids=self.groups[places],
-        )
+        pair_ids = self.groups[places]
+        return Batch(torch.tensor(rows), torch.tensor(classes), tuple(texts), pair_ids)
 
 
 def picture_text(example: Example, draw: random.Random, config: BatchConfig) -> str:
@@ -309,15 +295,7 @@ def _varied(text: str, draw: random.Random, config: BatchConfig) -> str:
 
 
 def trunk_features(encoder: ClipEncoder, examples: Sequence[Example]) -> Tensor:
-    """Run the frozen trunk over pictures, or read its features from the cache.
-
-    Args:
-        encoder: CLIP with the trunk, on the CPU.
-        examples: N pictures.
-
-    Returns:
-        (N, F) float32.
-    """
+    """Return the frozen trunk's features of N pictures, (N, F) float32, kept in the cache."""
     trunk = state_hash(image_trunk(encoder.clip).state_dict()) + str(encoder.preprocess())
     parts = []
     for start in range(0, len(examples), PART):
@@ -336,12 +314,8 @@ def _compute(encoder: ClipEncoder, examples: Sequence[Example], which: str, fold
     transform = encoder.preprocess()
     image_trunk(encoder.clip).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows = []
-    for start in tqdm(
-        range(0, len(examples), BATCH),
-        desc=f"features of pictures {which}",
-        unit="batch",
-        leave=False,
-    ):
+    name = f"features of pictures {which}"
+    for start in tqdm(range(0, len(examples), BATCH), name, unit="batch", leave=False):
         pixels = [transform(open_image(e.image)) for e in examples[start : start + BATCH]]
         batch = torch.stack(pixels).to(memory_format=torch.channels_last)
         rows.append(encoder.image_features(batch).half())
@@ -349,14 +323,7 @@ def _compute(encoder: ClipEncoder, examples: Sequence[Example], which: str, fold
 
 
 def name_groups(names: Sequence[Sequence[str]]) -> Tensor:
-    """Number things so that those that share a name, directly or through others, share one.
-
-    Args:
-        names: names of each thing; compared without case, punctuation and article.
-
-    Returns:
-        (N,) int64.
-    """
+    """Number things, (N,), so that those that share a name, directly or not, share one."""
     return torch.tensor(groups([map(_plain, own) for own in names]))
 
 

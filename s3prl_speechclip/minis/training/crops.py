@@ -168,9 +168,6 @@ def source_frames(frames: int, speed: float, known: int) -> NDArray[np.int64]:
         frames: number of frames of what is played.
         speed: factor by which it is faster.
         known: number of frames of the recording.
-
-    Returns:
-        (frames,) indices of the frames whose centres are nearest.
     """
     centres = (np.arange(frames) * HOP + WINDOW / 2) * speed
     return np.clip(np.rint((centres - WINDOW / 2) / HOP), 0, known - 1).astype(np.int64)

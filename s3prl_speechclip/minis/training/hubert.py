@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ ARCHITECTURE: Mapping[str, Any] = {
     "mask_time_prob": 0.08,  # gives the model its mask embedding; the objective draws the masks
     "mask_feature_prob": 0.0,
 }
+
+HELDOUT = 20  # batches of the validation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +106,7 @@ def build_hubert() -> HubertModel:
 
 
 class MaskedPrediction(nn.Module):
-    """A HuBERT and its objective (HuBERT, eq. 1 to 3).
-
-    Args:
-        model: HuBERT to train.
-        units: number of units to predict.
-        config: masks and loss.
-    """
+    """A HuBERT and its objective (HuBERT, eq. 1 to 3)."""
 
     def __init__(self, model: HubertModel, units: int, config: MaskingConfig) -> None:
         super().__init__()
@@ -147,8 +144,6 @@ class MaskedPrediction(nn.Module):
 
 @dataclass(frozen=True)
 class TrainedHubert:
-    """A trained mini HuBERT."""
-
     model: HubertModel
     seconds: float
     """Duration of training, without clustering."""
@@ -215,7 +210,15 @@ def _round(
         corpus, units, recipe.masking, config.batch_seconds, recipe.seed, voices=config.voices
     )
     if config.layer is None and not (folder / "state.pt").is_file():
-        _learn_spectrum(model.to(place), crops, recipe.spectral_steps, place)
+        encoder = SpeechEncoder(model.to(place), trainable=True, normalize_waveform=True)
+        autocast = torch.autocast(place.type, torch.bfloat16)
+        speech = (
+            SpeechBatch(waveforms, torch.full((len(waveforms),), waveforms.shape[1])).to(place)
+            for waveforms, _, _ in map(crops.batch, count(1 << 40))  # far from the rounds' steps
+        )
+        error = learn_spectrum(encoder, speech, recipe.spectral_steps, autocast)
+        model.requires_grad_(True)
+        logger.info("spectrum learned, %.2f of its variance is left", error)
 
     def losses(step: int) -> StepOutput:
         return task(*(part.to(place) for part in crops.batch(step)))
@@ -228,39 +231,14 @@ def _round(
     logger.info("masked prediction of %d units: %s", units.count, asdict(config))
     seconds = train(task, losses, loop, folder, device, recipe.seed)
     heldout = replace(crops, splits=("dev",), voices=AS_THEY_ARE)
-    return seconds, _accuracy(task, heldout, place)
-
-
-@torch.no_grad()
-def _accuracy(
-    task: MaskedPrediction, crops: MaskedCrops, place: torch.device, batches: int = 20
-) -> dict[str, float]:
-    """Return the percentage of frames whose unit is predicted, masked and not."""
     task.eval()
-    reports = [task(*(p.to(place) for p in crops.batch(step))).report for step in range(batches)]
-    return {
-        name: round(100 * sum(report[name] for report in reports) / batches, 2)
-        for name in reports[0]
-    }
-
-
-def _learn_spectrum(
-    model: HubertModel, crops: MaskedCrops, steps: int, place: torch.device
-) -> None:
-    encoder = SpeechEncoder(model, trainable=True, normalize_waveform=True)
-    autocast = torch.autocast(place.type, torch.bfloat16)
-    error = learn_spectrum(encoder, _speech(crops, place), steps, autocast)
-    model.requires_grad_(True)
-    logger.info("spectrum learned in %d steps: %.2f of its variance is left", steps, error)
-
-
-def _speech(crops: MaskedCrops, place: torch.device) -> Iterator[SpeechBatch]:
-    step = 1 << 40  # far from the steps of the rounds
-    while True:
-        waveforms, _, _ = crops.batch(step)
-        lengths = torch.full((len(waveforms),), waveforms.shape[1])
-        yield SpeechBatch(waveforms, lengths).to(place)
-        step += 1
+    with torch.no_grad():
+        reports = [
+            task(*(part.to(place) for part in heldout.batch(step))).report
+            for step in range(HELDOUT)
+        ]
+    means = {name: sum(report[name] for report in reports) / HELDOUT for name in reports[0]}
+    return seconds, {name: round(100 * mean, 2) for name, mean in means.items()}
 
 
 def _hidden_layer(model: HubertModel, layer: int, device: str) -> Features:

@@ -58,12 +58,6 @@ def train_models(
     """Train and measure models that are not there yet, then ship the best seed of each name.
 
     Best is by recall on validation. An interrupted run is resumed.
-
-    Args:
-        names: hub names.
-        folders: folders of runs, results and shipped models.
-        seeds: seeds of the runs.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
     manifest = load_corpus("stamps")
     for seed in seeds:
@@ -71,7 +65,11 @@ def train_models(
             folder = folders.runs / f"{name}-seed{seed}"
             pretrain(resolve_config(name, seed=seed), folder, auto_resume=True, device=device)
             located = Located(folder.as_posix(), "trained for the table")
-            measure(located, manifest, folders.results, seed, device)
+            path = folders.results / f"retrieval-{name}-seed{seed}.json"
+            measure(located, "retrieval", manifest, path, seed, device)
+            if find_variant(name).keywords is not None:
+                path = folders.results / f"keywords-{name}-seed{seed}.json"
+                measure(located, "keywords", manifest, path, seed, device, plot=0)
     for name in names:
         ship_model(name, folders, seeds)
 
@@ -98,50 +96,42 @@ def ship_model(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Pat
 
 
 def measure(
-    located: Located, manifest: Manifest, results: Path, seed: int, device: str = "auto"
+    located: Located,
+    task: str,
+    manifest: Manifest,
+    path: Path,
+    seed: int,
+    device: str,
+    **options: Any,
 ) -> None:
-    """Write the retrieval and keyword results of a run, unless they are there already."""
-    name = SpeechClip.from_pretrained(located.source).config.variant
-    tasks: dict[str, dict[str, Any]] = {"retrieval": {}}
-    if find_variant(name).keywords is not None:
-        tasks["keywords"] = {"plot": 0}
-    for task, options in tasks.items():
-        path = results / f"{task}-{name}-seed{seed}.json"
-        if not is_result_of(path, located):
-            result = evaluate(
-                located.source, task, corpus=manifest, device=device, keep_states=True, **options
-            )
-            write_result(replace(result, seed=seed), path)
+    """Write a result of a run, unless it is there already."""
+    if not is_result_of(path, located):
+        result = evaluate(
+            located.source, task, corpus=manifest, device=device, keep_states=True, **options
+        )
+        write_result(replace(result, seed=seed), path)
 
 
 def _recall(result: TaskResult) -> dict[str, float]:
     """Return recall@10 in percent as a card shows it."""
-    found = {}
-    for split, metrics in result.metrics.items():
-        for embedding in ("parallel", "cascaded"):
-            for direction in ("speech_to_image", "image_to_speech"):
-                if embedding in metrics:
-                    name = f"{split}, {embedding}, {direction.replace('_', ' ')}, recall@10"
-                    found[name] = metrics[embedding][direction]["recall@10"]
-    return found
+    return {
+        f"{split}, {embedding}, {direction.replace('_', ' ')}, recall@10": metrics[embedding][
+            direction
+        ]["recall@10"]
+        for split, metrics in result.metrics.items()
+        for embedding in ("parallel", "cascaded")
+        for direction in ("speech_to_image", "image_to_speech")
+        if embedding in metrics
+    }
 
 
 def is_result_of(path: Path, located: Located) -> bool:
     """Return whether a file holds a result of these weights."""
-    if not path.is_file():
-        return False
-    known: TaskResult = read_result(path)
-    return known.checkpoint_hash == located.digest()
+    return path.is_file() and bool(read_result(path).checkpoint_hash == located.digest())
 
 
 def train_both(runs: Path, results: Path, device: str = "auto") -> None:
-    """Train the cascaded model with and without keyword batch norm, and measure its keywords.
-
-    Args:
-        runs: folder of experiments; those that lie there are resumed.
-        results: folder of result files and plots.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-    """
+    """Train the cascaded model with and without keyword batch norm, and measure its keywords."""
     manifest = load_corpus("stamps")
     for norm in NORMS:
         folder = runs / f"keyword_norm-{norm}"
@@ -149,14 +139,4 @@ def train_both(runs: Path, results: Path, device: str = "auto") -> None:
         pretrain(config, folder, auto_resume=True, device=device)
         located = Located(folder.as_posix(), "trained for the comparison")
         path = results / f"keywords-{NORM_MODEL}-{norm}.json"
-        if is_result_of(path, located):
-            continue
-        result = evaluate(
-            located.source,
-            "keywords",
-            corpus=manifest,
-            device=device,
-            keep_states=True,
-            plot=PLOTTED,
-        )
-        write_result(replace(result, seed=config.seed), path)
+        measure(located, "keywords", manifest, path, config.seed, device, plot=PLOTTED)

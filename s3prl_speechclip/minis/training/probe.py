@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,17 @@ from ...model.config import SpeechEncoderConfig
 from ...results import result_record
 from ...structures import HOP, SAMPLE_RATE, TaskResult
 from ..synthesis.voices import HELD_OUT_VOICES
-from .speech import Recording, SpeechCorpus
+from .speech import SpeechCorpus
 from .units import WINDOW, batches_of_like_length, frames_of, hidden_states, mfcc
 
 Array = NDArray[np.float32]
 Frames = Mapping[int, Array]
 """The (T, D) features of recordings, by their index in the corpus."""
-Table = dict[str, dict[int, Array]]
-"""Frames of several features, by name."""
 Encode = Callable[[list[Array]], dict[str, list[Array]]]
 """Computes the (T, D) frames of waveforms, of several features by name."""
 Figures = dict[str, float]
-WordFeatures = tuple[str, Array]
-"""A word and the mean of its frames, (D,)."""
+Captions = Mapping[str, Sequence[tuple[Utterance, Sequence[Word]]]]
+"""Readings of captions with their words to classify, in small letters, by `train` and `test`."""
 
 STEPS = 50  # of L-BFGS
 PENALTY = 1e-3  # weight of the squared weights beside the mean cross-entropy
@@ -88,16 +87,6 @@ PROTOCOL: Mapping[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Words:
-    """The captions of the word probe."""
-
-    train: tuple[Utterance, ...]
-    test: tuple[Utterance, ...]
-    vocabulary: frozenset[str]
-    """The words to classify."""
-
-
 def evaluate_hubert(
     folder: Path, corpus: SpeechCorpus, stamps: Manifest, seed: int = 0
 ) -> TaskResult:
@@ -117,7 +106,7 @@ def evaluate_hubert(
     if not (folder / WEIGHTS).is_file():
         raise EncoderError(f"'{folder}' holds no {WEIGHTS}; give the folder of a trained HuBERT")
     words = _words(stamps)
-    metrics: dict[str, Any] = {
+    metrics: dict[str, dict[str, Any]] = {
         task: {} for task in ("phones", "phones_same_voices", "phrases", "words")
     }
     for prefix, encode in (
@@ -125,9 +114,14 @@ def evaluate_hubert(
         ("untrained/", partial(hidden_frames, _encoder(folder, weights=False, seed=seed))),
         ("trained/", partial(hidden_frames, _encoder(folder, weights=True, seed=seed))),
     ):
-        for task, figures in _probe(encode, corpus, stamps, words, seed).items():
-            metrics[task].update({f"{prefix}{name}": value for name, value in figures.items()})
-    metrics["chance"] = _chance(corpus, words)
+        for task, name, figures in _probe(encode, corpus, stamps, words, seed):
+            metrics[task][prefix + name] = figures
+    phones = [p.symbol for i in corpus.split("probe_test") for p in corpus.recordings[i].phones]
+    metrics["chance"] = {
+        "phones": commonest(phones),
+        "phrases": commonest(corpus.recordings[i].phrase for i in phrase_recordings(corpus)),
+        "words": commonest(w.text for _, spoken in words["test"] for w in spoken),
+    }
     return result_record(
         started=started,
         task="probe",
@@ -143,9 +137,7 @@ def evaluate_hubert(
     )
 
 
-def spectral_frames(
-    waveforms: list[Array],
-) -> dict[str, list[Array]]:
+def spectral_frames(waveforms: list[Array]) -> dict[str, list[Array]]:
     """Compute MFCC, MFCC of several frames, and log-mel spectra at HuBERT's frames."""
     plain = mfcc(waveforms)
     spectrum = MelSpectrogram(SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS, center=False)
@@ -246,18 +238,16 @@ def phrase_probe(frames: Frames, corpus: SpeechCorpus) -> Figures:
     return {"accuracy": _percent(right)}
 
 
-def word_probe(train: Sequence[WordFeatures], test: Sequence[WordFeatures]) -> Figures:
-    """Classify words by features averaged over their time.
+def word_probe(
+    train: tuple[Array, NDArray[np.str_]], test: tuple[Array, NDArray[np.str_]]
+) -> Figures:
+    """Classify words by features averaged over their time, (N, D), with their labels, (N,).
 
     Returns:
         `accuracy` in percent, and `class_accuracy`, where every word weighs alike.
     """
-    labels = np.array([word for word, _ in test])
-    names, scores = linear_probe(
-        np.stack([frames for _, frames in train]),
-        np.array([word for word, _ in train]),
-        np.stack([frames for _, frames in test]),
-    )
+    tested, labels = test
+    names, scores = linear_probe(*train, tested)
     right = names[scores.argmax(1)] == labels
     by_word = [right[labels == word].mean() for word in np.unique(labels)]
     return {"accuracy": _percent(right), "class_accuracy": 100 * float(np.mean(by_word))}
@@ -266,12 +256,7 @@ def word_probe(train: Sequence[WordFeatures], test: Sequence[WordFeatures]) -> F
 def linear_probe(
     features: Array, labels: NDArray[np.str_], tested: Array
 ) -> tuple[NDArray[np.str_], Array]:
-    """Train a linear layer, and classify with it.
-
-    Args:
-        features: examples, (N, D).
-        labels: their labels, (N,).
-        tested: features to classify, (M, D).
+    """Train a linear layer on examples (N, D) with labels (N,), and classify (M, D) with it.
 
     Returns:
         The labels' names, (C,), and the log-probability of each, (M, C).
@@ -295,11 +280,7 @@ def linear_probe(
 
 
 def cluster_quality(clusters: NDArray[np.integer], labels: NDArray[np.str_]) -> tuple[float, float]:
-    """Compare clusters with labels.
-
-    Args:
-        clusters: (N,)
-        labels: (N,)
+    """Compare the clusters of examples, (N,), with their labels, (N,).
 
     Returns:
         Purity, the share of examples with the commonest label of their cluster; and the mutual
@@ -333,26 +314,21 @@ def _phone_frames(
     features, labels, sounds = [], [], []
     number = 0
     for index in indices:
-        own = frames[index]
-        names, places = _phones(corpus.recordings[index], len(own))
-        spoken = places >= 0
+        own, recording = frames[index], corpus.recordings[index]
+        if not recording.phones:
+            raise CorpusError(
+                f"'{recording.recording_id}' has no phone times; build the corpus again"
+            )
+        centres = frame_centres(len(own))
+        starts = np.array([phone.start for phone in recording.phones])
+        ends = np.array([phone.end for phone in recording.phones])
+        places = np.searchsorted(starts, centres, side="right") - 1
+        spoken = (places >= 0) & (centres < ends[places])
         features.append(own[spoken])
-        labels.append(names[spoken])
+        labels.append(np.array([phone.symbol for phone in recording.phones])[places[spoken]])
         sounds.append(places[spoken] + number)
-        number += len(corpus.recordings[index].phones)
+        number += len(recording.phones)
     return np.concatenate(features), np.concatenate(labels), np.concatenate(sounds)
-
-
-def _phones(recording: Recording, count: int) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """Return each frame's phone and the place of it in the recording, -1 in pauses."""
-    if not recording.phones:
-        raise CorpusError(f"'{recording.recording_id}' has no phone times; build the corpus again")
-    centres = frame_centres(count)
-    starts = np.array([phone.start for phone in recording.phones])
-    ends = np.array([phone.end for phone in recording.phones])
-    places = np.searchsorted(starts, centres, side="right") - 1
-    places[(places < 0) | (centres >= ends[places])] = -1
-    return np.array([phone.symbol for phone in recording.phones])[places], places
 
 
 def commonest(labels: Iterable[str]) -> float:
@@ -366,37 +342,30 @@ def _percent(right: NDArray[np.bool_]) -> float:
 
 
 def _probe(
-    encode: Encode,
-    corpus: SpeechCorpus,
-    stamps: Manifest,
-    words: Words,
-    seed: int,
-) -> dict[str, dict[str, Figures]]:
-    """Run the probes on every kind of feature."""
-    phones = [*corpus.split("probe_train"), *corpus.split("probe_test")]
-    table = _encoded(encode, {i: corpus.waveform(i) for i in phones}, "phones")
-    results: dict[str, dict[str, Figures]] = {}
-    for task, (train, test) in (
-        ("phones", (corpus.split("probe_train"), corpus.split("probe_test"))),
-        ("phones_same_voices", same_voices(corpus)),
-    ):
-        results[task] = {n: phone_probe(f, corpus, train, test, seed) for n, f in table.items()}
-    phrases = phrase_recordings(corpus)
-    table = _encoded(encode, {i: corpus.waveform(i) for i in phrases}, "phrases")
-    results["phrases"] = {name: phrase_probe(f, corpus) for name, f in table.items()}
-    read = [*words.train, *words.test]
-    waveforms = {i: read_audio(stamps.path(u.audio)) for i, u in enumerate(read)}
-    table = _encoded(encode, waveforms, "words")
-    speakers = {i: utterance.speaker for i, utterance in enumerate(read)}
-    results["words"] = {}
+    encode: Encode, corpus: SpeechCorpus, stamps: Manifest, words: Captions, seed: int
+) -> Iterator[tuple[str, str, Figures]]:
+    """Run the probes on every kind of feature; yield task, feature and figures."""
+    train, test = corpus.split("probe_train"), corpus.split("probe_test")
+    table = _encoded(encode, {i: corpus.waveform(i) for i in (*train, *test)}, "phones")
     for name, frames in table.items():
+        yield "phones", name, phone_probe(frames, corpus, train, test, seed)
+        yield "phones_same_voices", name, phone_probe(frames, corpus, *same_voices(corpus), seed)
+    waveforms = {i: corpus.waveform(i) for i in phrase_recordings(corpus)}
+    for name, frames in _encoded(encode, waveforms, "phrases").items():
+        yield "phrases", name, phrase_probe(frames, corpus)
+    read = [*words["train"], *words["test"]]
+    waveforms = {i: read_audio(stamps.path(u.audio)) for i, (u, _) in enumerate(read)}
+    speakers = {i: utterance.speaker for i, (utterance, _) in enumerate(read)}
+    for name, frames in _encoded(encode, waveforms, "words").items():
         frames = normalized_by(frames, speakers)
-        spoken = [_spoken(u, frames[i], words.vocabulary) for i, u in enumerate(read)]
-        cut = len(words.train)
-        trained = [word for own in spoken[:cut] for word in own]
-        tested = [word for own in spoken[cut:] for word in own]
-        results["words"][name] = word_probe(trained, tested)
-    return results
+        means = [_word_means(spoken, frames[i]) for i, (_, spoken) in enumerate(read)]
+        cut = len(words["train"])
+        parts = [list(chain.from_iterable(part)) for part in (means[:cut], means[cut:])]
+        trained, tested = (
+            (np.stack([mean for _, mean in part]), np.array([word for word, _ in part]))
+            for part in parts
+        )
+        yield "words", name, word_probe(trained, tested)
 
 
 def _encoder(folder: Path, *, weights: bool, seed: int) -> SpeechEncoder:
@@ -406,8 +375,10 @@ def _encoder(folder: Path, *, weights: bool, seed: int) -> SpeechEncoder:
         return build_speech_encoder(config, batch_invariant=True).float().eval()
 
 
-def _encoded(encode: Encode, waveforms: Mapping[int, Array], what: str) -> Table:
-    table: Table = {}
+def _encoded(
+    encode: Encode, waveforms: Mapping[int, Array], what: str
+) -> dict[str, dict[int, Array]]:
+    table: dict[str, dict[int, Array]] = {}
     with tqdm(total=len(waveforms), desc=f"encoding {what}", disable=None) as bar:
         for batch in batches_of_like_length({i: frames_of(len(w)) for i, w in waveforms.items()}):
             for name, found in encode([waveforms[index] for index in batch]).items():
@@ -423,60 +394,41 @@ def _in_context(frames: Array) -> Array:
     return np.concatenate([padded[k : k + len(frames)] for k in range(width)], axis=1)
 
 
-def _words(stamps: Manifest) -> Words:
-    chosen: dict[str, list[Utterance]] = {}
+def _words(stamps: Manifest) -> Captions:
+    """Choose the readings of the word probe, and the words that are classified."""
+    chosen: dict[str, list[tuple[Utterance, list[Word]]]] = {}
     captions: dict[str, dict[str, set[str]]] = {}
     for part, splits in CAPTIONS.items():
         seen = {u.caption for u in stamps.utterances if u.split in splits}
         unique = {
-            (u.speaker, u.caption): u
+            (u.speaker, u.caption): (u, [replace(w, text=w.text.casefold()) for w in u.words])
             for u in stamps.utterances
             if u.speaker in WORD_VOICES[part] and u.caption in seen
         }
         chosen[part] = list(unique.values())
         captions[part] = {}
-        for utterance in chosen[part]:
-            for word in utterance.words:
-                captions[part].setdefault(_name(word), set()).add(utterance.caption)
-    vocabulary = frozenset(
+        for utterance, spoken in chosen[part]:
+            for word in spoken:
+                captions[part].setdefault(word.text, set()).add(utterance.caption)
+    vocabulary = {
         word
         for word, found in captions["train"].items()
         if len(word) > 1 and len(found) >= FEWEST and word in captions["test"]
-    )
-    kept = {
-        part: tuple(u for u in own if any(_name(word) in vocabulary for word in u.words))
-        for part, own in chosen.items()
     }
     if len(vocabulary) < 2:
         raise CorpusError("the stamps have no words in both training and test captions")
-    return Words(kept["train"], kept["test"], vocabulary)
+    kept: dict[str, list[tuple[Utterance, list[Word]]]] = {part: [] for part in chosen}
+    for part, own in chosen.items():
+        for utterance, spoken in own:
+            if known := [word for word in spoken if word.text in vocabulary]:
+                kept[part].append((utterance, known))
+    return kept
 
 
-def _spoken(utterance: Utterance, frames: Array, vocabulary: frozenset[str]) -> list[WordFeatures]:
-    """Return the words of a caption with the mean of their frames."""
+def _word_means(spoken: Sequence[Word], frames: Array) -> Iterator[tuple[str, Array]]:
+    """Yield words with the mean of their frames; those without a frame are left out."""
     centres = frame_centres(len(frames))
-    found = []
-    for word in utterance.words:
+    for word in spoken:
         within = (centres >= word.start) & (centres < word.end)
-        if _name(word) in vocabulary and within.any():
-            found.append((_name(word), frames[within].mean(0)))
-    return found
-
-
-def _chance(corpus: SpeechCorpus, words: Words) -> Figures:
-    """Return the accuracy of guessing the commonest label, in percent."""
-    phones = [p.symbol for i in corpus.split("probe_test") for p in corpus.recordings[i].phones]
-    return {
-        "phones": commonest(phones),
-        "phrases": commonest(corpus.recordings[i].phrase for i in phrase_recordings(corpus)),
-        "words": commonest(
-            _name(word)
-            for utterance in words.test
-            for word in utterance.words
-            if _name(word) in words.vocabulary
-        ),
-    }
-
-
-def _name(word: Word) -> str:
-    return word.text.casefold()
+        if within.any():
+            yield word.text, frames[within].mean(0)

@@ -35,14 +35,7 @@ def run_superb(
 ) -> Path | None:
     """Run what has no result yet, or has one of other weights.
 
-    Args:
-        systems: upstreams.
-        tasks: names of tasks.
-        folder: folder of the results.
-        override: `-o` of run_downstream.py.
-        archive: packages of the mini sets, for machines without apt-get.
-        seed: seed of everything random (default: the configuration's).
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    Options are those of run_downstream.py; results go to `folder`.
 
     Returns:
         The folder of the experiment that a signal stopped, or None where all are done.
