@@ -126,7 +126,7 @@ def _demo(args: argparse.Namespace) -> Path | None:
 
 
 def _make(args: argparse.Namespace) -> Path:
-    from .training import recipe
+    from .training import models, recipe
 
     unknown = [part for part in args.parts if part not in PARTS]
     if unknown:
@@ -135,7 +135,7 @@ def _make(args: argparse.Namespace) -> Path:
     for part in PARTS:
         if not args.parts or part in args.parts:
             steps[part](args.device)
-    return recipe.RESULTS / recipe.TABLE
+    return models.RESULTS / recipe.TABLE
 
 
 def _measure_shipped(device: str) -> None:
@@ -143,8 +143,7 @@ def _measure_shipped(device: str) -> None:
     from ..checkpoints.locate import Located
     from ..cli import benchmark
     from ..model.config import VARIANTS
-    from .training.models import is_result_of
-    from .training.recipe import ASSETS, RESULTS
+    from .training.models import ASSETS, RESULTS, is_result_of
 
     for name, variant in VARIANTS.items():
         located = Located((ASSETS / name).as_posix(), "shipped")
@@ -160,10 +159,10 @@ def _measure_shipped(device: str) -> None:
 
 
 def _table(args: argparse.Namespace) -> Path:
-    from .training import recipe
+    from .training import models, recipe
 
     recipe.make_table(device="auto")
-    return recipe.RESULTS / recipe.TABLE
+    return models.RESULTS / recipe.TABLE
 
 
 def _superb(args: argparse.Namespace) -> Path:

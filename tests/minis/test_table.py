@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.minis.training.recipe import NORM_REPORT, RESULTS, TABLE
+from s3prl_speechclip.minis.training.models import RESULTS
+from s3prl_speechclip.minis.training.recipe import NORM_REPORT, TABLE
 from s3prl_speechclip.minis.training.report import (
     claims,
     models_report,

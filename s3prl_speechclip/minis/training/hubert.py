@@ -237,8 +237,8 @@ def _round(
             task(*(part.to(place) for part in heldout.batch(step))).report
             for step in range(HELDOUT)
         ]
-    means = {name: sum(report[name] for report in reports) / HELDOUT for name in reports[0]}
-    return seconds, {name: round(100 * mean, 2) for name, mean in means.items()}
+    sums = {name: sum(report[name] for report in reports) for name in reports[0]}
+    return seconds, {name: round(100 * total / HELDOUT, 2) for name, total in sums.items()}
 
 
 def _hidden_layer(model: HubertModel, layer: int, device: str) -> Features:

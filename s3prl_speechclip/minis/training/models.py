@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from ...checkpoints.native import write_checkpoint
 from ...data.corpora import load_corpus
 from ...data.manifest import Manifest
 from ...model.card import model_card
-from ...model.config import find_variant
+from ...model.config import VARIANTS
 from ...model.speechclip import SpeechClip
 from ...pretrain.config import resolve_config
 from ...pretrain.train import pretrain
@@ -24,6 +23,9 @@ from .report import NORM_MODEL, NORM_PRESET, NORMS
 
 logger = logging.getLogger(__name__)
 
+ASSETS = Path("s3prl_speechclip") / "assets" / "mini"
+RUNS = Path("result") / "mini"
+RESULTS = Path("benchmarks") / "results" / "mini"
 SEEDS = (0, 1, 2)
 PLOTTED = 500  # recordings of each split
 CARD = "README.md"
@@ -40,48 +42,34 @@ LIMITS = (
 )
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Folders of inputs and outputs."""
-
-    runs: Path
-    """Experiment folders."""
-    results: Path
-    """Result files of every run."""
-    shipped: Path
-    """The package's folder of shipped models."""
-
-
-def train_models(
-    names: Sequence[str], folders: Folders, seeds: Sequence[int] = SEEDS, device: str = "auto"
-) -> None:
+def train_models(device: str) -> None:
     """Train and measure models that are not there yet, then ship the best seed of each name.
 
     Best is by recall on validation. An interrupted run is resumed.
     """
     manifest = load_corpus("stamps")
-    for seed in seeds:
-        for name in names:
-            folder = folders.runs / f"{name}-seed{seed}"
+    results = RESULTS / "runs"
+    for seed in SEEDS:
+        for name, variant in VARIANTS.items():
+            folder = RUNS / "models" / f"{name}-seed{seed}"
             pretrain(resolve_config(name, seed=seed), folder, auto_resume=True, device=device)
             located = Located(folder.as_posix(), "trained for the table")
-            path = folders.results / f"retrieval-{name}-seed{seed}.json"
+            path = results / f"retrieval-{name}-seed{seed}.json"
             measure(located, "retrieval", manifest, path, seed, device)
-            if find_variant(name).keywords is not None:
-                path = folders.results / f"keywords-{name}-seed{seed}.json"
+            if variant.keywords is not None:
+                path = results / f"keywords-{name}-seed{seed}.json"
                 measure(located, "keywords", manifest, path, seed, device, plot=0)
-    for name in names:
-        ship_model(name, folders, seeds)
+    for name in VARIANTS:
+        ship_model(name, results)
 
 
-def ship_model(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Path:
+def ship_model(name: str, results: Path) -> None:
     """Write the best seed's model into the package, float16, with its card."""
-    runs = [folders.runs / f"{name}-seed{seed}" for seed in seeds]
-    models = [SpeechClip.from_pretrained(run) for run in runs]
+    models = [SpeechClip.from_pretrained(RUNS / "models" / f"{name}-seed{seed}") for seed in SEEDS]
     best = max(models, key=lambda model: float(model.about["validation_recall@10"]))
-    folder = folders.shipped / name
+    folder = ASSETS / name
     write_checkpoint(folder, best.stored(), half=True)
-    result = read_result(folders.results / f"retrieval-{name}-seed{best.about['seed']}.json")
+    result = read_result(results / f"retrieval-{name}-seed{best.about['seed']}.json")
     about = {
         **best.about,
         "licence": LICENCE,
@@ -92,7 +80,6 @@ def ship_model(name: str, folders: Folders, seeds: Sequence[int] = SEEDS) -> Pat
     card = model_card(best.config, about, best.trainable_parameters())
     (folder / CARD).write_text(card, encoding="utf-8")
     logger.info("%s: seed %s ships", name, best.about["seed"])
-    return folder
 
 
 def measure(
@@ -130,13 +117,13 @@ def is_result_of(path: Path, located: Located) -> bool:
     return path.is_file() and bool(read_result(path).checkpoint_hash == located.digest())
 
 
-def train_both(runs: Path, results: Path, device: str = "auto") -> None:
+def train_norms(device: str) -> None:
     """Train the cascaded model with and without keyword batch norm, and measure its keywords."""
     manifest = load_corpus("stamps")
     for norm in NORMS:
-        folder = runs / f"keyword_norm-{norm}"
+        folder = RUNS / "models" / f"keyword_norm-{norm}"
         config = resolve_config(NORM_MODEL, NORM_PRESET, model={"keywords": {"norm": norm}})
         pretrain(config, folder, auto_resume=True, device=device)
         located = Located(folder.as_posix(), "trained for the comparison")
-        path = results / f"keywords-{NORM_MODEL}-{norm}.json"
+        path = RESULTS / "keyword_norm" / f"keywords-{NORM_MODEL}-{norm}.json"
         measure(located, "keywords", manifest, path, config.seed, device, plot=PLOTTED)

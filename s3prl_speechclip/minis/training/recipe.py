@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 
 from ...data.corpora import load_corpus
-from ...model.config import VARIANTS
 from ...results import write_result
 from .cards import clip_card, hubert_card
 from .clip import evaluate_clip, ship_clip, train_clip
 from .clip_data import load_pictures
 from .hubert import HubertRecipe, ship_hubert, train_hubert
-from .models import CARD, SEEDS, Folders, train_both, train_models
+from .models import ASSETS, CARD, RESULTS, RUNS, train_models, train_norms
 from .probe import evaluate_hubert
 from .report import models_report, norm_report
 from .speech import load_speech
 
-ASSETS = Path("s3prl_speechclip") / "assets" / "mini"
-RUNS = Path("result") / "mini"
-RESULTS = Path("benchmarks") / "results" / "mini"
 TABLE = "README.md"
 NORM_REPORT = "keyword_norm.md"
 
@@ -50,17 +45,11 @@ def make_clip(device: str) -> None:
     (folder / CARD).write_text(clip_card(trained, result, hardware()), encoding="utf-8")
 
 
-def make_models(device: str) -> None:
-    """Train the five models, three seeds each."""
-    folders = Folders(runs=RUNS / "models", results=RESULTS / "runs", shipped=ASSETS)
-    train_models(tuple(VARIANTS), folders, SEEDS, device)
-
-
 def make_keyword_norm(device: str) -> None:
     """Train the slides' early set-up with and without keyword batch norm, and compare keywords."""
-    results = RESULTS / "keyword_norm"
-    train_both(RUNS / "models", results, device)
-    (RESULTS / NORM_REPORT).write_text(norm_report(results), encoding="utf-8")
+    train_norms(device)
+    text = norm_report(RESULTS / "keyword_norm")
+    (RESULTS / NORM_REPORT).write_text(text, encoding="utf-8")
 
 
 def make_table(device: str) -> None:
@@ -79,7 +68,7 @@ def hardware() -> str:
 PARTS: Mapping[str, Callable[[str], None]] = {
     "hubert": make_hubert,
     "clip": make_clip,
-    "models": make_models,
+    "models": train_models,
     "keyword_norm": make_keyword_norm,
     "table": make_table,
 }

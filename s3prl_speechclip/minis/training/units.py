@@ -53,7 +53,7 @@ def frames_of(samples: int) -> int:
 
 
 def batches_of_like_length(frames: Mapping[int, int]) -> Iterator[list[int]]:
-    """Cut recordings, of so many frames each, into batches of `BATCH_FRAMES`, the shortest first."""
+    """Cut recordings, by their frames, into batches of `BATCH_FRAMES`, the shortest first."""
     batch: list[int] = []
     for index in sorted(frames, key=lambda i: (frames[i], i)):
         if batch and (len(batch) + 1) * frames[index] > BATCH_FRAMES:
