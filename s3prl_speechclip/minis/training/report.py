@@ -54,7 +54,7 @@ def models_report(results: Path) -> str:
     figures = read_figures(results)
     columns = [(split, figure) for split in SPLITS for figure in ("hit rate", "keywords")]
     keywords = [
-        (name, *(_spread(figures[(name, *column)]) for column in columns))
+        (name, *(_spread(figures[name, split, figure]) for split, figure in columns))
         for name in VARIANTS
         if (name, SPLITS[0], "hit rate") in figures
     ]
