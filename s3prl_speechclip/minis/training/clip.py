@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...config import read_yaml
 from ...data.manifest import Manifest
 from ...encoders.clip import (
     EFFICIENTNET,
@@ -58,18 +59,7 @@ from .clip_data import (
 )
 from .loop import LoopConfig, train
 
-ARCHITECTURE: Mapping[str, Any] = {
-    "embed_dim": 256,
-    "vision_cfg": {
-        "timm_model_name": "tf_efficientnet_lite0",
-        "timm_pool": "avg",
-        "timm_proj": "linear",
-        "image_size": 224,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-    },
-    "text_cfg": {"context_length": 77, "width": 256, "heads": 4, "layers": 2},
-}
+ARCHITECTURE = read_yaml(Path(__file__).with_name("architectures.yaml"))["clip"]
 RARE = 2  # a token of tags, titles or definitions that fewer texts have is spelled
 CHUNKS = 3  # that texts are embedded in, by length
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"

@@ -58,7 +58,7 @@ class VoiceConfig:
 AS_THEY_ARE = VoiceConfig()
 
 
-@dataclass(frozen=True)
+@dataclass
 class MaskedCrops:
     """Batches of crops with their units and masks, each a function of seed and step alone.
 
@@ -94,8 +94,7 @@ class MaskedCrops:
         ]
         # A long recording is drawn once for every crop that it holds.
         weights = [sum(self.corpus.recordings[i].length for i in members) for _, members in buckets]
-        object.__setattr__(self, "_buckets", buckets)
-        object.__setattr__(self, "_shares", np.array(weights) / sum(weights))
+        self._buckets, self._shares = buckets, np.array(weights) / sum(weights)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw a step's waveforms (B, L), units (B, T) and mask (B, T)."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import HubertConfig, HubertModel
 
+from ...config import read_yaml
 from ...encoders.spectral_start import learn_spectrum
 from ...encoders.speech import SpeechEncoder
 from ...runtime.devices import find_device
@@ -30,28 +29,7 @@ from .units import Features, Units, hidden_states, make_units, mfcc
 
 logger = logging.getLogger(__name__)
 
-ARCHITECTURE: Mapping[str, Any] = {
-    "hidden_size": 256,
-    "num_hidden_layers": 5,
-    "num_attention_heads": 4,
-    "intermediate_size": 768,
-    "conv_dim": [32, 48, 64, 96, 128, 128, 128],
-    "feat_extract_activation": "relu",
-    "feat_extract_norm": "layer",
-    "conv_bias": True,
-    "num_conv_pos_embeddings": 64,
-    "num_conv_pos_embedding_groups": 16,
-    "do_stable_layer_norm": True,
-    "hidden_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "feat_proj_dropout": 0.0,
-    "final_dropout": 0.0,
-    "layerdrop": 0.0,
-    "initializer_range": 0.06,  # 1 / sqrt(256): transformers' 0.02 is for layers of 768 and more
-    "mask_time_prob": 0.08,  # gives the model its mask embedding; the objective draws the masks
-    "mask_feature_prob": 0.0,
-}
+ARCHITECTURE = read_yaml(Path(__file__).with_name("architectures.yaml"))["hubert"]
 
 HELDOUT = 20  # batches of the validation
 
