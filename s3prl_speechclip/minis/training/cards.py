@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from ...results import markdown_table
 from ...structures import SAMPLE_RATE, TaskResult
@@ -12,6 +11,7 @@ from .clip import ARCHITECTURE as CLIP
 from .clip import KS, TRUNK_PACKAGE, TrainedClip
 from .hubert import ARCHITECTURE as HUBERT
 from .hubert import HubertRecipe, RoundConfig, TrainedHubert
+from .report import template
 from .speech import LICENCES, Recording, SpeechCorpus
 
 PROBES = {
@@ -39,7 +39,7 @@ def clip_card(trained: TrainedClip, recall: TaskResult, hardware: str) -> str:
         for name, count in trained.sources.items()
     ]
     parameters = sum(p.numel() for p in trained.encoder.parameters() if p.requires_grad)
-    return _template("clip_card").format(
+    return template("clip_card").format(
         text=CLIP["text_cfg"],
         tokens=len(trained.encoder.vocabulary),
         trunk=TRUNK_PACKAGE,
@@ -84,7 +84,7 @@ def hubert_card(
     for name in features:
         found = [probes.metrics[task].get(name, {}).get(key) for task, key in PROBES.values()]
         scores.append((name, *("" if value is None else f"{value:.1f}" for value in found)))
-    return _template("hubert_card").format(
+    return template("hubert_card").format(
         network=HUBERT,
         parameters=sum(p.numel() for p in trained.model.parameters()) / 1e6,
         hours=_hours(corpus.recordings),
@@ -99,10 +99,6 @@ def hubert_card(
         accuracy=trained.accuracy,
         scores=_table(("features", *PROBES), scores),
     )
-
-
-def _template(name: str) -> str:
-    return Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8")
 
 
 def _list(notes: Iterable[str]) -> str:

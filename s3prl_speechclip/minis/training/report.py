@@ -58,7 +58,7 @@ def models_report(results: Path) -> str:
         for name in VARIANTS
         if (name, SPLITS[0], "hit rate") in figures
     ]
-    return _template("models_report").format(
+    return template("models_report").format(
         recall=markdown_table(*recall_rows(figures)),
         keywords=markdown_table(("model", *map(" ".join, columns)), keywords),
         claims="\n".join(f"- {line}" for line in claims(figures)),
@@ -94,7 +94,7 @@ def norm_report(results: Path) -> str:
             rows.append((title, split, *(f"{value:.1f}" for value in cells)))
         words = (f"{word} {count}" for word, count in metrics["test_image"]["frequent"])
         frequent.append(f"- {title}: {', '.join(words)}.")
-    return _template("norm_report").format(
+    return template("norm_report").format(
         steps=resolve_config(NORM_MODEL, NORM_PRESET).runner.total_steps,
         table=markdown_table(head, rows),
         frequent="\n".join(frequent),
@@ -212,5 +212,6 @@ def _cell(result: TaskResult | None, metric: Metric) -> str:
     return f"{metric.to_percent * value:.1f}" if metric.percent else f"{value:.3f}"
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
+    """Read one of the Markdown templates beside this file."""
     return Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8")
