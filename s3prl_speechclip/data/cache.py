@@ -52,7 +52,8 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         make: function that fills an empty folder, which is then renamed to `folder`.
 
     Raises:
-        CorpusError: the folder cannot be written, the disk is full, or a file is in its place.
+        CorpusError: the folder cannot be written, the disk is full, or a file or another user's
+            folder is in its place.
     """
     folder = folder.expanduser().absolute()
     if _is_made(folder):
@@ -114,5 +115,22 @@ def disk_full(folder: Path) -> CorpusError:
     )
 
 
+def check_owner(path: Path) -> None:
+    """Check that a cache entry is this user's or root's.
+
+    Raises:
+        CorpusError: another user could have written anything there.
+    """
+    owner = path.stat().st_uid
+    if owner not in (os.getuid(), 0):
+        raise CorpusError(
+            f"'{path}' in the cache belongs to another user (id {owner}) and is not trusted; "
+            f"remove it, or set {CACHE_VARIABLE} to a folder of your own"
+        )
+
+
 def _is_made(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+    if not folder.is_dir():
+        return False
+    check_owner(folder)
+    return any(folder.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import CorpusError
+from ..hashing import file_hash
 from ..structures import HOP, SpeechFeatures
 from .audio import FRAME
 
-FORMAT = 1
+FORMAT = 2  # a part of the cache's key
 STATES_FILE = "states.bin"
 INDEX_FILE = "index.npy"
 ABOUT_FILE = "about.json"
@@ -36,14 +38,23 @@ def write_features(folder: Path, recordings: int, states: Iterable[tuple[int, Te
     """
     index = np.zeros((recordings, 2), np.int64)
     first, layers, width = 0, 0, 0
+    digest = hashlib.sha256()
     with (folder / STATES_FILE).open("wb") as file:
         for recording, block in states:
             layers, frames, width = block.shape
-            file.write(block.contiguous().numpy().data)
+            content = block.contiguous().numpy().data
+            file.write(content)
+            digest.update(content)
             index[recording] = first, frames
             first += frames
     np.save(folder / INDEX_FILE, index)
-    about = {"format": FORMAT, "layers": layers, "width": width}
+    about = {
+        "format": FORMAT,
+        "layers": layers,
+        "width": width,
+        "states": digest.hexdigest(),
+        "index": file_hash(folder / INDEX_FILE),
+    }
     (folder / ABOUT_FILE).write_text(json.dumps(about), encoding="utf-8")
 
 
@@ -67,6 +78,9 @@ class FeatureStore:
             frames, rest = divmod(len(self._states), self._layers * self._width)
             if about["format"] != FORMAT or rest or frames != self._index[:, 1].sum():
                 raise ValueError("its parts do not fit each other")
+            for key, name in (("index", INDEX_FILE), ("states", STATES_FILE)):
+                if file_hash(folder / name) != about[key]:
+                    raise ValueError(f"the SHA-256 of {name} is not the one that was written")
         except (OSError, EOFError, ValueError, KeyError, TypeError, ArithmeticError) as error:
             raise CorpusError(
                 f"the cached features '{folder}' are damaged ({error}); remove that folder and "

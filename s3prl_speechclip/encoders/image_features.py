@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from ..data.batches import unique_images
-from ..data.cache import cache_home
+from ..data.cache import cache_home, check_owner
 from ..data.images import open_image
 from ..data.manifest import Manifest
 from ..errors import CorpusError, ImageError
@@ -26,6 +26,7 @@ from .clip import ClipEncoder, image_trunk
 logger = logging.getLogger(__name__)
 
 BATCH = 32  # images
+VERSION = 2  # of the cached file
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,29 @@ def _cached(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: b
     cache = cache_home() / "image_features" / f"{_key(clip, paths)}.safetensors"
     if cache.is_file():
         try:
-            return load_file(cache)["features"]
-        except (OSError, SafetensorError, KeyError):
-            logger.warning("'%s' is damaged and is computed again", cache)
+            return _read(cache)
+        except (OSError, SafetensorError, CorpusError) as error:
+            logger.warning("'%s' is computed again: %s", cache, error)
     features = _compute(clip, paths, skip_broken, show)
     partial = cache.with_suffix(f".{os.getpid()}.partial")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"features": features}, partial)
+        tensors = {"features": features}
+        save_file(tensors, partial, {"sha256": state_hash(tensors)})
         partial.replace(cache)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         logger.warning("image features are not kept: %s", error)
     return features
+
+
+def _read(cache: Path) -> Tensor:
+    check_owner(cache)
+    with safe_open(cache, "pt") as file:
+        tensors = {"features": file.get_tensor("features")}
+        if (file.metadata() or {}).get("sha256") != state_hash(tensors):
+            raise CorpusError("its SHA-256 is not the one that was written")
+    return tensors["features"]
 
 
 @torch.no_grad()
@@ -135,7 +146,7 @@ def _compute(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: 
 
 def _key(clip: ClipEncoder, paths: Sequence[Path]) -> str:
     digest = hashlib.sha256(state_hash(image_trunk(clip.clip).state_dict()).encode())
-    digest.update(str(clip.preprocess()).encode())
+    digest.update(f"{VERSION} {clip.preprocess()}".encode())
     for path in paths:
         try:
             status = path.stat()

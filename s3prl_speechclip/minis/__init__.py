@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import read_yaml
-from ..data.cache import cache_home, is_prepared, made_once
+from ..data.cache import cache_home, check_owner, is_prepared, made_once
 from ..errors import ConfigError, unknown_name
 
 SUPERB = ("fluent_commands", "snips", "libriphone", "speech_commands", "quesst14_dtw")
@@ -59,5 +59,7 @@ def mini_set(
     folder = root or cache_home() / recipe.place
     if not is_prepared(folder, recipe.listing):
         folder = made_once(folder, lambda to: recipe.fill(to, archive, skip_broken))
+    elif root is None:
+        check_owner(folder)
     settings = read_yaml(Path(__file__).with_name("superb.yaml"))
     return MiniSet(folder, read_notes(folder / recipe.listing), settings.get(name, {}))

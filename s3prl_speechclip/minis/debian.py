@@ -27,7 +27,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
-from ..data.cache import cache_home, disk_full, locked, made_once, writing
+from ..data.cache import cache_home, check_owner, disk_full, locked, made_once, writing
 from ..errors import CorpusError
 from ..hashing import file_hash
 
@@ -110,6 +110,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _unpacked(name: str, folder: Path) -> Package:
+    check_owner(folder)
     return Package(name, (folder / "version").read_text(encoding="utf-8"), folder / "root")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -80,3 +81,16 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="made' is in the way"):
         made_once(tmp_path / "made", lambda to: (to / "x").touch())
     assert (tmp_path / "made").read_text() == "mine"
+
+
+def test_an_entry_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch) -> None:
+    """Guards a shared cache against what another user put there; root's entries are trusted."""
+    folder = made_once(tmp_path / "made", lambda to: (to / "x").touch())
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    if owner == 0:
+        assert made_once(folder, lambda to: None) == folder
+        os.chown(folder, 4321, -1)
+    with pytest.raises(CorpusError, match="made' in the cache belongs to another user"):
+        made_once(folder, lambda to: None)
+    assert (folder / "x").exists()

@@ -137,6 +137,17 @@ def test_a_damaged_cache_is_an_error_of_one_line(folder: Path, name: str, damage
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [INDEX_FILE, STATES_FILE])
+def test_a_changed_value_is_an_error_of_one_line(folder: Path, name: str) -> None:
+    """Fault: training on values that were changed, with sizes that fit."""
+    content = bytearray((folder / name).read_bytes())
+    content[-3] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(CorpusError, match="damaged") as caught:
+        FeatureStore(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_a_recording_has_the_frames_of_its_samples() -> None:
     """Fault: crops that are a frame longer or shorter than those of recordings."""
     assert [frame_count(n) for n in (1, 399, 400, 719, 720, 32_000)] == [1, 1, 1, 1, 2, 99]
