@@ -170,7 +170,10 @@ PROBE_CHANCE = {"frame_accuracy": "phones", "phrases": "phrases", "words": "word
 
 def superb_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the figures of a SUPERB task."""
-    corpus = MINI_SETS if result.corpus.endswith("_mini") else SUPERB
+    if result.corpus.endswith("_mini"):
+        corpus = MINI_SETS
+    else:  # another edition of a corpus stands apart
+        corpus = SUPERB if result.corpus == result.task else result.corpus
     task = TASKS[result.task]
     for metric in task.metrics:
         keys = (task.test, metric.key)

@@ -444,6 +444,9 @@ def _place(task: Task, config: Values, request: Request, changes: Values) -> tup
                 f"{layout.title}: no '{root / name.split('|')[0]}'; fetch it from {layout.fetch}; "
                 f"expected under --data-root DIR: {layout.text}"
             )
+    edition = layout.edition(root) if layout.edition is not None else ""
+    if edition:
+        data = replace(data, corpus=f"{data.corpus}_{edition}")
     return merge(config, {EXPERT: layout.place(root)}), data
 
 

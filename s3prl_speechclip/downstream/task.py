@@ -61,6 +61,8 @@ class Layout:
     """Returns the keys of the section `downstream_expert` that hold the paths of a root."""
     key: str
     """Dotted key, in that section, of the root; an override of it means another corpus."""
+    edition: Callable[[Path], str] | None = None
+    """Returns the edition of the corpus below a root; empty: the one that SUPERB takes."""
 
 
 @dataclass(frozen=True, kw_only=True)

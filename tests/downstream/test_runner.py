@@ -14,6 +14,7 @@ import torch
 from downstream_runs import BASELINE, SMALL, ask
 from small_models import small_model
 
+from s3prl_speechclip.benchmarks.leaderboard import superb_figures
 from s3prl_speechclip.downstream.plan import Request, resolve
 from s3prl_speechclip.downstream.run import Outcome, run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
@@ -288,3 +289,17 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(
     run(replace(ask("fluent_commands", root, tmp_path / "cut", steps=6), auto_resume=True))
     assert any("states-4.ckpt" in message for message in caplog.messages)
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_the_second_edition_of_speech_commands_is_read_as_another_corpus(
+    write_corpus: Write, tmp_path: Path
+) -> None:
+    """Guards v0.02, which has other folder names, and SUPERB's figures, which are of v0.01."""
+    root = write_corpus("speech_commands")
+    for name in ("speech_commands", "speech_commands_test_set"):
+        (root / f"{name}_v0.01").rename(root / f"{name}_v0.02")
+    result = run(ask("speech_commands", root, tmp_path / "run", steps=1)).result
+    assert result is not None and result.corpus == "speech_commands_v0.02"
+    assert "acc" in result.metrics["test"]
+    (figure,) = superb_figures(result)
+    assert figure.corpus == "speech_commands_v0.02"

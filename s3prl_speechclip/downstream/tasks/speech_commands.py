@@ -1,4 +1,4 @@
-"""SUPERB's keyword spotting on Speech Commands v0.01."""
+"""SUPERB's keyword spotting on Speech Commands v0.01; v0.02 is read too, as another corpus."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ...data.audio import audio_info
 from ...errors import CorpusError
 from ..task import Layout, Metric, Task, Values, first_existing
 
-TRAIN = ("speech_commands_v0.01", "train")
-TEST = ("speech_commands_test_set_v0.01", "test")
+LATER = "v0.02"
+TRAIN = ("speech_commands_v0.01", f"speech_commands_{LATER}", "train")
+TEST = ("speech_commands_test_set_v0.01", f"speech_commands_test_set_{LATER}", "test")
 NOISE = "_background_noise_"
 CLASSES_FILE = "classes.txt"  # beside a corpus in this layout with words of its own
 CLASS_COUNT = 12  # classes of s3prl's expert
@@ -24,6 +25,11 @@ def _place(root: Path) -> Values:
             "speech_commands_test_root": str(first_existing(root, *TEST)),
         }
     }
+
+
+def _edition(root: Path) -> str:
+    chosen = (first_existing(root, *names) for names in (TRAIN, TEST))
+    return LATER if any(path.name.endswith(LATER) for path in chosen) else ""
 
 
 def _prepare(section: Values, folder: Path) -> None:
@@ -94,10 +100,11 @@ TASK = Task(
         title="Speech Commands v0.01",
         fetch="download.tensorflow.org (the training and the test archive)",
         text="speech_commands_v0.01/<word>/*.wav with _background_noise_/, "
-        "speech_commands_test_set_v0.01/<class>/*.wav",
+        "speech_commands_test_set_v0.01/<class>/*.wav (or the folders of v0.02)",
         needed=("|".join(TRAIN), "|".join(TEST)),
         place=_place,
         key="datarc.speech_commands_root",
+        edition=_edition,
     ),
     prepare=_prepare,
     correct=sort_recordings,
