@@ -6,6 +6,7 @@
 # make site    leaderboard and keyword pages to look at, in site/
 # make readme  put the last demo's result and the tables into the README and the leaderboard
 # make test    ruff, mypy and the whole test suite
+# make soak    the long form of what must survive: kills, processes, fuzz, bad and hostile files
 # make lock    resolve requirements.lock anew
 # make wheel   dist/*.whl and dist/*.tar.gz
 # make clean   remove builds and caches; .venv and result/ stay
@@ -24,7 +25,7 @@ UV := $(BIN)/python -m uv --quiet
 UV_PIN = $$(grep -o '^uv==[^ ;]*' requirements.lock)
 TYPED := .mypy_cache/tree
 
-.PHONY: venv demo mini superb-mini leaderboard site readme test lock wheel clean
+.PHONY: venv demo mini superb-mini leaderboard site readme test soak lock wheel clean
 
 venv: $(READY)
 
@@ -79,6 +80,16 @@ test: venv
 	  ln -s ../../../s3prl_speechclip/* ../../../upstream ../../../benchmarks ../../../downstream_configs .
 	MYPYPATH=$(TYPED) $(BIN)/mypy --package s3prl_speechclip
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+SOAK := tests/pretrain/test_resume.py tests/pretrain/test_run.py tests/runtime \
+	tests/cli/test_downstream.py tests/downstream/test_hostile.py tests/downstream/test_checks.py \
+	tests/checkpoints/test_reading.py tests/data tests/encoders/test_image_features.py \
+	tests/encoders/test_speech_features.py tests/minis/test_debian.py tests/modules \
+	tests/test_config.py
+
+soak: venv
+	S3PRL_SPEECHCLIP_KILLS=20 $(BIN)/python -m pytest --hypothesis-profile=soak --durations=15 \
+	  --numprocesses 2 --dist loadfile $(SOAK)
 
 lock:
 	@test -x $(BIN)/python || { echo "make venv first" >&2; exit 1; }

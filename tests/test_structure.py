@@ -190,3 +190,37 @@ def test_only_the_command_line_prints():
 def test_nothing_is_evaluated():
     wrong = [line for module in MODULES for line in calls(module, {"eval", "exec"})]
     assert not wrong, "\n".join(wrong)
+
+
+def test_files_are_loaded_as_data():
+    """Guards users against files from elsewhere: YAML without objects, no pickled code."""
+    needed = {
+        ("torch", "load"): ("weights_only", True),
+        ("tar", "extractall"): ("filter", "data"),
+        ("archive", "extractall"): ("filter", "data"),
+    }
+    wrong = []
+    for module in MODULES:
+        for node in ast.walk(module.tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+            call = (owner, node.func.attr)
+            given = {
+                word.arg: word.value.value
+                for word in node.keywords
+                if isinstance(word.value, ast.Constant)
+            }
+            unsafe = given.get("allow_pickle", False) or call in {
+                ("pickle", "load"),
+                ("pickle", "loads"),
+                ("yaml", "load"),
+                ("yaml", "unsafe_load"),
+                ("yaml", "full_load"),
+            }
+            if call in needed:
+                name, value = needed[call]
+                unsafe = given.get(name) != value
+            if unsafe:
+                wrong.append(f"{place(module, node.lineno)} calls {owner}.{call[1]}")
+    assert not wrong, "\n".join(wrong)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import random
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from s3prl_speechclip.results import read_result
 from s3prl_speechclip.structures import TaskResult
 
 ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("S3PRL_SPEECHCLIP_KILLS", "2"))  # moments; more in a long test
 SETTINGS = "runner.num_workers=0,,runner.log_step=1,,downstream_expert.datarc.train_batch_size=4"
 
 
@@ -151,24 +154,26 @@ def test_an_evaluation_of_dev_leaves_the_test_result(corpus: Path, tmp_path: Pat
 
 def test_a_killed_run_resumes_to_the_same_weights(corpus: Path, tmp_path: Path):
     """Guards against a SIGKILL at any moment, also inside the writing of a checkpoint."""
-    steps, changes = 60, ",,runner.save_step=1,,runner.max_keep=2"
+    moments = random.Random(0)
+    steps, changes = 30 * (KILLS + 1), ",,runner.save_step=1,,runner.max_keep=2"
     whole = options(corpus, tmp_path / "whole", steps)
     command([word + changes if word.startswith(SETTINGS) else word for word in whole])
     killed = options(corpus, tmp_path / "killed", steps)
     killed = [word + changes if word.startswith(SETTINGS) else word for word in killed]
-    for number in range(2):
+    for number in range(KILLS):
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "run_downstream.py"), *killed, "-a"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=tmp_path,
         )
-        earliest = 5 + 20 * number
+        earliest = 5 + 30 * number
         while process.poll() is None and not any(
             (tmp_path / "killed" / f"states-{step}.ckpt").exists()
             for step in range(earliest, steps)
         ):
             time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.1))
         process.kill()
         process.wait()
     assert not (tmp_path / "killed" / f"states-{steps}.ckpt").exists()
@@ -179,6 +184,32 @@ def test_a_killed_run_resumes_to_the_same_weights(corpus: Path, tmp_path: Path):
     )
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(corpus: Path, tmp_path: Path):
+    """Guards the last good checkpoint and the one line; the limit is on a file's size."""
+    argv = options(corpus, tmp_path / "run", 2)
+    command(argv)
+    newest = tmp_path / "run" / "states-2.ckpt"
+    before = newest.read_bytes()
+    program = (
+        "import resource, signal, sys;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "from s3prl_speechclip.cli.downstream import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *options(corpus, tmp_path / "run", 4), "-a"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: cannot write the checkpoint")
+    assert "Traceback" not in done.stderr
+    assert newest.read_bytes() == before
+    assert not list((tmp_path / "run").glob("*.partial"))
 
 
 def test_help_is_fast(tmp_path: Path):

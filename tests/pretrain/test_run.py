@@ -275,6 +275,36 @@ def test_a_full_disk_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "run").glob("step-*"))
 
 
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(corpus: Path, tmp_path: Path) -> None:
+    """Guards the last good checkpoint; the limit on a file's size comes after it was written."""
+    folder, often = tmp_path / "run", "runner.save_step=1,,runner.max_keep=1"
+    program = (
+        "import os, resource, signal, sys\n"
+        "from s3prl_speechclip.runtime import run_folder\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "replace = os.replace\n"
+        "def fill(*paths):\n"
+        "    replace(*paths)\n"
+        "    if str(paths[1]).endswith('step-00000002'):\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "run_folder.os.replace = fill\n"
+        "from s3prl_speechclip.cli.pretrain import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments(corpus, folder, 6, overrides=often)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: cannot write the checkpoint")
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in folder.glob("step-*")] == ["step-00000002"]
+    run(*arguments(corpus, tmp_path / "whole", 6, overrides=often))
+    run(*arguments(corpus, folder, 6, "-a", overrides=often))
+    assert_same_weights(tmp_path / "whole", folder)
+
+
 def test_an_official_checkpoint_is_trained_on(corpus: Path, goldens: Path, tmp_path: Path) -> None:
     """Guards `-e official.ckpt`: model and size are the file's, the encoders stay as they are."""
     official = goldens / "hybrid_plus" / "official.ckpt"
