@@ -4,12 +4,14 @@ apt-get works on folders of its own and on the machine's own list of sources, so
 fits the machine's release and architecture; it verifies what it downloads. A machine without
 apt-get takes package files that were downloaded by hand.
 
-A .deb is an `ar` archive of two tars, `control.tar.*` and `data.tar.*`. dpkg-deb decompresses them
-where it is installed; elsewhere the standard library does, for every compression that it knows.
+A .deb is an `ar` archive of two tars, `control.tar.*` and `data.tar.*`. The standard library reads
+them; dpkg-deb decompresses what this Python cannot, such as zstd.
 """
 
 from __future__ import annotations
 
+import email
+import io
 import logging
 import lzma
 import os
@@ -17,15 +19,14 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryFile
 
 from ..data.cache import cache_home, check_owner, disk_full, locked, made_once, writing
 from ..errors import CorpusError
@@ -35,16 +36,17 @@ logger = logging.getLogger(__name__)
 
 MAGIC = b"!<arch>\n"
 HEADER = 60  # bytes of an ar member header
-COMPRESSIONS = {"": "", ".gz": "gz", ".xz": "xz", ".bz2": "bz2"}
-if sys.version_info >= (3, 14):
-    COMPRESSIONS[".zst"] = "zst"
-
-DAMAGED = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, UnicodeDecodeError)
+COMPRESSIONS = ("", ".gz", ".xz", ".bz2")
+DAMAGED = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError)
 NO_SPACE = re.compile(r"no space left|enough free space|quota exceeded", re.IGNORECASE)
 NO_NETWORK = re.compile(
     r"failed to fetch|could not (connect|resolve)|temporary failure|unreachable|timed out",
     re.IGNORECASE,
 )
+ABSENT = re.compile(r"unable to locate|no candidate|select candidate", re.IGNORECASE)
+
+_listed: set[Path] = set()
+"""apt folders whose package lists this process has read."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,22 @@ def packages(wanted: Sequence[str], archive: Path | None = None) -> tuple[Packag
     Raises:
         CorpusError: a package cannot be fetched; the message names the remedy.
     """
-    if archive is not None and not archive.exists():
-        raise CorpusError(f"there is no package file '{archive}'; give the path of a .deb file")
     by_hand = _by_hand(archive) if archive is not None else {}
-    apt = _apt(cache_home() / "debian" / _system())
-    return tuple(_package(name.split("|"), by_hand, apt) for name in wanted)
+    return tuple(_package(name.split("|"), by_hand) for name in wanted)
 
 
-def _package(names: Sequence[str], by_hand: dict[str, Path], apt: _Apt) -> Package:
+def _package(names: Sequence[str], by_hand: Mapping[str, Path]) -> Package:
     for name in names:
         if name in by_hand:
-            return _from_file(name, by_hand[name])
+            folder = cache_home() / "debian/by-hand" / f"{name}-{file_hash(by_hand[name])[:16]}"
+            return _unpacked(name, made_once(folder, partial(_unpack, by_hand[name])))
+    home = cache_home() / "debian" / _system()
     for name in names:
-        folder = apt.home / name
-        if folder.is_dir():
-            return _unpacked(name, folder)
+        if (home / name).is_dir():
+            return _unpacked(name, home / name)
     for name in names:
         try:
-            folder = made_once(apt.home / name, partial(_fetch, name, apt))
-            return _unpacked(name, folder)
+            return _unpacked(name, made_once(home / name, partial(_fetch, name, home)))
         except _NoSuchPackage:
             continue
     raise CorpusError(
@@ -97,16 +96,16 @@ def _package(names: Sequence[str], by_hand: dict[str, Path], apt: _Apt) -> Packa
     )
 
 
-def _fetch(name: str, apt: _Apt, folder: Path) -> None:
-    archive = apt.download(name, folder)
+def _fetch(name: str, home: Path, folder: Path) -> None:
+    archive = _download(name, home, folder)
     _unpack(archive, folder)
     archive.unlink()
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    fields = control(archive)
+    version = control(archive).get("Version", "unknown")
     unpack(archive, folder / "root")
-    (folder / "version").write_text(fields.get("Version", "unknown"), encoding="utf-8")
+    (folder / "version").write_text(version, encoding="utf-8")
 
 
 def _unpacked(name: str, folder: Path) -> Package:
@@ -116,6 +115,8 @@ def _unpacked(name: str, folder: Path) -> Package:
 
 def _by_hand(archive: Path) -> dict[str, Path]:
     """Find the package files that the user gave, and those beside them, by package name."""
+    if not archive.exists():
+        raise CorpusError(f"there is no package file '{archive}'; give the path of a .deb file")
     if archive.is_dir():
         found = sorted(archive.glob("*.deb"))
         if not found:
@@ -125,95 +126,70 @@ def _by_hand(archive: Path) -> dict[str, Path]:
     return {**beside, control(archive).get("Package", archive.name): archive}
 
 
-def _from_file(name: str, archive: Path) -> Package:
-    folder = cache_home() / "debian" / "by-hand" / f"{name}-{file_hash(archive)[:16]}"
-    return _unpacked(name, made_once(folder, lambda to: _unpack(archive, to)))
-
-
 class _NoSuchPackage(Exception):
     """The package sources do not have the package."""
 
 
-class _Apt:
-    """apt-get on folders of its own under `home`; the package lists are read once."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self._listed = False
-
-    def download(self, name: str, folder: Path) -> Path:
-        """Download one package file, verified by apt.
-
-        Raises:
-            _NoSuchPackage: the sources were read and do not have it.
-            CorpusError: no apt-get, no network, no space.
-        """
-        if shutil.which("apt-get") is None:
-            raise CorpusError(f"'{name}' needs apt-get, which is not here; {_remedy(name)}")
-        with writing(self.home), locked(self.home / ".apt.lock"):
-            for part in ("lists/partial", "cache/archives/partial"):
-                (self.home / "apt" / part).mkdir(parents=True, exist_ok=True)
-            if not self._listed:
-                logger.info("reading the package lists")
-                done = self._run("update", self.home)
-                # One source of the user's that fails is no reason to stop, as long as another
-                # has the package.
-                self._listed = not NO_NETWORK.search(done.stdout)
-                self._check_space(done)
-            logger.info("downloading %s", name)
-            done = self._run("download", folder, name)
-            self._check_space(done)
-        found = list(folder.glob("*.deb"))
-        if done.returncode == 0 and found:
-            return found[0]
-        if NO_NETWORK.search(done.stdout) or not self._listed:
-            raise CorpusError(
-                f"cannot download '{name}': the package sources cannot be reached; "
-                f"connect to the network, or {_remedy(name)}"
-            )
-        if re.search(r"unable to locate|no candidate|select candidate", done.stdout, re.IGNORECASE):
-            raise _NoSuchPackage(name)
-        reasons = [line for line in done.stdout.splitlines() if line.startswith("E:")]
-        reason = reasons[0] if reasons else "no reason given"
-        raise CorpusError(f"apt-get cannot download '{name}' ({reason}); {_remedy(name)}")
-
-    def _run(self, command: str, folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
-        state = self.home / "apt"
-        options = {
-            "Dir::State": state,
-            "Dir::State::Lists": state / "lists",
-            "Dir::Cache": state / "cache",
-            "Acquire::GzipIndexes": "true",
-            "Acquire::Languages": "none",
-            "Acquire::Retries": 2,
-            "Acquire::http::Timeout": 30,
-            "Acquire::https::Timeout": 30,
-            "Dpkg::Use-Pty": 0,
-        }
-        if os.getuid() == 0:
-            # apt's own user may not enter root's home, where the cache lies.
-            options["APT::Sandbox::User"] = "root"
-        arguments = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
-        return subprocess.run(
-            ["apt-get", "-q", *arguments, command, *names],
-            cwd=folder,
-            env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
+def _download(name: str, home: Path, folder: Path) -> Path:
+    """Download one package file, verified by apt."""
+    if shutil.which("apt-get") is None:
+        raise CorpusError(f"'{name}' needs apt-get, which is not here; {_remedy(name)}")
+    with writing(home), locked(home / ".apt.lock"):
+        for part in ("lists/partial", "cache/archives/partial"):
+            (home / "apt" / part).mkdir(parents=True, exist_ok=True)
+        if home not in _listed:
+            logger.info("reading the package lists")
+            # One source of the user's that fails is no reason to stop, as long as another has the
+            # package.
+            if not NO_NETWORK.search(_apt_get(home, home, "update").stdout):
+                _listed.add(home)
+        logger.info("downloading %s", name)
+        done = _apt_get(home, folder, "download", name)
+    found = list(folder.glob("*.deb"))
+    if done.returncode == 0 and found:
+        return found[0]
+    if NO_NETWORK.search(done.stdout) or home not in _listed:
+        raise CorpusError(
+            f"cannot download '{name}': the package sources cannot be reached; "
+            f"connect to the network, or {_remedy(name)}"
         )
+    if ABSENT.search(done.stdout):
+        raise _NoSuchPackage(name)
+    reasons = (line for line in done.stdout.splitlines() if line.startswith("E:"))
+    reason = next(reasons, "no reason given")
+    raise CorpusError(f"apt-get cannot download '{name}' ({reason}); {_remedy(name)}")
 
-    def _check_space(self, done: subprocess.CompletedProcess[str]) -> None:
-        if NO_SPACE.search(done.stdout):
-            raise disk_full(self.home)
 
-
-@cache
-def _apt(home: Path) -> _Apt:
-    return _Apt(home)
+def _apt_get(home: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run apt-get in a folder, its state and cache under `home`."""
+    options = {
+        "Dir::State": home / "apt",
+        "Dir::State::Lists": home / "apt/lists",
+        "Dir::Cache": home / "apt/cache",
+        "Acquire::GzipIndexes": "true",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": 2,
+        "Acquire::http::Timeout": 30,
+        "Acquire::https::Timeout": 30,
+        "Dpkg::Use-Pty": 0,
+    }
+    if os.getuid() == 0:
+        # apt's own user may not enter root's home, where the cache lies.
+        options["APT::Sandbox::User"] = "root"
+    done = subprocess.run(
+        ["apt-get", "-q", *(f"-o{key}={value}" for key, value in options.items()), *arguments],
+        cwd=folder,
+        env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if NO_SPACE.search(done.stdout):
+        raise disk_full(home)
+    return done
 
 
 def _remedy(name: str) -> str:
@@ -234,18 +210,17 @@ def _system() -> str:
     )
 
 
-def control(archive: Path) -> dict[str, str]:
+def control(archive: Path) -> Mapping[str, str]:
     """Read the control fields of a package file, such as Package and Version.
 
     Raises:
         CorpusError: the file is missing, damaged, or compressed in an unknown way.
     """
-    with _reading(archive), _tar(archive, "control", "--ctrl-tarfile") as tar:
+    with _tar(archive, "control") as tar:
         for member in tar:
-            if os.path.normpath(member.name) == "control":
-                text = tar.extractfile(member)
-                if text is not None:
-                    return _fields(text.read().decode("utf-8"))
+            text = tar.extractfile(member) if member.name.endswith("control") else None
+            if text is not None:
+                return dict(email.message_from_bytes(text.read()).items())
     raise CorpusError(f"'{archive}' has no control file; fetch the package again")
 
 
@@ -256,40 +231,33 @@ def unpack(archive: Path, folder: Path) -> None:
         CorpusError: the file is missing, damaged, compressed in an unknown way, or has a
             member that would lie outside of the folder.
     """
-    root = folder.resolve()
-    with _reading(archive), _tar(archive, "data", "--fsys-tarfile") as tar:
+    # tarfile's own filter is not in every Python 3.10 and 3.11.
+    inside = partial(_inside, folder.resolve(), archive)
+    with _tar(archive, "data") as tar:
         for member in tar:
-            _extract(tar, member, root, archive)
+            target = inside(member.name)
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if member.issym() and not os.path.isabs(member.linkname):
+                inside(os.path.join(os.path.dirname(member.name), member.linkname))
+                target.symlink_to(member.linkname)
+            elif member.islnk():
+                os.link(inside(member.linkname), target)
+            elif (source := tar.extractfile(member) if member.isfile() else None) is not None:
+                with open(target, "xb") as out:
+                    shutil.copyfileobj(source, out)
 
 
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, archive: Path) -> None:
-    target = _inside(root, member.name, archive)
-    if member.isdir():
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if member.issym():
-        if not os.path.isabs(member.linkname):
-            _inside(root, os.path.join(os.path.dirname(member.name), member.linkname), archive)
-            target.symlink_to(member.linkname)
-    elif member.islnk():
-        os.link(_inside(root, member.linkname, archive), target)
-    elif member.isfile():
-        source = tar.extractfile(member)
-        assert source is not None
-        with open(target, "xb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
-
-
-def _inside(root: Path, name: str, archive: Path) -> Path:
+def _inside(root: Path, archive: Path, name: str) -> Path:
     """Return the place of a member under the root.
 
     The parent is resolved on the disk, not in the text alone: a link that was unpacked before may
     lead elsewhere.
     """
     place = root / name.lstrip("/")
-    parent = Path(os.path.realpath(place.parent))
-    resolved = Path(os.path.normpath(parent / place.name))
+    resolved = Path(os.path.normpath(Path(os.path.realpath(place.parent)) / place.name))
     if resolved != root and root not in resolved.parents:
         raise CorpusError(
             f"'{archive}' is not safe: its member '{name}' would lie outside of the folder that "
@@ -299,12 +267,30 @@ def _inside(root: Path, name: str, archive: Path) -> Path:
 
 
 @contextmanager
-def _reading(archive: Path) -> Iterator[None]:
+def _tar(archive: Path, part: str) -> Iterator[tarfile.TarFile]:
+    """Open one of the two tars of a package file."""
     try:
-        yield
-    except DAMAGED as error:
+        data, suffix = _member(archive, part)
+        if suffix in COMPRESSIONS:
+            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                yield tar
+        elif shutil.which("dpkg-deb"):
+            option = "--ctrl-tarfile" if part == "control" else "--fsys-tarfile"
+            command = ["dpkg-deb", option, str(archive)]
+            with TemporaryFile() as file:
+                subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=True)
+                file.seek(0)
+                with tarfile.open(fileobj=file) as tar:
+                    yield tar
+        else:
+            raise CorpusError(
+                f"'{archive}' is compressed as '{suffix[1:]}', which this Python cannot read; "
+                "install dpkg, or give a package that is compressed as xz or gz"
+            )
+    except (*DAMAGED, subprocess.CalledProcessError) as error:
         raise CorpusError(
-            f"'{archive}' is damaged or cut short ({' '.join(str(error).split())}); fetch it again"
+            f"'{archive}' is damaged, or no Debian package (.deb): {' '.join(str(error).split())}; "
+            "fetch it again"
         ) from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         if error.filename is None or Path(error.filename) != archive:
@@ -312,80 +298,14 @@ def _reading(archive: Path) -> Iterator[None]:
         raise CorpusError(f"cannot read the package '{archive}': {error.strerror}") from error
 
 
-@contextmanager
-def _tar(archive: Path, part: str, dpkg_option: str) -> Iterator[tarfile.TarFile]:
-    offset, size, suffix = _member(archive, part)
-    if shutil.which("dpkg-deb"):
-        process = subprocess.Popen(
-            ["dpkg-deb", dpkg_option, str(archive)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-        assert process.stdout is not None and process.stderr is not None
-        try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
-                yield tar
-        except DAMAGED as error:
-            process.stdout.close()
-            reason = process.stderr.read().decode(errors="replace").strip() or str(error)
-            raise tarfile.TarError(reason) from error
-        finally:
-            process.stdout.close()
-            process.stderr.close()
-            process.wait()
-        return
-    if suffix not in COMPRESSIONS:
-        raise CorpusError(
-            f"'{archive}' is compressed as '{suffix.lstrip('.')}', which this Python cannot read; "
-            "install dpkg, or give a package that is compressed as xz or gz"
-        )
+def _member(archive: Path, part: str) -> tuple[bytes, str]:
+    """Read `part`.tar.* of the ar archive: its bytes and its suffix."""
     with open(archive, "rb") as handle:
-        handle.seek(offset)
-        with tarfile.open(fileobj=_Window(handle, size), mode=f"r|{COMPRESSIONS[suffix]}") as tar:  # type: ignore[call-overload]
-            yield tar
-
-
-class _Window:
-    """The bytes of one ar member, for sequential reading."""
-
-    def __init__(self, handle: IO[bytes], size: int) -> None:
-        self._handle = handle
-        self._left = size
-
-    def read(self, size: int) -> bytes:
-        data = self._handle.read(min(size, self._left))
-        self._left -= len(data)
-        return data
-
-
-def _member(archive: Path, part: str) -> tuple[int, int, str]:
-    """Find `part`.tar.* in the ar archive: its offset and size in bytes, and its suffix."""
-    total = archive.stat().st_size
-    with open(archive, "rb") as handle:
-        if handle.read(len(MAGIC)) != MAGIC:
-            raise CorpusError(f"'{archive}' is not a Debian package (.deb)")
-        offset = len(MAGIC)
-        while len(header := handle.read(HEADER)) == HEADER:
-            try:
-                name = header[:16].decode("ascii").strip().rstrip("/")
-                size = int(header[48:58])
-            except ValueError as error:
-                raise CorpusError(f"'{archive}' is damaged; fetch it again") from error
-            offset += HEADER
-            if offset + size > total:
-                raise CorpusError(
-                    f"'{archive}' is cut short: expected {offset + size} bytes or more, found "
-                    f"{total}; fetch it again"
-                )
-            stem, _, suffix = name.partition(".tar")
-            if stem == part:
-                return offset, size, suffix
-            offset += size + size % 2
-            handle.seek(offset)
-    raise CorpusError(f"'{archive}' has no {part}.tar; it is no whole Debian package (.deb)")
-
-
-def _fields(text: str) -> dict[str, str]:
-    lines = (line.partition(":") for line in text.splitlines() if line[:1].strip())
-    return {name.strip(): value.strip() for name, _, value in lines}
+        if handle.read(len(MAGIC)) == MAGIC:
+            while len(header := handle.read(HEADER)) == HEADER:
+                name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
+                stem, _, suffix = name.partition(".tar")
+                if stem == part:
+                    return handle.read(size), suffix
+                handle.seek(size + size % 2, os.SEEK_CUR)
+    raise tarfile.ReadError(f"it has no {part}.tar")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import signal
 import subprocess
 import sys
 import tarfile
 import time
-from pathlib import Path
 
 import pytest
 
@@ -19,125 +16,91 @@ from s3prl_speechclip.minis import debian
 SMALL = "libsonic0"  # a package of 11 kB
 
 
-def start(code: str, *arguments: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)])
-
-
-def wait_for(path: Path, seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < until, f"'{path}' never came"
-        time.sleep(0.01)
-
-
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, target
     return member
 
 
-def regular(name: str) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.size = 1
-    return member
-
-
-def tree(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): os.readlink(path)
-        if path.is_symlink()
-        else hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or path.is_file()
-    }
-
-
-@pytest.mark.parametrize("tools", ["dpkg-deb", "no tools"])
 @pytest.mark.parametrize("compression", ["xz", "gz"])
-def test_unpacking_needs_no_dpkg(make_deb, tmp_path, request, tools, compression) -> None:
-    """Both ways give the same files: guards machines without Debian's tools."""
+def test_unpacking_needs_no_dpkg(make_deb, tmp_path, no_debian_tools, compression) -> None:
+    """Guards machines without Debian's tools."""
     files = {"./usr/lib/a/one": b"1" * 100_001, "./usr/two": b""}
     archive = make_deb(files, [link("./usr/lib/a/three", "one")], compression=compression)
-    if tools == "no tools":
-        request.getfixturevalue("no_debian_tools")
     out = tmp_path / "out"
-    out.mkdir()
-    assert debian.control(archive) == {"Package": "hello", "Version": "1.0-1", "Description": "one"}
+    assert debian.control(archive)["Version"] == "1.0-1"
     debian.unpack(archive, out)
     assert (out / "usr/lib/a/one").read_bytes() == b"1" * 100_001
-    assert tree(out)["usr/lib/a/three"] == "one"
-    assert len(tree(out)) == 3
+    assert os.readlink(out / "usr/lib/a/three") == "one"
+    assert (out / "usr/two").is_file()
+
+
+def test_dpkg_reads_what_python_cannot(tmp_path) -> None:
+    """Guards distributions that compress by zstd."""
+    (tmp_path / "in/DEBIAN").mkdir(parents=True)
+    (tmp_path / "in/a").write_bytes(b"1")
+    fields = "Package: hello\nVersion: 1\nArchitecture: all\nMaintainer: me\nDescription: d\n"
+    (tmp_path / "in/DEBIAN/control").write_text(fields)
+    archive = tmp_path / "hello.deb"
+    subprocess.run(["dpkg-deb", "-Zzstd", "--build", tmp_path / "in", archive], check=True)
+    assert debian.control(archive)["Package"] == "hello"
+    debian.unpack(archive, tmp_path / "out")
+    assert (tmp_path / "out/a").read_bytes() == b"1"
 
 
 def test_an_unknown_compression_is_named(make_deb, tmp_path, no_debian_tools) -> None:
-    """Guards users of distributions that compress by zstd."""
     archive = make_deb({"./a": b"1"})
-    archive.write_bytes(
-        archive.read_bytes()
-        .replace(b"data.tar.xz ", b"data.tar.foo")
-        .replace(b"control.tar.xz ", b"control.tar.foo")
-    )
+    archive.write_bytes(archive.read_bytes().replace(b"data.tar.xz ", b"data.tar.foo"))
     with pytest.raises(CorpusError, match="compressed as 'foo'.*install dpkg"):
         debian.unpack(archive, tmp_path)
 
 
-@pytest.mark.parametrize("tools", ["dpkg-deb", "no tools"])
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.97])
-def test_a_broken_package_is_named(make_deb, tmp_path, request, tools, keep) -> None:
+def test_a_broken_package_is_named(make_deb, tmp_path, keep) -> None:
     """Cut anywhere, the error is one line with the file's name; guards against a traceback."""
     archive = make_deb({"./a": os.urandom(50_000)})
     data = archive.read_bytes()
     archive.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
-    if tools == "no tools":
-        request.getfixturevalue("no_debian_tools")
     with pytest.raises(CorpusError, match=archive.name) as caught:
         debian.control(archive)
         debian.unpack(archive, tmp_path / "out")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("tools", ["dpkg-deb", "no tools"])
-def test_damaged_content_is_named(make_deb, tmp_path, request, tools) -> None:
+def test_damaged_content_is_named(make_deb, tmp_path) -> None:
     """Flipped bytes inside the compressed files; guards against taking half of them."""
     archive = make_deb({"./a": os.urandom(50_000)})
     data = bytearray(archive.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
     archive.write_bytes(data)
-    if tools == "no tools":
-        request.getfixturevalue("no_debian_tools")
     with pytest.raises(CorpusError, match=f"{archive.name}' is damaged"):
         debian.unpack(archive, tmp_path / "out")
 
 
-@pytest.mark.parametrize("tools", ["dpkg-deb", "no tools"])
 @pytest.mark.parametrize(
     "members",
     [
-        [regular("../evil")],
-        [regular("./a/../../evil")],
+        [tarfile.TarInfo("../evil")],
+        [tarfile.TarInfo("./a/../../evil")],
         [link("a", "..")],
         [link("a", "../out-beside")],
-        [regular("b/x"), link("b/a", "."), link("b/a/c", "../..")],
+        [tarfile.TarInfo("b/x"), link("b/a", "."), link("b/a/c", "../..")],
         [link("a", "../evil", tarfile.LNKTYPE)],
     ],
 )
-def test_nothing_is_written_outside(make_deb, tmp_path, request, tools, members) -> None:
+def test_nothing_is_written_outside(make_deb, tmp_path, members) -> None:
     """Guards the user's files against a package from elsewhere."""
     out = tmp_path / "in" / "out"
     out.mkdir(parents=True)
     archive = make_deb({}, members)
-    if tools == "no tools":
-        request.getfixturevalue("no_debian_tools")
     with pytest.raises(CorpusError, match=f"{archive.name}' is not safe"):
         debian.unpack(archive, out)
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["out"]
 
 
 def test_an_absolute_name_stays_inside(make_deb, tmp_path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    debian.unpack(make_deb({"/absolute": b"1"}), out)
-    assert tree(out).keys() == {"absolute"}
+    debian.unpack(make_deb({"/absolute": b"1"}), tmp_path / "out")
+    assert (tmp_path / "out/absolute").read_bytes() == b"1"
 
 
 def test_a_package_given_by_hand_needs_no_apt(make_deb, empty_cache, no_debian_tools) -> None:
@@ -183,9 +146,12 @@ def test_fetching(empty_cache) -> None:
     with pytest.raises(CorpusError, match="have no 'no-such-package-at-all'.*--archive"):
         debian.packages(["no-such-package-at-all"])
     code = f"from s3prl_speechclip.minis import debian; debian.packages(['{SMALL}'])"
-    process = start(code)
-    wait_for(next(empty_cache.glob("debian/*")) / f".{SMALL}.partial")
-    process.send_signal(signal.SIGKILL)
+    process = subprocess.Popen([sys.executable, "-c", code])
+    until = time.monotonic() + 60
+    while not list(empty_cache.glob(f"debian/*/.{SMALL}.partial")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.kill()
     process.wait()
     fetched = debian.packages([f"no-such-package-at-all|{SMALL}"])[0]
     assert fetched.name == SMALL and fetched.version
