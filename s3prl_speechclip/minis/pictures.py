@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from ..config import read_yaml
 from ..data.images import open_image
 from ..errors import CorpusError
 from . import debian
@@ -34,45 +34,11 @@ VARIATION = "\ufe0f"  # asks for the picture rather than the sign; CLDR leaves i
 
 WORD_CARDS = "pysiogame"
 CARDS = "usr/share/games/pysiogame/res/images/art4apps"
-KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "animals": ("animal",),
-        "body": ("body",),
-        "clothes_n_accessories": ("clothes",),
-        "food": ("food",),
-        "fruit_n_veg": ("food", "plant"),
-        "jobs": ("person", "job"),
-        "people": ("person", "people"),
-        "sport": ("sport",),
-        "transport": ("transport", "vehicle"),
-    }
-)
-"""Tags by folder; the others (actions, construction, nature) name no kind of thing."""
 
 CLIP_ART = "openclipart-svg"
 DRAWINGS = "usr/share/openclipart/svg"
-FOLDERS = (
-    "animals",
-    "buildings",
-    "computer/hardware",
-    "containers",
-    "decorations",
-    "education",
-    "electronics",
-    "food",
-    "geography/astronomy",
-    "office",
-    "people",
-    "plants",
-    "recreation",
-    "science",
-    "signs_and_symbols/weather",
-    "tools",
-    "transportation",
-    "unsorted",
-)
-"""Folders of things; the rest is icons, flags, patterns, buttons and maps."""
-LEFT_OUT = ("recreation/games/cards", "transportation/aiga-symbols", "people/stickmen")
+_TABLE = read_yaml(Path(__file__).with_name("pictures.yaml"))
+LEFT_OUT = tuple(_TABLE["left_out"])
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 KEYWORD = re.compile(r"\{.*\}li$")
 WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
@@ -191,7 +157,7 @@ def read_word_cards(roots: Mapping[str, Path]) -> list[Draft]:
             name=path.relative_to(folder).with_suffix("").as_posix(),
             file=path,
             captions=(path.stem.replace("_", " "),),
-            tags=KINDS.get(path.parent.name, ()),
+            tags=tuple(_TABLE["kinds"].get(path.parent.name, ())),
         )
         for path in sorted(folder.glob("*/*.jpg"))
     ]
@@ -204,7 +170,7 @@ def read_clip_art(roots: Mapping[str, Path]) -> list[Draft]:
     """List the drawings of the Open Clip Art Library that have a title or keywords."""
     folder = roots[CLIP_ART] / DRAWINGS
     drafts = []
-    for part in FOLDERS:
+    for part in _TABLE["folders"]:
         for path in sorted((folder / part).rglob("*.svg")):
             name = path.relative_to(folder).with_suffix("").as_posix()
             if not name.startswith(LEFT_OUT):
@@ -220,33 +186,24 @@ def read_clip_art(roots: Mapping[str, Path]) -> list[Draft]:
     return [draft for draft in titled if draft.captions or draft.tags]
 
 
-SOURCES: Mapping[str, Source] = MappingProxyType(
-    {
-        "emoji": Source(
-            (EMOJI_FONT, EMOJI_NAMES),
-            "drawings SIL Open Font License 1.1, names Unicode-DFS-2016",
-            read_emoji,
-        ),
-        "word_cards": Source((WORD_CARDS,), "public domain", read_word_cards),
-        "clipart": Source((CLIP_ART,), "public domain", read_clip_art),
-    }
-)
+SOURCES: Mapping[str, Source] = {
+    "emoji": Source(
+        (EMOJI_FONT, EMOJI_NAMES),
+        "drawings SIL Open Font License 1.1, names Unicode-DFS-2016",
+        read_emoji,
+    ),
+    "word_cards": Source((WORD_CARDS,), "public domain", read_word_cards),
+    "clipart": Source((CLIP_ART,), "public domain", read_clip_art),
+}
 
 
 def fingerprints(paths: Sequence[Path]) -> NDArray[np.float32]:
-    """Compute fingerprints of image files, (N, 768)."""
+    """Compute fingerprints of image files, (N, 768) in [0, 1]."""
     return np.stack([fingerprint(open_image(path)) for path in paths])
 
 
 def fingerprint(image: Image.Image) -> NDArray[np.float32]:
-    """Shrink what a picture shows, without the white around it, to a small square.
-
-    Args:
-        image: RGB.
-
-    Returns:
-        (768,) in [0, 1].
-    """
+    """Shrink what an RGB picture shows, without the white around it, to a small square, (768,)."""
     difference = ImageChops.difference(image, Image.new("RGB", image.size, "white"))
     inked = difference.convert("L").point(lambda value: 255 * (value > PAPER))
     shown = image.crop(inked.getbbox() or (0, 0, *image.size))

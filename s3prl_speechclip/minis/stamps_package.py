@@ -31,7 +31,6 @@ LEFT_OUT = "symbols"
 RECORDING = re.compile(r"^(?P<stamp>.+)_desc(?:_(?P<language>[a-z]{2}(?:_[A-Z]{2})?))?$")
 TRANSLATION = re.compile(r"^(?P<language>[A-Za-z@_]+)\.utf8\s*=(?P<text>.*)$")
 SOUNDS = (".ogg", ".wav")
-PICTURES = (".png", ".svg")  # the first that there is
 
 
 @dataclass(frozen=True)
@@ -46,22 +45,17 @@ class HumanRecording:
     """Caption in that language; empty where it is not written."""
     file_hash: str
     """SHA-256 of the file."""
-    sound: str = ""
-    """SHA-256 of the decoded samples, once known: some files differ and sound the same."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """A picture with its caption and its recordings."""
+    """A picture with its English caption and its recordings."""
 
     name: str
     """Path without suffix."""
     image: str
     caption: str
-    """English."""
     recordings: tuple[HumanRecording, ...]
-    pixels: str = ""
-    """SHA-256 of the decoded picture, once it is known."""
 
 
 @dataclass(frozen=True)
@@ -85,37 +79,51 @@ def read_inventory(package: debian.Package) -> Inventory:
         CorpusError: the package holds no stamps.
     """
     folder = package.root / FOLDER
-    contents = _contents(folder)
-    by_stamp: dict[str, list[str]] = {}
+    paths = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    contents = {
+        path: hashlib.sha256((folder / path).read_bytes()).hexdigest()
+        for path in paths
+        if not path.startswith(f"{LEFT_OUT}/")
+    }
+    # A PNG replaces an SVG of the same name.
+    pictures = {Path(p).with_suffix("").as_posix(): p for p in contents if p.endswith(".svg")}
+    pictures |= {Path(p).with_suffix("").as_posix(): p for p in contents if p.endswith(".png")}
+    by_stamp: dict[str, list[tuple[str, str]]] = {}
     noises = orphans = 0
     for path in contents:
-        if not path.endswith(SOUNDS):
-            continue
-        match = RECORDING.match(Path(path).stem)
-        if not match:
-            noises += 1
-            continue
-        name = str(Path(path).with_name(match["stamp"]))
-        if _picture(name, contents):
-            by_stamp.setdefault(name, []).append(path)
-        else:
-            orphans += 1
-    pictures = {path.rsplit(".", 1)[0] for path in contents if path.endswith(PICTURES)}
+        if path.endswith(SOUNDS):
+            match = RECORDING.match(Path(path).stem)
+            name = Path(path).with_name(match["stamp"]).as_posix() if match else ""
+            if not match:
+                noises += 1
+            elif name in pictures:
+                by_stamp.setdefault(name, []).append((path, match["language"] or ""))
+            else:
+                orphans += 1
     if not by_stamp:
         raise CorpusError(
             f"'{folder}' holds no stamps with recordings; expected the files of the Debian "
             f"package {PACKAGE}"
         )
     stamps, broken = [], []
-    for name in sorted(by_stamp):
+    for name, own in sorted(by_stamp.items()):
         try:
-            stamps.append(_stamp(folder, name, sorted(by_stamp[name]), contents))
-        except (OSError, ValueError) as error:
-            reason = (
-                getattr(error, "strerror", None)
-                or "expected UTF-8 text with a caption in its first line"
+            caption, texts = _captions(folder / f"{name}.txt")
+        except OSError as error:
+            broken.append(f"'{name}.txt': {error.strerror}")
+        except ValueError:
+            broken.append(f"'{name}.txt': expected UTF-8 text with a caption in its first line")
+        else:
+            recordings = (
+                HumanRecording(
+                    path,
+                    language.replace("_", "-") or "en",
+                    texts.get(language, "") if language else caption,
+                    contents[path],
+                )
+                for path, language in own
             )
-            broken.append(f"'{name}.txt': {reason}")
+            stamps.append(Stamp(name, pictures[name], caption, tuple(recordings)))
     notes = (
         f"left out: {LEFT_OUT}/ (letters, digits and signs)",
         f"left out: {len(pictures) - len(by_stamp)} pictures without a recorded description",
@@ -126,39 +134,13 @@ def read_inventory(package: debian.Package) -> Inventory:
     return Inventory(folder, tuple(stamps), digest.hexdigest(), notes, tuple(broken))
 
 
-def _stamp(folder: Path, name: str, paths: list[str], contents: dict[str, str]) -> Stamp:
-    caption, *lines = (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines() or [""]
+def _captions(path: Path) -> tuple[str, dict[str, str]]:
+    """Read a stamp's English caption, and the others by language."""
+    caption, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
     if not words_of(spoken(caption)):
         raise ValueError("no caption")
     matches = (TRANSLATION.match(line) for line in lines)
-    texts = {match["language"]: match["text"].strip() for match in matches if match}
-    image = _picture(name, contents)
-    assert image is not None
-    recordings = []
-    for path in paths:
-        match = RECORDING.match(Path(path).stem)
-        assert match is not None
-        language = match["language"]
-        text = texts.get(language, "") if language else caption.strip()
-        code = (language or "en").replace("_", "-")
-        recordings.append(HumanRecording(path, code, text, contents[path]))
-    return Stamp(name, image, caption.strip(), tuple(recordings))
-
-
-def _picture(name: str, contents: dict[str, str]) -> str | None:
-    return next((name + suffix for suffix in PICTURES if name + suffix in contents), None)
-
-
-def _contents(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file outside `symbols/`, by path, sorted."""
-    paths = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    )
-    return {
-        path: hashlib.sha256((folder / path).read_bytes()).hexdigest()
-        for path in paths
-        if not path.startswith(f"{LEFT_OUT}/")
-    }
+    return caption.strip(), {m["language"]: m["text"].strip() for m in matches if m}
 
 
 def warn_of_changes(package: debian.Package, inventory: Inventory) -> None:

@@ -12,7 +12,7 @@ largest has six (six drawings captioned "A flower.").
 
 - `test_image`, `dev_image`: components never seen in training, with all their recordings.
 - `test_speaker`, `dev_speaker`: components seen in training, read by a synthetic voice that is
-  never heard in training, or by a person in a language that is never heard with that component.
+  absent from training, or by a person in a language absent from that component's training.
 - `train`: the rest.
 """
 
@@ -31,7 +31,6 @@ from ..making import Drawing, Made, Saying, convert, draw, file_name, fraction, 
 from ..stamps_package import (
     PACKAGE,
     HumanRecording,
-    Inventory,
     Stamp,
     read_inventory,
     warn_of_changes,
@@ -53,16 +52,7 @@ DRAWING_SIDE = 400  # pixels, the longer side of a rendered drawing, that of a l
 
 
 def make(root: Path, archive: Path | None, skip_broken: bool) -> None:
-    """Fill a folder with the corpus, in some 100 s on two cores.
-
-    Args:
-        root: an empty folder.
-        archive: a .deb file or a folder of them, for machines without apt-get.
-        skip_broken: leave out files that cannot be read, and count them in the notes.
-
-    Raises:
-        CorpusError: a package cannot be fetched, or a file of it is broken.
-    """
+    """Fill a folder with the corpus, in some 100 s on two cores."""
     (package,) = debian.packages([PACKAGE], archive)
     libraries = fetch_libraries(archive)
     inventory = read_inventory(package)
@@ -99,11 +89,15 @@ def make(root: Path, archive: Path | None, skip_broken: bool) -> None:
     made = {drawing.path: image for drawing, image in zip(drawings, images, strict=True)} | human
     made |= {saying.path: reading for saying, reading in zip(sayings, readings, strict=True)}
     made = {path: one for path, one in made.items() if not one.fault}
-    inventory = _as_prepared(inventory, made)
-    utterances = tuple(_utterances(inventory, made))
+    stamps = [
+        replace(s, recordings=tuple(r for r in s.recordings if _human_audio(r) in made))
+        for s in inventory.stamps
+        if _image(s) in made
+    ]
+    components = _components(stamps, made)
+    utterances = tuple(_utterances(components, made))
     if not utterances:
         raise CorpusError(f"no file of '{PACKAGE}' can be read; fetch it again")
-    blank = [path for path, one in made.items() if one.blank]
     Manifest(
         corpus="stamps",
         root=root,
@@ -112,25 +106,22 @@ def make(root: Path, archive: Path | None, skip_broken: bool) -> None:
         dev_splits=DEV_SPLITS,
         test_splits=TEST_SPLITS,
         mini=True,
-        notes=_notes(package, inventory, blank, faults),
+        notes=(
+            *_notes(package.version, components, made),
+            *inventory.notes,
+            *(f"left out as broken: {fault}" for fault in faults),
+        ),
     ).save(root / "manifest.jsonl")
 
 
-def components(stamps: Sequence[Stamp]) -> list[list[Stamp]]:
-    """Group stamps that share a caption, a recording or a picture, directly or through others.
-
-    Args:
-        stamps: stamps with `sound` and `pixels`.
-
-    Returns:
-        The components, and the stamps in each, by name.
-    """
+def _components(stamps: Iterable[Stamp], made: Mapping[str, Made]) -> list[list[Stamp]]:
+    """Group stamps that share a caption, a recording or a picture, directly or through others."""
     ordered = sorted(stamps, key=lambda stamp: stamp.name)
     keys = [
         (
             f"caption/{normalised(stamp.caption)}",
-            f"image/{stamp.pixels}",
-            *(f"recording/{recording.sound}" for recording in stamp.recordings),
+            f"image/{made[_image(stamp)].content}",
+            *(f"recording/{made[_human_audio(r)].content}" for r in stamp.recordings),
         )
         for stamp in ordered
     ]
@@ -145,29 +136,25 @@ def normalised(caption: str) -> str:
     return " ".join(re.sub(r"[^\w\s]", " ", caption.casefold()).split())
 
 
-def image_split(component: Sequence[Stamp]) -> str:
+def _image_split(component: Sequence[Stamp]) -> str:
     """Return `train` for a component whose images are seen in training, or its image split."""
     place = fraction(f"stamps/image/{component[0].name}")
     if place < TEST_IMAGE_SHARE:
         return "test_image"
-    if place < TEST_IMAGE_SHARE + DEV_IMAGE_SHARE:
-        return "dev_image"
-    return TRAIN
+    return "dev_image" if place < TEST_IMAGE_SHARE + DEV_IMAGE_SHARE else TRAIN
 
 
-def held_out_languages(component: Sequence[Stamp]) -> dict[str, str]:
-    """Choose the human languages of a training component that training never hears with it.
+def _held_out_languages(component: Sequence[Stamp], made: Mapping[str, Made]) -> dict[str, str]:
+    """Choose the languages of a training component that are held out from training, with splits.
 
     A language is left in training where one of its recordings is, sample for sample, also a
-    recording of another language: held out, it would have been heard.
-
-    Returns:
-        Split by language, for the languages held out.
+    recording of another language: training would contain it.
     """
     sounds: dict[str, set[str]] = {}
     for stamp in component:
         for recording in stamp.recordings:
-            sounds.setdefault(recording.language, set()).add(recording.sound)
+            own = sounds.setdefault(recording.language, set())
+            own.add(made[_human_audio(recording)].content)
     free = [
         language
         for language, own in sounds.items()
@@ -182,29 +169,14 @@ def held_out_languages(component: Sequence[Stamp]) -> dict[str, str]:
     return chosen
 
 
-def _as_prepared(inventory: Inventory, made: Mapping[str, Made]) -> Inventory:
-    """Keep the stamps and recordings that could be prepared, with the hashes of their content."""
-    stamps = [
-        replace(
-            stamp,
-            pixels=made[_image(stamp)].content,
-            recordings=tuple(
-                replace(r, sound=made[_human_audio(r)].content)
-                for r in stamp.recordings
-                if _human_audio(r) in made
-            ),
-        )
-        for stamp in inventory.stamps
-        if _image(stamp) in made
-    ]
-    return replace(inventory, stamps=tuple(stamps))
-
-
-def _utterances(inventory: Inventory, made: Mapping[str, Made]) -> Iterator[Utterance]:
-    for pair_id, component in enumerate(components(inventory.stamps)):
-        split = image_split(component)
-        languages = held_out_languages(component) if split == TRAIN else {}
-        voices = HELD_OUT_VOICES if split == TRAIN else {}
+def _utterances(
+    components: Sequence[Sequence[Stamp]], made: Mapping[str, Made]
+) -> Iterator[Utterance]:
+    for pair_id, component in enumerate(components):
+        split = _image_split(component)
+        seen = split == TRAIN
+        languages = _held_out_languages(component, made) if seen else {}
+        voices = HELD_OUT_VOICES if seen else {}
         for stamp in component:
             for recording in stamp.recordings:
                 audio = _human_audio(recording)
@@ -238,25 +210,24 @@ def _utterances(inventory: Inventory, made: Mapping[str, Made]) -> Iterator[Utte
 
 
 def _notes(
-    package: debian.Package, inventory: Inventory, blank: list[str], faults: list[str]
+    version: str, components: Sequence[Sequence[Stamp]], made: Mapping[str, Made]
 ) -> tuple[str, ...]:
-    stamps = inventory.stamps
+    stamps = [stamp for component in components for stamp in component]
     recordings = [recording for stamp in stamps for recording in stamp.recordings]
-    sizes = [len(component) for component in components(stamps)]
     kinds = Counter(Path(stamp.image).suffix for stamp in stamps)
     unwritten = sum(not recording.text for recording in recordings)
+    sounds = {made[_human_audio(recording)].content for recording in recordings}
+    blank = [path for path, one in made.items() if one.blank]
     return (
-        f"{PACKAGE} {package.version}: {len(stamps)} stamps ({kinds['.png']} photographs or "
+        f"{PACKAGE} {version}: {len(stamps)} stamps ({kinds['.png']} photographs or "
         f"drawings in pixels, {kinds['.svg']} drawings rendered from SVG)",
-        f"{len(recordings)} human recordings, {len({r.sound for r in recordings})} distinct, in "
+        f"{len(recordings)} human recordings, {len(sounds)} distinct, in "
         f"{len({r.language for r in recordings})} languages; {unwritten} without a written text",
         f"{len({stamp.caption for stamp in stamps})} distinct English captions, each read by "
         f"{len(VOICES)} synthetic voices",
-        f"{len(stamps)} stamps are {len(sizes)} answers in retrieval: stamps that share "
-        f"a caption, a recording or a picture are one; largest: {max(sizes)} stamps",
+        f"{len(stamps)} stamps are {len(components)} answers in retrieval: stamps that share "
+        f"a caption, a recording or a picture are one; largest: {max(map(len, components))} stamps",
         f"{len(blank)} picture(s) blank on white: {', '.join(blank) or 'none'}",
-        *inventory.notes,
-        *(f"left out as broken: {fault}" for fault in faults),
     )
 
 

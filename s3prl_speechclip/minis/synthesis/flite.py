@@ -7,7 +7,6 @@ the process when it is misused: callers with many texts use worker processes.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_float, c_int, c_short, c_void_p
 from functools import cache
 from pathlib import Path
@@ -56,16 +55,8 @@ class _Voice(ctypes.Structure):
 class Flite:
     """The library, and the voices of it in use."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        """Load the library.
-
-        Args:
-            roots: unpacked packages; the library folder's name varies with the architecture.
-
-        Raises:
-            CorpusError: a library is missing or does not fit this machine.
-        """
-        self._roots = tuple(roots)
+    def __init__(self, roots: tuple[Path, ...]) -> None:
+        self._roots = roots
         self._voices: dict[str, int] = {}
         self._load("libasound.so.2")
         self._library = self._load("libflite.so.1")
@@ -108,8 +99,9 @@ class Flite:
         phones: list[Phone] = []
         spans: dict[int, list[float]] = {}  # token item -> start, end
         start = 0.0
-        for segment in self._items(utterance, b"Segment"):
-            # The last sound may be told to end a frame after the last sample.
+        segment = self._library.relation_head(self._library.utt_relation(utterance, b"Segment"))
+        while segment:
+            # The last sound may end a frame after the last sample.
             end = min(self._library.item_feat_float(segment, b"end"), duration)
             symbol = self._library.item_feat_string(segment, b"name").decode("ascii")
             token = self._token(segment)
@@ -118,7 +110,12 @@ class Flite:
             if symbol != PAUSE:
                 phones.append(Phone(symbol, start, end))
             start = end
-        return _named(text, list(spans.values())), tuple(phones)
+            segment = self._library.item_next(segment)
+        names = [name for _, name in words_of(text)]
+        if len(names) != len(spans):
+            raise CorpusError(f"flite reads {len(spans)} words in '{text}', expected {len(names)}")
+        words = [Word(name, *span) for name, span in zip(names, spans.values(), strict=True)]
+        return tuple(words), tuple(phones)
 
     def _token(self, segment: int) -> int | None:
         """Climb from a sound to the written token that it belongs to."""
@@ -127,14 +124,6 @@ class Flite:
             item = item and self._library.item_parent(item)
         item = item and self._library.item_as(item, b"Token")
         return item and self._library.item_parent(item)
-
-    def _items(self, utterance: int, relation: bytes) -> list[int]:
-        found = []
-        item = self._library.relation_head(self._library.utt_relation(utterance, relation))
-        while item:
-            found.append(item)
-            item = self._library.item_next(item)
-        return found
 
     def _voice(self, name: str) -> int:
         if name not in self._voices:
@@ -154,14 +143,14 @@ class Flite:
             ) from error
 
 
-def _named(text: str, spans: list[list[float]]) -> tuple[Word, ...]:
-    names = [name for _, name in words_of(text)]
-    if len(names) != len(spans):
-        raise CorpusError(f"flite reads {len(spans)} words in '{text}', expected {len(names)}")
-    return tuple(Word(name, *span) for name, span in zip(names, spans, strict=True))
-
-
 @cache
 def load(roots: tuple[Path, ...]) -> Flite:
-    """Load the library, once in a process."""
+    """Load the library, once in a process.
+
+    Args:
+        roots: unpacked packages; the library folder's name varies with the architecture.
+
+    Raises:
+        CorpusError: a library is missing or does not fit this machine.
+    """
     return Flite(roots)

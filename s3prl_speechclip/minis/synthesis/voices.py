@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -30,30 +29,19 @@ class Voice:
     """espeak-ng: 0 to 99."""
 
 
-VOICES: Mapping[str, Voice] = MappingProxyType(
-    {
-        "flite-slt": Voice(engine="flite", name="slt"),
-        "flite-rms": Voice(engine="flite", name="rms"),
-        "flite-awb": Voice(engine="flite", name="awb"),
-        "flite-kal16": Voice(engine="flite", name="kal16"),
-        "espeak-en-us": Voice(engine="espeak", name="en-us", rate=165),
-        "espeak-en-us+f3": Voice(engine="espeak", name="en-us+f3", rate=175, pitch=55),
-        "espeak-en-gb-x-rp+m3": Voice(engine="espeak", name="en-gb-x-rp+m3", rate=155, pitch=40),
-        "espeak-en-gb-scotland+f2": Voice(engine="espeak", name="en-gb-scotland+f2", rate=165),
-        "espeak-en-029+f4": Voice(engine="espeak", name="en-029+f4", rate=185, pitch=60),
-        "espeak-en-us-nyc+m7": Voice(engine="espeak", name="en-us-nyc+m7", rate=150, pitch=45),
-    }
-)
+VOICES: Mapping[str, Voice] = {
+    **{
+        f"flite-{name}": Voice(engine="flite", name=name) for name in ("slt", "rms", "awb", "kal16")
+    },
+    **{
+        f"espeak-{name}": Voice(engine="espeak", name=name, **settings)
+        for name, settings in _TABLE["stamps_voices"].items()
+    },
+}
 """Voices of the stamps: women and men, four flite speakers and six of espeak-ng's accents, slow and
 fast."""
 
-HELD_OUT_VOICES: Mapping[str, str] = MappingProxyType(
-    {
-        "flite-rms": "test_speaker",
-        "espeak-en-gb-scotland+f2": "test_speaker",
-        "espeak-en-us-nyc+m7": "dev_speaker",
-    }
-)
+HELD_OUT_VOICES: Mapping[str, str] = _TABLE["stamps_held_out"]
 """Split of the stamps by voice; no other mini set trains on these voices."""
 
 
@@ -65,31 +53,26 @@ def _set_speaker(place: int, variant: str) -> Voice:
     return Voice(engine="espeak", name=name, rate=rate, pitch=pitch)
 
 
-SPEAKERS: Mapping[str, Voice] = MappingProxyType(
-    {
-        **{name.capitalize(): Voice(engine="flite", name=name) for name in ("slt", "rms", "awb")},
-        "Kal": Voice(engine="flite", name="kal16"),
-        **{
-            variant.capitalize(): _set_speaker(place, variant)
-            for place, variant in enumerate(_TABLE["set_speakers"])
-        },
-    }
-)
+SPEAKERS: Mapping[str, Voice] = {
+    **{name.capitalize(): VOICES[f"flite-{name}"] for name in ("slt", "rms", "awb")},
+    "Kal": VOICES["flite-kal16"],
+    **{
+        variant.capitalize(): _set_speaker(place, variant)
+        for place, variant in enumerate(_TABLE["set_speakers"])
+    },
+}
 """Speakers of the SUPERB and ZeroSpeech mini sets. Names of letters and digits, none the beginning
 of another, as s3prl's SNIPS reader needs."""
 
 AMERICAN = tuple(name for name, voice in SPEAKERS.items() if voice.name.startswith("en-us+"))
 """espeak-ng's speakers whose sounds are those of the CMU dictionary."""
 
-_VALID = ("Awb", "Boris", "F4", "Hugo", "M2", "Steph")
-_TEST = ("Rms", "Andrea", "David", "F2", "Gustave", "M7", "Michael", "Paul")
-SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "train": tuple(name for name in SPEAKERS if name not in (*_VALID, *_TEST)),
-        "valid": _VALID,
-        "test": _TEST,
-    }
-)
+_VALID, _TEST = tuple(_TABLE["set_valid"]), tuple(_TABLE["set_test"])
+SPLITS: Mapping[str, tuple[str, ...]] = {
+    "train": tuple(name for name in SPEAKERS if name not in (*_VALID, *_TEST)),
+    "valid": _VALID,
+    "test": _TEST,
+}
 """Speakers of the sets that have synthetic ones only; in valid and test a CMU voice each."""
 
 
