@@ -110,20 +110,10 @@ def say(
     *,
     keep_faults: bool = False,
 ) -> list[Made]:
-    """Read texts aloud into 16 kHz mono files; a path that comes twice is made once.
-
-    Args:
-        sayings: texts, voices and places.
-        root: the set's folder.
-        libraries: what `synthesis.fetch_libraries` returns.
-        what: caption of the progress bar.
-        keep_faults: return texts that cannot be read as faults.
-
-    Returns:
-        What was made of each saying, in order.
+    """Read texts aloud into 16 kHz mono files, in order; a path that comes twice is made once.
 
     Raises:
-        CorpusError: a text cannot be read.
+        CorpusError: a text cannot be read; with `keep_faults` it is returned as a fault.
     """
     unique = list({saying.path: saying for saying in sayings}.values())
     results = list(in_workers(partial(_say, root, libraries), unique, what))
@@ -137,15 +127,10 @@ def say(
 def convert(
     sources: Mapping[str, Path], root: Path, *, keep_faults: bool = False
 ) -> dict[str, Made]:
-    """Convert recordings to 16 kHz mono files.
-
-    Args:
-        sources: recording by path relative to `root`.
-        root: the set's folder.
-        keep_faults: return recordings that cannot be read as faults.
+    """Convert recordings, by path relative to `root`, to 16 kHz mono files.
 
     Raises:
-        AudioError: a recording cannot be read.
+        AudioError: a recording cannot be read; with `keep_faults` it is returned as a fault.
     """
     results = list(in_workers(partial(_convert, root), list(sources.items()), "converting"))
     faults = [made.fault for made in results if made.fault]
@@ -155,23 +140,12 @@ def convert(
 
 
 def draw(drawings: Sequence[Drawing], root: Path, what: str = "preparing pictures") -> list[Made]:
-    """Write pictures, in order; one that cannot be drawn is a fault.
-
-    Args:
-        drawings: pictures and places.
-        root: the set's folder.
-        what: caption of the progress bar.
-    """
+    """Write pictures, in order; one that cannot be drawn is a fault."""
     return list(in_workers(partial(_draw, root), drawings, what))
 
 
 def write_audio(path: Path, samples: np.ndarray) -> Made:
-    """Write 16 kHz mono of 16 bits in the format of the file's suffix.
-
-    Args:
-        path: .wav or .flac; its folder is made.
-        samples: (L,) in [-1, 1].
-    """
+    """Write (L,) samples in [-1, 1] as 16 kHz mono of 16 bits, .wav or .flac."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
     soundfile.write(path, pcm, SAMPLE_RATE, subtype="PCM_16")
@@ -207,6 +181,12 @@ def minutes(recordings: Iterable[Made]) -> str:
     return f"{sum(made.duration for made in recordings) / 60:.1f} min"
 
 
+def speakers_note(splits: Mapping[str, Sequence[str]]) -> str:
+    """Write how many speakers the splits have."""
+    counts = ", ".join(f"{len(names)} {split}" for split, names in splits.items())
+    return f"speakers, each in one split: {counts}"
+
+
 def dealt(items: Iterable[str], count: int, random: Random) -> list[str]:
     """Draw `count` items in random order, each as often as the others."""
     pool = list(items)
@@ -215,13 +195,10 @@ def dealt(items: Iterable[str], count: int, random: Random) -> list[str]:
 
 
 def groups(keys: Sequence[Iterable[str]]) -> list[int]:
-    """Number things so that those with a key in common, directly or through others, share one.
-
-    Args:
-        keys: keys of each thing.
+    """Group things with a key in common, directly or through others.
 
     Returns:
-        For each thing the place of the first of its group.
+        For the keys of each thing the place of the first of its group.
     """
     parent = list(range(len(keys)))
 
@@ -242,12 +219,9 @@ def draw_svg(path: Path, side: int, *, glance: bool = True) -> Image.Image:
     """Draw an SVG on white, without the machine's fonts: they differ between machines.
 
     Args:
-        path: the drawing.
+        path: file of the drawing.
         side: longer side in pixels.
-        glance: read the proportions off a small picture, since some ask for a gigabyte of pixels.
-
-    Raises:
-        ImageError: it cannot be drawn.
+        glance: True to read the proportions off a small picture: some ask for a gigabyte of pixels.
     """
     render = partial(
         resvg_py.svg_to_bytes,
@@ -266,12 +240,7 @@ def draw_svg(path: Path, side: int, *, glance: bool = True) -> Image.Image:
 
 
 def draw_glyph(font: Path, text: str) -> Image.Image:
-    """Draw an emoji in colour; one that the font lacks is blank.
-
-    Raises:
-        ImageError: the font cannot be read.
-        CorpusError: this Pillow cannot join the characters of an emoji.
-    """
+    """Draw an emoji in colour; one that the font lacks is blank."""
     if not features.check("raqm"):
         raise CorpusError(
             "emoji of several characters are drawn with Raqm, which this Pillow lacks; install "

@@ -97,7 +97,7 @@ def asterisk(archive: Path | None) -> list[Spoken]:
     """Read Asterisk's English telephone prompts, tones and noises too: one woman, 8 kHz."""
     texts = prompts(archive)
     found = _recordings(ASTERISK, "usr/share/asterisk/sounds/en_US_f_Allison", archive, ".wav")
-    return [replace(one, speaker="allison", text=texts.get(one.name, "")) for one in found]
+    return [Spoken(p, ASTERISK, n, "allison", text=texts.get(n, "")) for n, p in found.items()]
 
 
 def prompts(archive: Path | None) -> dict[str, str]:
@@ -125,11 +125,11 @@ def ktuberling(archive: Path | None) -> list[Spoken]:
     """
     found = _recordings(KTUBERLING, "usr/share/ktuberling/sounds", archive, ".ogg", ".wav")
     recordings = []
-    for one in found:
-        language, name = one.path.parent.name, one.path.stem.rpartition("_")[2]
-        text = SPELLING.get(name, name) if language == "en" else ""
+    for name, path in found.items():
+        language, word = path.parent.name, path.stem.rpartition("_")[2]
+        text = SPELLING.get(word, word) if language == "en" else ""
         code = language.partition("@")[0]
-        recordings.append(replace(one, speaker=code, language=code, text=text))
+        recordings.append(Spoken(path, KTUBERLING, name, code, code, text))
     return recordings
 
 
@@ -164,10 +164,10 @@ def fillets(archive: Path | None) -> list[Spoken]:
     """Read acted Dutch dialogues; the letter in a file's name says which fish speaks."""
     found = _recordings(FILLETS, "usr/share/games/fillets-ng/sound", archive, ".ogg")
     recordings = []
-    for one in found:
-        letter = re.search(r"-([mv])-", one.path.stem)
+    for name, path in found.items():
+        letter = re.search(r"-([mv])-", path.stem)
         who = {"m": "small", "v": "big"}[letter[1]] if letter else "others"
-        recordings.append(replace(one, speaker=who, language="nl"))
+        recordings.append(Spoken(path, FILLETS, name, who, "nl"))
     return recordings
 
 
@@ -175,11 +175,10 @@ def hedgewars(archive: Path | None) -> list[Spoken]:
     """Read Hedgewars' phrases and cries: actors, one a voice pack; `speaker` is the pack."""
     folder = "usr/share/games/hedgewars/Data/Sounds/voices"
     recordings = []
-    for one in _recordings(HEDGEWARS, folder, archive, ".ogg"):
-        pack = one.path.parent.name
-        text = PHRASES.get(one.path.stem.lower(), "")
+    for name, path in _recordings(HEDGEWARS, folder, archive, ".ogg").items():
+        pack, text = path.parent.name, PHRASES.get(path.stem.lower(), "")
         language = PACK_LANGUAGES.get(pack, "en")
-        recordings.append(replace(one, speaker=pack, language=language, text=text))
+        recordings.append(Spoken(path, HEDGEWARS, name, pack, language, text))
     return recordings
 
 
@@ -275,8 +274,8 @@ def _package(name: str, archive: Path | None) -> debian.Package:
     return debian.packages([name], archive)[0]
 
 
-def _recordings(name: str, folder: str, archive: Path | None, *suffixes: str) -> list[Spoken]:
-    """List the recordings of a package, in a fixed order."""
+def _recordings(name: str, folder: str, archive: Path | None, *suffixes: str) -> dict[str, Path]:
+    """List the recordings of a package by name, in a fixed order."""
     root = _only(_package(name, archive), folder)
     paths = [path for suffix in suffixes for path in sorted(root.rglob(f"*{suffix}"))]
     if not paths:
@@ -284,10 +283,7 @@ def _recordings(name: str, folder: str, archive: Path | None, *suffixes: str) ->
             f"the package '{name}' holds no recordings in '{folder}'; give another version of it "
             "with --archive FILE"
         )
-    return [
-        Spoken(path, name, path.relative_to(root).with_suffix("").as_posix(), speaker="")
-        for path in paths
-    ]
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in paths}
 
 
 def _only(package: debian.Package, pattern: str) -> Path:

@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw
 from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.data.images import open_image
 from s3prl_speechclip.data.manifest import Manifest, Utterance
-from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.minis import debian, mini_set
+from s3prl_speechclip.minis import debian
 from s3prl_speechclip.minis.pictures import CARDS, EMOJI_FONT, EMOJI_NAMES, FONT, NAMES, WORD_CARDS
 from s3prl_speechclip.minis.sets.named_pictures import READERS, build, readers
 from s3prl_speechclip.minis.synthesis.voices import HELD_OUT_VOICES
@@ -81,9 +80,3 @@ def test_training_on_another_corpus_as_well(tmp_path: Path):
     assert first.pair_id != second.pair_id
     assert both.path(second.audio).resolve() == (tmp_path / "two" / "a.wav").resolve()
     assert both.corpus == "one" and "1 recordings of two" in both.notes[0]
-
-
-def test_a_folder_of_something_else_is_refused(tmp_path: Path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(CorpusError, match=r"holds no manifest\.jsonl"):
-        mini_set("named_pictures", root=tmp_path)

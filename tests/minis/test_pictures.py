@@ -145,12 +145,6 @@ def test_pictures_are_prepared_from_packages_and_what_is_lost_is_counted(
     assert load_pictures(root=tmp_path / "pictures") == (found, notes)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(CorpusError, match=r"holds no pictures\.json"):
-        load_pictures(root=tmp_path)
-
-
 def test_a_damaged_list_is_an_error(tmp_path: Path):
     (tmp_path / LISTING).write_text('{"pictures": [{"image": 3}]}')
     with pytest.raises(CorpusError, match="no list of pictures"):

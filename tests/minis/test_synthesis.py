@@ -32,8 +32,10 @@ SAY = """
 import sys, hashlib
 from pathlib import Path
 from s3prl_speechclip.minis.synthesis import read_aloud
-libraries = tuple(map(Path, sys.argv[2:]))
-print(hashlib.sha256(read_aloud("A red apple.", sys.argv[1], libraries).samples).hexdigest())
+from s3prl_speechclip.minis.synthesis.voices import VOICES
+libraries = tuple(map(Path, sys.argv[1:]))
+for voice in VOICES:
+    print(hashlib.sha256(read_aloud("A red apple.", voice, libraries).samples).hexdigest())
 """
 
 
@@ -76,19 +78,13 @@ def test_a_text_sounds_the_same_whatever_was_read_before(
     assert len(other.samples) != len(first.samples)
 
 
-@pytest.mark.parametrize("voice", VOICES)
-def test_a_text_sounds_the_same_in_another_process(voice: str, libraries: tuple[Path, ...]) -> None:
-    """Guards two users' corpora against differing."""
-    command = [sys.executable, "-c", SAY, voice, *map(str, libraries)]
+def test_a_text_sounds_the_same_in_another_process(libraries: tuple[Path, ...]) -> None:
+    """Guards two users' corpora against differing, and against a variant that is ignored."""
+    command = [sys.executable, "-c", SAY, *map(str, libraries)]
     first = subprocess.check_output(command)
     time.sleep(1.1)  # espeak-ng's noise starts from the time in seconds
     assert subprocess.check_output(command) == first
-
-
-def test_voices_differ(libraries: tuple[Path, ...]) -> None:
-    """Guards against a variant that the engine ignores."""
-    readings = {read_aloud("A red apple.", v, libraries).samples.tobytes() for v in VOICES}
-    assert len(readings) == len(VOICES) == 10
+    assert len(set(first.split())) == len(VOICES) == 10
 
 
 def test_words_are_where_the_sound_is(libraries: tuple[Path, ...]) -> None:

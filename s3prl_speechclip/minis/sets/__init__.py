@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ...data.cache import cache_home
 from ...errors import AudioError, CorpusError
@@ -25,8 +25,7 @@ MANIFEST = "manifest.jsonl"
 DESCRIPTION = "mini_set.json"
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """How a mini set is made."""
 
     place: str
@@ -37,9 +36,7 @@ class Recipe:
     """Fill an empty folder, given the folder, `archive` and `skip_broken`."""
 
 
-def _described(
-    make: Callable[[Path, Path | None], Built],
-) -> Callable[[Path, Path | None, bool], None]:
+def _described(make: Callable[[Path, Path | None], Built]) -> Callable[..., None]:
     """Write a set's counts and notes beside it."""
 
     def fill(folder: Path, archive: Path | None, skip_broken: bool) -> None:
@@ -57,20 +54,19 @@ def _described(
     return fill
 
 
+def _superb(name: str, make: Callable[[Path, Path | None], Built]) -> Recipe:
+    return Recipe(f"superb/{name}-v1", DESCRIPTION, _described(make))
+
+
 RECIPES: Mapping[str, Recipe] = {
     "stamps": Recipe("stamps/v1", MANIFEST, stamps.make),
     "named_pictures": Recipe("named_pictures/v1", MANIFEST, named_pictures.make),
     "zerospeech": Recipe("zerospeech/v1", DESCRIPTION, _described(zerospeech.make)),
-    **{
-        name: Recipe(f"superb/{name}-v1", DESCRIPTION, _described(make))
-        for name, make in (
-            ("fluent_commands", fluent_commands.make),
-            ("snips", snips.make),
-            ("libriphone", libriphone.make),
-            ("speech_commands", speech_commands.make),
-            ("quesst14_dtw", quesst14_dtw.make),
-        )
-    },
+    "fluent_commands": _superb("fluent_commands", fluent_commands.make),
+    "snips": _superb("snips", snips.make),
+    "libriphone": _superb("libriphone", libriphone.make),
+    "speech_commands": _superb("speech_commands", speech_commands.make),
+    "quesst14_dtw": _superb("quesst14_dtw", quesst14_dtw.make),
 }
 
 

@@ -9,38 +9,19 @@ speakers that are in one split only.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say
+import pandas as pd
+
+from ...config import read_yaml
+from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say, speakers_note
 from ..synthesis import fetch_libraries
 from ..synthesis.voices import SPEAKERS, SPLITS
 
 SIZES = {"train": 3000, "valid": 400, "test": 600}
-COLUMNS = ("", "path", "speakerId", "transcription", "action", "object", "location")
-WORDINGS = {
-    "switch on": ("switch on {}", "turn on {}", "switch {} on", "turn {} on", "put {} on"),
-    "switch off": ("switch off {}", "turn off {}", "switch {} off", "turn {} off"),
-    "raise": ("raise {}", "turn up {}", "increase {}", "make {} higher", "turn {} up"),
-    "lower": ("lower {}", "turn down {}", "reduce {}", "make {} lower", "turn {} down"),
-    "open": ("open {}", "open up {}", "could you open {}"),
-    "close": ("close {}", "shut {}", "could you close {}"),
-    "fetch": ("fetch {}", "bring me {}", "go and get {}", "get me {}"),
-}
-OBJECTS = {
-    "light": ("the light", "the lights", "the lamp"),
-    "heater": ("the heater", "the heating"),
-    "radio": ("the radio", "the music"),
-    "volume": ("the volume", "the sound"),
-    "temperature": ("the temperature", "the heat"),
-    "window": ("the window", "the windows"),
-    "door": ("the door", "the front door"),
-    "towel": ("a towel", "my towel"),
-    "newspaper": ("the newspaper", "today's paper"),
-    "slippers": ("my slippers", "the slippers"),
-}
+_TABLE = read_yaml(Path(__file__).with_name("fluent_commands.yaml"))
 PLACES = {"none": "", "kitchen": " in the kitchen", "bedroom": " in the bedroom"}
 MANNERS = ("{}", "{}", "please {}", "{} please", "{} now")
 
@@ -80,7 +61,8 @@ def commands(split: str, count: int) -> list[Command]:
         for speaker, place in zip(speakers, dealt(places, missing, random), strict=True):
             intent = INTENTS[int(place)]
             action, thing, location = intent
-            text = random.choice(WORDINGS[action]).format(random.choice(OBJECTS[thing]))
+            text = random.choice(_TABLE["wordings"][action])
+            text = text.format(random.choice(_TABLE["objects"][thing]))
             text = random.choice(MANNERS).format(text + PLACES[location])
             drawn.setdefault((speaker, text), Command(speaker, text, intent))
     return list(drawn.values())
@@ -101,14 +83,12 @@ def make(root: Path, archive: Path | None) -> Built:
     made = say([s for own in sayings.values() for s in own], root, fetch_libraries(archive))
     for split, own in drawn.items():
         write_table(root / "data" / f"{split}_data.csv", [s.path for s in sayings[split]], own)
-    people = {split: len(names) for split, names in SPLITS.items()}
     texts = {command.text for own in drawn.values() for command in own}
     return Built(
         SIZES,
         (
             f"{len(INTENTS)} intents, {len(texts)} sentences, {minutes(made)}",
-            f"speakers, each in one split: {people['train']} train, {people['valid']} valid, "
-            f"{people['test']} test",
+            speakers_note(SPLITS),
             SYNTHETIC,
             "no person's voice: a score says how well features stay the same over synthetic "
             "speakers",
@@ -119,8 +99,12 @@ def make(root: Path, archive: Path | None) -> Built:
 def write_table(path: Path, audio: list[str], rows: list[Command]) -> None:
     """Write one of the corpus' tables."""
     path.parent.mkdir(exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as handle:
-        table = csv.writer(handle, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for k, (place, row) in enumerate(zip(audio, rows, strict=True)):
-            table.writerow((k, place, row.speaker, row.text, *row.intent))
+    table = pd.DataFrame(
+        {
+            "path": audio,
+            "speakerId": [row.speaker for row in rows],
+            "transcription": [row.text for row in rows],
+        }
+    )
+    table[["action", "object", "location"]] = [row.intent for row in rows]
+    table.to_csv(path)

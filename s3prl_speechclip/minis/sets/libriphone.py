@@ -133,52 +133,42 @@ def make(root: Path, archive: Path | None) -> Built:
 def write(
     root: Path, utterances: Mapping[str, Sequence[Sentence]], archive: Path | None
 ) -> dict[str, list[Made]]:
-    """Write utterances in LibriSpeech's layout.
+    """Write utterances in LibriSpeech's layout; return the recordings in order.
 
     Args:
         root: folder of the splits' folders.
         utterances: recordings by split; a speaker is in one split only.
         archive: packages of the synthesisers.
-
-    Returns:
-        The recordings, in order.
     """
     names = dict.fromkeys(u.speaker for some in utterances.values() for u in some)
     numbers = {name: FIRST_SPEAKER + k for k, name in enumerate(names)}
-    paths: dict[str, list[str]] = {}
+    lines: dict[Path, list[str]] = defaultdict(list)
+    paths: dict[str, list[str]] = defaultdict(list)
+    placed: list[tuple[str, Sentence]] = []
     for split, some in utterances.items():
-        lines: dict[str, list[str]] = defaultdict(list)
-        paths[split] = []
         for utterance in some:
-            chapter = f"{numbers[utterance.speaker]}-{CHAPTER}"
-            name = f"{chapter}-{len(lines[chapter]):04d}"
-            lines[chapter].append(f"{name} {utterance.text.upper()}")
-            paths[split].append(f"{split}/{chapter.replace('-', '/')}/{name}.flac")
-        for chapter, own in lines.items():
-            folder = root / split / chapter.replace("-", "/")
-            write_lines(folder / f"{chapter}.trans.txt", own)
-    placed = [
-        (path, utterance)
-        for split, some in utterances.items()
-        for path, utterance in zip(paths[split], some, strict=True)
-    ]
+            number = numbers[utterance.speaker]
+            chapter, folder = f"{number}-{CHAPTER}", f"{split}/{number}/{CHAPTER}"
+            own = lines[root / folder / f"{chapter}.trans.txt"]
+            name = f"{chapter}-{len(own):04d}"
+            own.append(f"{name} {utterance.text.upper()}")
+            paths[split].append(f"{folder}/{name}.flac")
+            placed.append((paths[split][-1], utterance))
+    for path, own in lines.items():
+        write_lines(path, own)
     made = convert({path: u.source for path, u in placed if u.source}, root)
     sayings = [Saying(path, SPEAKERS[u.speaker], u.text) for path, u in placed if not u.source]
-    said = say(sayings, root, fetch_libraries(archive)) if sayings else []
+    said = say(sayings, root, fetch_libraries(archive))
     made |= {saying.path: one for saying, one in zip(sayings, said, strict=True)}
     totals: dict[tuple[str, str], float] = defaultdict(float)
-    for path, utterance in placed:
-        totals[path.partition("/")[0], utterance.speaker] += made[path].duration
-    write_lines(
-        root / "SPEAKERS.TXT",
-        [
-            ";ID  |SEX| SUBSET           |MINUTES| NAME",
-            *(
-                f"{numbers[name]} | - | {split:<16} | {total / 60:5.2f} | {name}"
-                for (split, name), total in totals.items()
-            ),
-        ],
-    )
+    for audio, utterance in placed:
+        totals[audio.partition("/")[0], utterance.speaker] += made[audio].duration
+    speakers = [
+        f"{numbers[name]} | - | {split:<16} | {total / 60:5.2f} | {name}"
+        for (split, name), total in totals.items()
+    ]
+    head = ";ID  |SEX| SUBSET           |MINUTES| NAME"
+    write_lines(root / "SPEAKERS.TXT", [head, *speakers])
     return {split: [made[path] for path in own] for split, own in paths.items()}
 
 

@@ -24,19 +24,13 @@ from .stamps import TRAIN, UNSEEN
 CORPUS = "named_pictures"
 SOURCES = ("emoji", "word_cards")
 IMAGES = "images/"
-READERS = 4  # of the stamps' voices that training hears
+READERS = 4  # of the stamps' voices that training uses
 
 
 def make(folder: Path, archive: Path | None, skip_broken: bool) -> None:
     """Fill a folder with the corpus, which has a training split only.
 
-    Args:
-        folder: an empty folder.
-        archive: a .deb file or a folder of them, for machines without apt-get.
-        skip_broken: the same option of the stamps, which are read for their held-out pictures.
-
-    Raises:
-        CorpusError: a package cannot be fetched or is not as expected, no name can be read.
+    `skip_broken` is of the stamps, which are read for their held-out pictures.
     """
     root = mini_set("stamps", archive, skip_broken=skip_broken).root
     stamps = Manifest.load(root / "manifest.jsonl")
@@ -45,13 +39,7 @@ def make(folder: Path, archive: Path | None, skip_broken: bool) -> None:
 
 
 def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
-    """Fill a folder with pictures that look like none that is held out.
-
-    Args:
-        folder: an empty folder.
-        held_out: pictures of the stamps.
-        archive: a .deb file or a folder of them.
-    """
+    """Fill a folder with pictures that look like none of the stamps that are held out."""
     drafts, packages = read_drafts(SOURCES, archive)
     made = draw([draft.drawing(IMAGES) for draft in drafts], folder)
     shown = [

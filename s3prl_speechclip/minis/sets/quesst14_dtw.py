@@ -13,7 +13,6 @@ language that s3prl keeps. The official scoring programs are not part of this.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from ...config import read_yaml
 from ...structures import SAMPLE_RATE
 from .. import sources
 from ..making import SYNTHETIC, Built, Saying, convert, dealt, say, write_audio, write_lines
@@ -40,17 +40,8 @@ PAUSE = SAMPLE_RATE // 4  # samples between joined phrases
 READ_ALOUD = 100  # utterances
 SHORTEST_WORD = 4  # letters; shorter ones lie inside many words
 
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-MONTHS = (
-    *("january", "february", "march", "april", "june", "july"),
-    *("august", "september", "october", "november", "december"),
-)
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "tenth")
-CALL_SIGNS = (
-    *("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india"),
-    *("juliet", "kilo", "lima", "mike", "oscar", "papa", "quebec", "romeo", "sierra"),
-    *("tango", "uniform", "victor", "whiskey", "yankee", "zulu"),
-)
+_TABLE = read_yaml(Path(__file__).with_name("quesst14_dtw.yaml"))
+CALL_SIGNS: Sequence[str] = _TABLE["call_signs"]
 
 
 @dataclass(frozen=True)
@@ -77,32 +68,32 @@ def make(root: Path, archive: Path | None) -> Built:
     named = sources.named_things(archive)
     texts = sentences([s.text for s in named if " " not in s.text])
     joined = joined_phrases([s for s in actors if s.speaker in UTTERANCE_ACTORS])
+    names = [f"quesst14_{k + 1:05d}" for k in range(len(joined) + len(texts))]
+    audio = [f"{DATABASE}/Audio/{name}.wav" for name in names]
     utterances = []
-    for k, group in enumerate(joined):
-        name = f"quesst14_{k + 1:05d}"
-        samples = join([sources.read_scaled(s) for s in group])
-        made = write_audio(root / DATABASE / "Audio" / f"{name}.wav", samples)
+    for name, path, group in zip(names, audio, joined, strict=False):
+        made = write_audio(root / path, join([sources.read_scaled(s) for s in group]))
         own = tuple(word for s in group for word in s.text.split())
         utterances.append(Entry(name, own, made.duration))
-    names = [f"quesst14_{len(joined) + 1 + k:05d}" for k in range(len(texts))]
+    rest = slice(len(joined), None)
     speakers = dealt(SPEAKERS, len(texts), Random("quesst14_dtw speakers"))
     sayings = [
-        Saying(f"{DATABASE}/Audio/{name}.wav", SPEAKERS[speaker], text)
-        for name, speaker, text in zip(names, speakers, texts, strict=True)
+        Saying(path, SPEAKERS[speaker], text)
+        for path, speaker, text in zip(audio[rest], speakers, texts, strict=True)
     ]
     said = say(sayings, root, fetch_libraries(archive))
-    for name, text, made in zip(names, texts, said, strict=True):
+    for name, text, made in zip(names[rest], texts, said, strict=True):
         utterances.append(Entry(name, tuple(words(text)), made.duration))
 
     chosen = queries(actors, [*named, *sources.clear_prompts(archive)], utterances)
     split_queries: dict[str, list[Entry]] = {}
     for split, some in chosen.items():
-        names = [f"quesst14_{split}_{k + 1:04d}" for k in range(len(some))]
-        paths = [f"{DATABASE}/{split}_queries/{name}.wav" for name in names]
-        converted = convert({path: s.path for path, s in zip(paths, some, strict=True)}, root)
+        own_names = {f"quesst14_{split}_{k + 1:04d}": s for k, s in enumerate(some)}
+        paths = {f"{DATABASE}/{split}_queries/{name}.wav": s.path for name, s in own_names.items()}
+        converted = convert(paths, root).values()
         split_queries[split] = [
-            Entry(name, tuple(s.words.split()), converted[path].duration)
-            for name, path, s in zip(names, paths, some, strict=True)
+            Entry(name, tuple(s.words.split()), made.duration)
+            for (name, s), made in zip(own_names.items(), converted, strict=True)
         ]
     hits = write_scoring(root / DATABASE, utterances, split_queries)
     people = {split: {s.speaker for s in some} for split, some in chosen.items()}
@@ -129,8 +120,9 @@ def sentences(nouns: Sequence[str]) -> list[str]:
     lists, dates = READ_ALOUD * 2 // 5, READ_ALOUD * 3 // 10
     signs = READ_ALOUD - lists - dates
     things, called = dealt(nouns, 3 * lists, random), dealt(CALL_SIGNS, 3 * signs, random)
-    days, months = dealt(WEEKDAYS, dates, random), dealt(MONTHS, dates, random)
-    ordinals = dealt(ORDINALS, dates, random)
+    days, months, ordinals = (
+        dealt(_TABLE[kind], dates, random) for kind in ("weekdays", "months", "ordinals")
+    )
     return [
         *(", ".join(things[k : k + 2]) + f" and {things[k + 2]}" for k in range(0, len(things), 3)),
         *(f"{d} the {o} of {m}" for d, o, m in zip(days, ordinals, months, strict=True)),
@@ -141,11 +133,9 @@ def sentences(nouns: Sequence[str]) -> list[str]:
 def joined_phrases(spoken: Sequence[Spoken]) -> list[list[Spoken]]:
     """Group each actor's phrases, in random order; a phrase is in one utterance."""
     random = Random("quesst14_dtw phrases")
-    by_actor: dict[str, list[Spoken]] = defaultdict(list)
-    for one in spoken:
-        by_actor[one.speaker].append(one)
     groups = []
-    for own in by_actor.values():
+    for actor in dict.fromkeys(one.speaker for one in spoken):
+        own = [one for one in spoken if one.speaker == actor]
         shuffled = random.sample(own, len(own))
         whole = len(own) // PHRASES_JOINED * PHRASES_JOINED
         groups += [shuffled[k : k + PHRASES_JOINED] for k in range(0, whole, PHRASES_JOINED)]
@@ -155,10 +145,7 @@ def joined_phrases(spoken: Sequence[Spoken]) -> list[list[Spoken]]:
 def join(recordings: Sequence[np.ndarray]) -> np.ndarray:
     """Join recordings, (L,) each, with pauses of low noise between them."""
     random = np.random.default_rng(0)
-    parts: list[np.ndarray] = []
-    for recording in recordings:
-        parts.append(recording)
-        parts.append(1e-3 * random.standard_normal(PAUSE))
+    parts = [p for one in recordings for p in (one, 1e-3 * random.standard_normal(PAUSE))]
     return np.concatenate(parts[:-1])
 
 
@@ -172,7 +159,7 @@ def queries(
     singles = {
         s.words: s
         for s in reversed(others)
-        if len(s.words) >= SHORTEST_WORD and s.words in held and not _inside_another(s.words, held)
+        if len(s.words) >= SHORTEST_WORD and [word for word in held if s.words in word] == [s.words]
     }
     shuffled = random.sample(sorted(singles), len(singles))
     chosen: dict[str, list[Spoken]] = {}
@@ -191,37 +178,13 @@ def write_scoring(
     split_queries: Mapping[str, Sequence[Entry]],
 ) -> dict[str, int]:
     """Write the lists and the truth; return the number of true pairs by split."""
-    scoring = database / "scoring"
-    _write_list(scoring / "language_key_utterances.lst", "Audio", utterances)
-    hits = {}
-    for split, own in split_queries.items():
-        _write_list(scoring / f"language_key_{split}.lst", f"{split}_queries", own)
-        truth = scoring / f"groundtruth_quesst14_{split}"
-        # Fields of NIST's RTTM; officially, too, the whole utterance stands for the place in it.
-        lines = [
-            f"LEXEME {utterance.name} 1 0.00 {utterance.seconds:.2f} {query.name} lex <NA> <NA>"
-            for query in own
-            for utterance in utterances
-            if holds(utterance.words, query.words)
-        ]
-        hits[split] = len(lines)
-        write_lines(truth / f"quesst14_{split}.rttm", lines)
-        write_lines(truth / "quesst14.ecf.xml", _excerpts(utterances))
-        write_lines(truth / f"quesst14_{split}.tlist.xml", _terms(own))
-    return hits
-
-
-def _inside_another(word: str, vocabulary: set[str]) -> bool:
-    return any(word in other and word != other for other in vocabulary)
-
-
-def _write_list(path: Path, folder: str, recordings: Sequence[Entry]) -> None:
-    write_lines(path, [f"{DATABASE}/{folder}/{r.name}.wav {LANGUAGE}" for r in recordings])
-
-
-def _excerpts(utterances: Sequence[Entry]) -> list[str]:
+    lists = {"utterances": ("Audio", utterances)}
+    lists |= {split: (f"{split}_queries", own) for split, own in split_queries.items()}
+    for name, (folder, recordings) in lists.items():
+        lines = [f"{DATABASE}/{folder}/{r.name}.wav {LANGUAGE}" for r in recordings]
+        write_lines(database / "scoring" / f"language_key_{name}.lst", lines)
     total = sum(u.seconds for u in utterances)
-    return [
+    excerpts = [
         f'<ecf source_signal_duration="{total:.3f}" language="{LANGUAGE}" version="mini">',
         *(
             f'<excerpt audio_filename="{u.name}.wav" channel="1" tbeg="0.000" '
@@ -230,14 +193,26 @@ def _excerpts(utterances: Sequence[Entry]) -> list[str]:
         ),
         "</ecf>",
     ]
-
-
-def _terms(queries: Sequence[Entry]) -> list[str]:
-    return [
-        f'<termlist ecf_filename="quesst14.ecf.xml" language="{LANGUAGE}" version="mini">',
-        *(
-            f"<term termid={quoteattr(q.name)}><termtext>{' '.join(q.words)}</termtext></term>"
-            for q in queries
-        ),
-        "</termlist>",
-    ]
+    hits = {}
+    for split, own in split_queries.items():
+        truth = database / "scoring" / f"groundtruth_quesst14_{split}"
+        # Fields of NIST's RTTM; officially, too, the whole utterance stands for the place in it.
+        pairs = [
+            f"LEXEME {utterance.name} 1 0.00 {utterance.seconds:.2f} {query.name} lex <NA> <NA>"
+            for query in own
+            for utterance in utterances
+            if holds(utterance.words, query.words)
+        ]
+        terms = [
+            f'<termlist ecf_filename="quesst14.ecf.xml" language="{LANGUAGE}" version="mini">',
+            *(
+                f"<term termid={quoteattr(q.name)}><termtext>{' '.join(q.words)}</termtext></term>"
+                for q in own
+            ),
+            "</termlist>",
+        ]
+        hits[split] = len(pairs)
+        write_lines(truth / f"quesst14_{split}.rttm", pairs)
+        write_lines(truth / "quesst14.ecf.xml", excerpts)
+        write_lines(truth / f"quesst14_{split}.tlist.xml", terms)
+    return hits

@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 from ...config import read_yaml
-from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say, write_lines
+from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say, speakers_note, write_lines
 from ..synthesis import fetch_libraries
 from ..synthesis.voices import SPEAKERS, SPLITS
 
@@ -59,52 +59,29 @@ def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
     random = Random("snips speakers")
     pool = iter(requests(sum(SIZES.values())))
-    sayings: list[Saying] = []
-    labels: list[tuple[str, Request]] = []
+    sayings, lines = [], []
     for split, size in SIZES.items():
         for k, speaker in enumerate(dealt(SPLITS[split], size, random)):
             request = next(pool)
-            name = f"{speaker}-snips-{split}-{k}"
-            path = f"{FOLDER}/{split}/{name}.wav"
-            sayings.append(Saying(path, SPEAKERS[speaker], " ".join(request.words)))
-            labels.append((name, request))
+            name, text = f"{speaker}-snips-{split}-{k}", " ".join(request.words)
+            sayings.append(Saying(f"{FOLDER}/{split}/{name}.wav", SPEAKERS[speaker], text))
+            labels = f"{OUTSIDE} {' '.join(request.slots)} {request.intent}"
+            lines.append(f"{name} BOS {text.upper()} EOS\t{labels}")
     made = say(sayings, root, fetch_libraries(archive))
-    write_labels(root / FOLDER, labels, SPLITS)
-    people = {split: len(names) for split, names in SPLITS.items()}
+    folder = root / FOLDER
+    write_lines(folder / "all.iob.snips.txt", lines)
+    (folder / "slots.txt").write_text("\n".join((OUTSIDE, *sorted(VALUES))), encoding="utf-8")
+    speakers = {f"{split}_speakers": list(names) for split, names in SPLITS.items()}
+    write_lines(folder / "speakers.json", [json.dumps(speakers, indent=2)])
     return Built(
         SIZES,
         (
             f"{len(TEMPLATES)} intents, {len(VALUES)} slots, each sentence once, {minutes(made)}",
-            f"speakers, each in one split: {people['train']} train, {people['valid']} valid, "
-            f"{people['test']} test",
+            speakers_note(SPLITS),
             SYNTHETIC,
             "no person's voice, and the slots' values are the same in all splits",
         ),
     )
-
-
-def write_labels(
-    folder: Path,
-    labels: Sequence[tuple[str, Request]],
-    speakers: Mapping[str, Sequence[str]],
-) -> None:
-    """Write the files that s3prl reads beside the audio.
-
-    Args:
-        folder: the corpus' folder.
-        labels: name of a recording and the request in it.
-        speakers: names by split.
-    """
-    lines = []
-    for name, request in labels:
-        words = " ".join(word.upper() for word in request.words)
-        lines.append(
-            f"{name} BOS {words} EOS\t{OUTSIDE} {' '.join(request.slots)} {request.intent}"
-        )
-    write_lines(folder / "all.iob.snips.txt", lines)
-    (folder / "slots.txt").write_text("\n".join((OUTSIDE, *sorted(VALUES))), encoding="utf-8")
-    table = {f"{split}_speakers": list(names) for split, names in speakers.items()}
-    write_lines(folder / "speakers.json", [json.dumps(table, indent=2)])
 
 
 def _filled(template: str, intent: str, random: Random) -> Request:

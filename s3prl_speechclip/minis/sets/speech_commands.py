@@ -35,16 +35,8 @@ CLASSES_FILE = "classes.txt"
 NOISE = "_background_noise_"
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
 WORDS = (
-    "boring",
-    "flawless",
-    "grenade",
-    "incoming",
-    "justyouwait",
-    "kamikaze",
-    "stupid",
-    "thisoneismine",
-    "whatthe",
-    "yessir",
+    *("boring", "flawless", "grenade", "incoming", "justyouwait"),
+    *("kamikaze", "stupid", "thisoneismine", "whatthe", "yessir"),
 )
 CLASSES = (*WORDS, UNKNOWN, SILENCE)
 """In the order of the real corpus' classes."""
@@ -146,15 +138,7 @@ def folder_name(text: str) -> str:
 
 
 def write_backgrounds(folder: Path, room: np.ndarray) -> int:
-    """Write the noises that silence is cut from: a room, and white and pink noise as officially.
-
-    Args:
-        folder: `_background_noise_`.
-        room: (L,), longer than a second.
-
-    Returns:
-        Files written.
-    """
+    """Write the noises that silence is cut from: a room, and white and pink noise as officially."""
     whole = max(1, len(room) // BACKGROUND)
     noises = {f"room_{k}": piece for k, piece in enumerate(np.array_split(room, whole))}
     random = np.random.default_rng(1)
@@ -169,29 +153,27 @@ def write_backgrounds(folder: Path, room: np.ndarray) -> int:
 
 
 def write_test(root: Path, paths: Sequence[str], room: np.ndarray) -> int:
-    """Write the separate test folder.
-
-    Args:
-        root: the set's folder, with the test speakers' recordings in the training folder.
-        paths: those recordings, relative to the training folder.
-        room: (L,), cut into seconds of silence.
+    """Write the separate test folder from recordings in the training folder, and silence.
 
     Returns:
-        Pieces of silence in it.
+        Pieces of silence in it: seconds of the room.
     """
+    copied: dict[str, str] = {}  # target -> source
     unknown: dict[str, list[str]] = {}
     for path in paths:
         word, _, name = path.partition("/")
         if word in WORDS:
-            _copy(root / ROOT / path, root / TEST_ROOT / path)
+            copied[path] = path
         else:
             unknown.setdefault(name.partition("_")[0], []).append(path)
     for speaker, own in sorted(unknown.items()):
         words = sorted({path.partition("/")[0] for path in own})
         chosen = Random(speaker).sample(words, min(UNKNOWN_IN_TEST, len(words)))
         for number, path in enumerate(p for p in own if p.partition("/")[0] in chosen):
-            target = root / TEST_ROOT / UNKNOWN / f"{speaker}_nohash_{number}.wav"
-            _copy(root / ROOT / path, target)
+            copied[f"{UNKNOWN}/{speaker}_nohash_{number}.wav"] = path
+    for target, source in copied.items():
+        (root / TEST_ROOT / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / ROOT / source, root / TEST_ROOT / target)
     seconds = room[: len(room) // SAMPLE_RATE * SAMPLE_RATE].reshape(-1, SAMPLE_RATE)
     for k, second in enumerate(seconds):
         write_audio(root / TEST_ROOT / SILENCE / f"{k:08x}_nohash_0.wav", second)
@@ -206,20 +188,14 @@ def _variants(
         yield samples
         return
     train = part == "train"
-    room = rooms[TRAIN_ROOM if train else TEST_ROOM]
+    room, decibels = (rooms[TRAIN_ROOM], TRAIN_NOISE) if train else (rooms[TEST_ROOM], TEST_NOISE)
     for tempo in TRAIN_TEMPOS if train else (1.0,):
         played = samples if tempo == 1 else soxr.resample(samples, SAMPLE_RATE * tempo, SAMPLE_RATE)
         yield played
-        yield _noisy(played, room, TRAIN_NOISE if train else TEST_NOISE, random)
-
-
-def _noisy(
-    samples: np.ndarray, room: np.ndarray, decibels: float, random: np.random.Generator
-) -> np.ndarray:
-    start = int(random.integers(0, len(room) - len(samples)))
-    noise = room[start : start + len(samples)]
-    ratio = np.sqrt(np.mean(samples**2) / np.mean(noise**2)) * 10 ** (-decibels / 20)
-    return samples + ratio * noise
+        start = int(random.integers(0, len(room) - len(played)))
+        noise = room[start : start + len(played)]
+        ratio = np.sqrt(np.mean(played**2) / np.mean(noise**2)) * 10 ** (-decibels / 20)
+        yield played + ratio * noise
 
 
 def _trimmed(samples: np.ndarray) -> np.ndarray:
@@ -227,11 +203,6 @@ def _trimmed(samples: np.ndarray) -> np.ndarray:
     loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
     margin = SAMPLE_RATE // 10
     return samples[max(0, loud[0] - margin) : loud[-1] + margin]
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
 
 
 def _count(spoken: Mapping[str, Sequence[Spoken]], part: str) -> str:

@@ -18,9 +18,10 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import combinations
 from pathlib import Path
+
+import pandas as pd
 
 from .. import debian, sources
 from ..making import SYNTHETIC as SYNTHETIC_SPEAKERS
@@ -67,30 +68,21 @@ def make(root: Path, archive: Path | None) -> Built:
             package: wordnet.pairs(word for word in words if split_of(word) == split)
             for package, words in natural.items()
         }
-        said = [
-            (SYNTHETIC, f"{voice.lower()}-{word}", word, voice)
-            for word in _words(p for some in synthetic.values() for p in some)
-            for voice in VOICES
-        ]
-        recorded = [
-            ((NATURAL, f"{package}-{word}-{number}", word, ""), source)
-            for package, some in spoken.items()
-            for word in _words(some)
-            for number, source in enumerate(natural[package][word])
-        ]
-        folder = f"semantic/{split}"
-        sayings += [
-            Saying(f"{folder}/{SYNTHETIC}/{name}.wav", SPEAKERS[voice], word)
-            for _, name, word, voice in said
-        ]
-        recordings |= {
-            f"{folder}/{NATURAL}/{name}.wav": source for (_, name, _, _), source in recorded
-        }
-        _write_table(
-            root / folder / "gold.csv",
-            ("type", "filename", "word", "voice"),
-            [*said, *(token for token, _ in recorded)],
-        )
+        folder, gold = f"semantic/{split}", []
+        for word in _words(p for some in synthetic.values() for p in some):
+            for voice in VOICES:
+                name = f"{voice.lower()}-{word}"
+                path = f"{folder}/{SYNTHETIC}/{name}.wav"
+                sayings.append(Saying(path, SPEAKERS[voice], word))
+                gold.append((SYNTHETIC, name, word, voice))
+        said = len(gold)
+        for package, some in spoken.items():
+            for word in _words(some):
+                for number, source in enumerate(natural[package][word]):
+                    name = f"{package}-{word}-{number}"
+                    recordings[f"{folder}/{NATURAL}/{name}.wav"] = source
+                    gold.append((NATURAL, name, word, ""))
+        _write_table(root / folder / "gold.csv", ("type", "filename", "word", "voice"), gold)
         _write_table(
             root / folder / "pairs.csv",
             ("type", "dataset", "word_1", "word_2", "similarity", "relatedness"),
@@ -106,8 +98,8 @@ def make(root: Path, archive: Path | None) -> Built:
             for pairs in (spoken, synthetic)
         ]
         notes.append(
-            f"{split}: {counts[0]} natural pairs of {len(recorded)} recordings, "
-            f"{counts[1]} synthetic pairs of {len(said)} recordings"
+            f"{split}: {counts[0]} natural pairs of {len(gold) - said} recordings, "
+            f"{counts[1]} synthetic pairs of {said} recordings"
         )
     say(sayings, root, fetch_libraries(archive))
     convert(recordings, root)
@@ -150,13 +142,12 @@ def recorded_words(archive: Path | None, wordnet: WordNet) -> dict[str, dict[str
 
 def rated_pairs(name: str) -> list[ScoredPair]:
     """Read a list of `RATED`; words in lower case, a repeated pair once."""
-    text = (resources.files("s3prl_speechclip") / f"assets/zerospeech/{name}.csv").read_text(
-        encoding="utf-8"
-    )
+    path = Path(__file__).parents[2] / f"assets/zerospeech/{name}.csv"
     found: dict[frozenset[str], ScoredPair] = {}
-    for row in csv.DictReader(text.splitlines()):
-        pair = ScoredPair(row["word_1"].lower(), row["word_2"].lower(), float(row["score"]))
-        found.setdefault(frozenset((pair.word_1, pair.word_2)), pair)
+    with open(path, encoding="utf-8", newline="") as handle:
+        for row in csv.DictReader(handle):
+            pair = ScoredPair(row["word_1"].lower(), row["word_2"].lower(), float(row["score"]))
+            found.setdefault(frozenset((pair.word_1, pair.word_2)), pair)
     return list(found.values())
 
 
@@ -171,17 +162,13 @@ def within(split: str, pairs: Iterable[ScoredPair]) -> list[ScoredPair]:
 
 
 class WordNet:
-    """WordNet's nouns and their hypernyms."""
+    """WordNet's nouns and their hypernyms.
+
+    Raises:
+        CorpusError: the package cannot be fetched.
+    """
 
     def __init__(self, archive: Path | None = None) -> None:
-        """Read the database.
-
-        Args:
-            archive: a .deb file or a folder of them, for machines without apt-get.
-
-        Raises:
-            CorpusError: the package cannot be fetched.
-        """
         (package,) = debian.packages([WORDNET], archive)
         folder = package.root / "usr/share/wordnet"
         self._senses = {
@@ -202,19 +189,16 @@ class WordNet:
     def _hypernyms_of(self, word: str) -> dict[str, int]:
         """Return all hypernyms of a noun's senses, with the fewest steps to each."""
         steps = dict.fromkeys(self._senses[word], 0)
-        frontier = list(steps)
-        while frontier:
-            found = []
-            for sense in frontier:
-                for higher in self._above[sense]:
-                    if higher not in steps:
-                        steps[higher] = steps[sense] + 1
-                        found.append(higher)
-            frontier = found
+        queue = list(steps)
+        for sense in queue:
+            for higher in self._above[sense]:
+                if higher not in steps:
+                    steps[higher] = steps[sense] + 1
+                    queue.append(higher)
         return steps
 
     def pairs(self, words: Iterable[str]) -> list[ScoredPair]:
-        """ScoredPair nouns, scored by path similarity: 10 / (1 + steps between them).
+        """Pair nouns, scored by path similarity: 10 / (1 + steps between them).
 
         Of each distance no more than `PAIRS_OF_A_DISTANCE` pairs are kept, chosen by the words'
         hashes.
@@ -242,10 +226,7 @@ def _scores(dataset: str, pair: ScoredPair) -> tuple[str, str]:
 
 def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as handle:
-        table = csv.writer(handle, lineterminator="\n")
-        table.writerow(head)
-        table.writerows(rows)
+    pd.DataFrame(rows, columns=head).to_csv(path, index=False)
 
 
 def _hash(pair: tuple[str, str]) -> str:
