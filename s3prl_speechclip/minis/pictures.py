@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -26,9 +26,11 @@ NAMES = (
     "usr/share/unicode/cldr/common/annotations/en.xml",
     "usr/share/unicode/cldr/common/annotationsDerived/en.xml",
 )
-SKIN_TONES = range(0x1F3FB, 0x1F400)
-REGIONAL = range(0x1F1E6, 0x1F200)  # letters that pair up to flags
-TAGS = range(0xE0020, 0xE0080)  # letters of the flags of regions
+LEFT = (
+    range(0x1F3FB, 0x1F400),  # skin tones
+    range(0x1F1E6, 0x1F200),  # letters that pair up to flags
+    range(0xE0020, 0xE0080),  # letters of the flags of regions
+)
 FIRST = 0x203C  # of the characters that emoji fonts draw as pictures
 VARIATION = "\ufe0f"  # asks for the picture rather than the sign; CLDR leaves it out
 
@@ -89,14 +91,7 @@ class Source:
 
 
 def read_drafts(sources: Sequence[str], archive: Path | None) -> tuple[list[Draft], dict[str, str]]:
-    """List the pictures of some sources.
-
-    Args:
-        sources: keys of `SOURCES`.
-        archive: a .deb file or a folder of them, for machines without apt-get.
-
-    Returns:
-        The pictures in a fixed order, and the versions of the packages by name.
+    """List the pictures of some of `SOURCES`, in a fixed order, and their packages' versions.
 
     Raises:
         CorpusError: a package cannot be fetched or is not as expected.
@@ -170,19 +165,18 @@ def read_clip_art(roots: Mapping[str, Path]) -> list[Draft]:
     """List the drawings of the Open Clip Art Library that have a title or keywords."""
     folder = roots[CLIP_ART] / DRAWINGS
     drafts = []
-    for part in _TABLE["folders"]:
-        for path in sorted((folder / part).rglob("*.svg")):
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if not name.startswith(LEFT_OUT):
-                captions, tags = _title_and_keywords(path)
-                drafts.append(Draft(name=name, file=path, captions=captions, tags=tags))
+    for path in (p for part in _TABLE["folders"] for p in sorted((folder / part).rglob("*.svg"))):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if not name.startswith(LEFT_OUT):
+            captions, tags = _title_and_keywords(path)
+            drafts.append(Draft(name=name, file=path, captions=captions, tags=tags))
     if not drafts:
         raise CorpusError(f"'{CLIP_ART}' has no drawings under {DRAWINGS}; fetch the package again")
     shared = Counter(caption.casefold() for draft in drafts for caption in draft.captions)
-    titled = [
+    titled = (
         replace(d, captions=tuple(c for c in d.captions if shared[c.casefold()] < REPEATED))
         for d in drafts
-    ]
+    )
     return [draft for draft in titled if draft.captions or draft.tags]
 
 
@@ -237,8 +231,9 @@ def copies(prints: NDArray[np.float32], originals: NDArray[np.float32]) -> NDArr
 
 def _is_picture(text: str) -> bool:
     points = [ord(character) for character in text]
-    left_out = any(p in SKIN_TONES or p in REGIONAL or p in TAGS for p in points)
-    return bool(points) and points[0] >= FIRST and not left_out
+    return (
+        bool(points) and points[0] >= FIRST and not any(p in part for p in points for part in LEFT)
+    )
 
 
 def _latin(text: str) -> str:
@@ -255,7 +250,7 @@ def _title_and_keywords(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         # What cannot be parsed cannot be drawn: it is left out and counted there.
         return (path.stem,), ()
     authors = {text.casefold() for text in _texts(tree.getroot(), "creator")}
-    title = next(_texts(tree.getroot(), "title"), "")
+    title = next(iter(_texts(tree.getroot(), "title")), "")
     usable = (
         WORDS.fullmatch(title)
         and len(title.split()) <= LONGEST_TITLE
@@ -272,8 +267,6 @@ def _title_and_keywords(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ((title,) if usable else ()), tuple(dict.fromkeys(keywords))
 
 
-def _texts(root: ElementTree.Element, name: str) -> Iterator[str]:
-    for node in root.iter(DUBLIN_CORE + name):
-        for text in node.itertext():
-            if text.strip():
-                yield " ".join(text.split())
+def _texts(root: ElementTree.Element, name: str) -> list[str]:
+    texts = (text for node in root.iter(DUBLIN_CORE + name) for text in node.itertext())
+    return [" ".join(text.split()) for text in texts if text.strip()]

@@ -219,11 +219,7 @@ def pocketsphinx(archive: Path | None) -> list[Spoken]:
 
 
 def read_scaled(recording: Spoken) -> np.ndarray:
-    """Read a recording and scale its peak to a half: (L,) at 16 kHz.
-
-    Raises:
-        AudioError: it cannot be read or is silent.
-    """
+    """Read a recording that is not silent and scale its peak to a half: (L,) at 16 kHz."""
     samples = read_audio(recording.path)
     peak = np.abs(samples).max()
     if peak == 0:
