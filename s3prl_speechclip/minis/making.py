@@ -109,19 +109,18 @@ def say(
     what: str = "reading sentences aloud",
     *,
     keep_faults: bool = False,
-) -> list[Made]:
-    """Read texts aloud into 16 kHz mono files, in order; a path that comes twice is made once.
+) -> dict[str, Made]:
+    """Read texts aloud into 16 kHz mono files, by path; a path that comes twice is made once.
 
     Raises:
         CorpusError: a text cannot be read; with `keep_faults` it is returned as a fault.
     """
-    unique = list({saying.path: saying for saying in sayings}.values())
-    results = list(in_workers(partial(_say, root, libraries), unique, what))
+    unique = {saying.path: saying for saying in sayings}
+    results = list(in_workers(partial(_say, root, libraries), list(unique.values()), what))
     faults = [made.fault for made in results if made.fault]
     if faults and not keep_faults:
         raise CorpusError(faults[0])
-    made = {saying.path: result for saying, result in zip(unique, results, strict=True)}
-    return [made[saying.path] for saying in sayings]
+    return dict(zip(unique, results, strict=True))
 
 
 def convert(

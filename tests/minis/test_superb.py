@@ -107,7 +107,7 @@ def test_no_speakers_name_begins_another():
 def test_speakers_sound_different(tmp_path: Path, libraries: tuple[Path, ...]):
     """Guards against a variant that espeak-ng does not know and replaces silently."""
     sayings = [Saying(f"{name}.wav", v, "A red apple.") for name, v in SPEAKERS.items()]
-    assert min(made.duration for made in say(sayings, tmp_path, libraries)) > 0.4
+    assert min(m.duration for m in say(sayings, tmp_path, libraries).values()) > 0.4
     sounds = [soundfile.read(tmp_path / s.path, dtype="int16")[0].tobytes() for s in sayings]
     assert len(set(sounds)) == len(SPEAKERS)
 

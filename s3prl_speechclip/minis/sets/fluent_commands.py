@@ -87,7 +87,7 @@ def make(root: Path, archive: Path | None) -> Built:
     return Built(
         SIZES,
         (
-            f"{len(INTENTS)} intents, {len(texts)} sentences, {minutes(made)}",
+            f"{len(INTENTS)} intents, {len(texts)} sentences, {minutes(made.values())}",
             speakers_note(SPLITS),
             SYNTHETIC,
             "no person's voice: a score says how well features stay the same over synthetic "

@@ -158,8 +158,7 @@ def write(
         write_lines(path, own)
     made = convert({path: u.source for path, u in placed if u.source}, root)
     sayings = [Saying(path, SPEAKERS[u.speaker], u.text) for path, u in placed if not u.source]
-    said = say(sayings, root, fetch_libraries(archive))
-    made |= {saying.path: one for saying, one in zip(sayings, said, strict=True)}
+    made |= say(sayings, root, fetch_libraries(archive))
     totals: dict[tuple[str, str], float] = defaultdict(float)
     for audio, utterance in placed:
         totals[audio.partition("/")[0], utterance.speaker] += made[audio].duration

@@ -73,15 +73,15 @@ def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
             split=TRAIN,
             speaker=voice,
             synthetic=True,
-            duration=reading.duration,
+            duration=readings[saying.path].duration,
         )
-        for (draft, voice), saying, reading in zip(plan, sayings, readings, strict=True)
-        if not reading.fault
+        for (draft, voice), saying in zip(plan, sayings, strict=True)
+        if not readings[saying.path].fault
     )
     if not utterances:
         raise CorpusError(f"no name of {' and '.join(SOURCES)} can be read aloud")
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
-    unread = {saying.path for saying, made in zip(sayings, readings, strict=True) if made.fault}
+    unread = sum(bool(reading.fault) for reading in readings.values())
     Manifest(
         corpus=CORPUS,
         root=folder,
@@ -94,7 +94,7 @@ def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
             f"{len(kept)} named pictures ({versions}) in {len(utterances)} readings; "
             f"left out {sum(bool(r.fault) for r in made)} that cannot be drawn, "
             f"{sum(r.blank for r in made)} that are blank, {int(copied.sum())} that look like a "
-            f"stamp that is held out, {len(unread)} readings that cannot be made",
+            f"stamp that is held out, {unread} readings that cannot be made",
         ),
     ).save(folder / "manifest.jsonl")
 

@@ -82,8 +82,8 @@ def make(root: Path, archive: Path | None) -> Built:
         for path, speaker, text in zip(audio[rest], speakers, texts, strict=True)
     ]
     said = say(sayings, root, fetch_libraries(archive))
-    for name, text, made in zip(names[rest], texts, said, strict=True):
-        utterances.append(Entry(name, tuple(words(text)), made.duration))
+    for name, saying in zip(names[rest], sayings, strict=True):
+        utterances.append(Entry(name, tuple(words(saying.text)), said[saying.path].duration))
 
     chosen = queries(actors, [*named, *sources.clear_prompts(archive)], utterances)
     split_queries: dict[str, list[Entry]] = {}

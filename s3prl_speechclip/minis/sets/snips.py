@@ -76,7 +76,8 @@ def make(root: Path, archive: Path | None) -> Built:
     return Built(
         SIZES,
         (
-            f"{len(TEMPLATES)} intents, {len(VALUES)} slots, each sentence once, {minutes(made)}",
+            f"{len(TEMPLATES)} intents, {len(VALUES)} slots, each sentence once, "
+            f"{minutes(made.values())}",
             speakers_note(SPLITS),
             SYNTHETIC,
             "no person's voice, and the slots' values are the same in all splits",

@@ -85,9 +85,8 @@ def make(root: Path, archive: Path | None, skip_broken: bool) -> None:
         for name, voice in VOICES.items()
         for s in inventory.stamps
     ]
-    readings = say(sayings, root, libraries, "reading captions aloud")
     made = {drawing.path: image for drawing, image in zip(drawings, images, strict=True)} | human
-    made |= {saying.path: reading for saying, reading in zip(sayings, readings, strict=True)}
+    made |= say(sayings, root, libraries, "reading captions aloud")
     made = {path: one for path, one in made.items() if not one.fault}
     stamps = [
         replace(s, recordings=tuple(r for r in s.recordings if _human_audio(r) in made))
