@@ -25,7 +25,7 @@ import pandas as pd
 
 from s3prl_speechclip.config import read_yaml
 from s3prl_speechclip.data.cache import writing
-from s3prl_speechclip.downstream.plan import config_folder
+from s3prl_speechclip.downstream.settings import config_folder
 from s3prl_speechclip.downstream.task import all_tasks
 from s3prl_speechclip.errors import ResultError, unknown_name
 from s3prl_speechclip.results import markdown_table, read_result

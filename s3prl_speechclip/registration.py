@@ -2,8 +2,8 @@
 
 s3prl has no place for plug-ins, but every way to an upstream asks `s3prl.hub` for an attribute:
 `S3PRLUpstream(name)`, `available_names()`, `-u`. Importing it takes seconds and fails on today's
-torchaudio, so it is met when the user imports it: what it lacks is supplied before, the names are
-set after.
+torchaudio, so a finder waits until the user imports it: what it lacks is supplied before, the names
+are set after.
 """
 
 from __future__ import annotations

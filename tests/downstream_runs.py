@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from s3prl_speechclip.downstream.plan import Request
+from s3prl_speechclip.downstream.request import Request
 
 BASELINE = "fbank_no_cmvn"
 SMALL = {

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..downstream.plan import DEFAULTS, RESULTS, SWEEP, Request
+from ..downstream.request import DEFAULTS, RESULTS, SWEEP, Request
 from ..downstream.task import all_tasks, find_task
 from ..results import markdown_table, write_result
 from ..structures import TaskResult
@@ -194,10 +194,10 @@ def command(argv: Sequence[str] | None) -> Path | None:
     from ..downstream.run import run as run_downstream  # late: --help needs no torch
 
     outcome = run_downstream(request)
-    if outcome.finished and outcome.result is not None:
+    if outcome.result is not None:
         sys.stdout.write(downstream_table([outcome.result]) + "\n")
         return write_result(outcome.result, out or outcome.folder / _file_name(outcome.result))
-    if not outcome.finished and is_main_process():
+    if is_main_process():
         logger.info("stopped; resume with the same command and -a, or with -e %s", outcome.folder)
         return outcome.folder
     return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from .upstreams import as_states
 
@@ -60,14 +61,11 @@ class FeatureCache:
             The selected entry alone: states of (B, T, D).
         """
         each = [self._of(wav, device) for wav in wavs]
-        longest = max(states.shape[1] for states in each)
-        shape = (each[0].shape[0], len(each), longest, each[0].shape[2])
-        batch = torch.zeros(shape, dtype=torch.float32, device=device)
-        for row, states in enumerate(each):
-            batch[:, row, : states.shape[1]] = states.to(device)
-        if self._layer is None:
-            return {self._selection: list(batch)}
-        return {self._selection: [batch[0]] * self._count}
+        states = [
+            pad_sequence([own.to(device, torch.float32) for own in layer], batch_first=True)
+            for layer in zip(*each, strict=True)
+        ]
+        return {self._selection: states if self._layer is None else states * self._count}
 
     def _of(self, wav: np.ndarray, device: torch.device) -> Tensor:
         """Return a recording's states, (S, T, D)."""

@@ -53,9 +53,8 @@ class LibriDataset(Bucketed):
     Args:
         split: folders below `path`.
         tokenizer: s3prl's text encoder.
-        bucket_size: see `Bucketed`.
         path: root of the corpus.
-        ascending: see `Bucketed`.
+        bucket_size, ascending: see `Bucketed`.
         others: keys of s3prl's configuration that are not used.
 
     Raises:

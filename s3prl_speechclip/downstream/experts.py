@@ -25,7 +25,7 @@ def build_expert(plan: Plan, width: int, rate: int) -> nn.Module:
     Args:
         plan: the run.
         width: size of the upstream's features.
-        rate: samples to one of its frames.
+        rate: samples per frame.
 
     Raises:
         ConfigError: s3prl's module needs a package that is not installed, or a key is missing.

@@ -21,12 +21,7 @@ Records = defaultdict[str, list[Any]]
 
 
 def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
-    """Build what a plan trains; its first weights follow from the seed.
-
-    Args:
-        plan: the run.
-        upstream: the upstream, in evaluation mode, on `device`.
-        device: device to put the probe on.
+    """Build what a plan trains, on the upstream's device; its first weights follow from the seed.
 
     Raises:
         SpeechClipError: what a user can cause, on one line.
@@ -95,10 +90,10 @@ class Probe(nn.Module):
 
         Args:
             split: the expert's name of it.
-            wavs: 1-D each.
-            features: of the frozen upstream; None where the upstream is trained.
-            others: what the expert's collation returns besides the recordings.
-            batch_id: of the batch in its split.
+            wavs: (L,) each.
+            features: output of the frozen upstream; None where the upstream is trained.
+            others: labels and names, as the expert's collation returns them.
+            batch_id: number of the batch in its split.
         """
         if self.upstream is not None:
             features = self.upstream(wavs)

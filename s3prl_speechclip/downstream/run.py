@@ -21,9 +21,11 @@ from ..runtime.distributed import gather_objects
 from ..structures import TaskResult
 from . import compat
 from .mono import take_converted
-from .plan import Plan, Request, Weights, past_weights, refuse_overwriting, resolve, without_paths
-from .run_state import RunFolder, RunState, read_state
+from .plan import Plan, refuse_overwriting, resolve
+from .request import Request
+from .run_state import RunFolder, RunState, Weights, read_state
 from .runner import Runner
+from .settings import without_paths
 from .task import EXPERT, Scores
 from .upstreams import Upstream, load_upstream
 
@@ -37,16 +39,15 @@ Measured = tuple[Scores, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The end of a run."""
+class Experiment:
+    """An experiment after its run."""
 
     folder: Path
     result: TaskResult | None
     """None in processes other than the first, and where the run was interrupted."""
-    finished: bool = True
 
 
-def run(request: Request) -> Outcome:
+def run(request: Request) -> Experiment:
     """Run a downstream experiment.
 
     Raises:
@@ -58,9 +59,9 @@ def run(request: Request) -> Outcome:
     plan = resolve(request)
     fabric = build_fabric(request.device, plan.runner.precision, timeout=WAIT)
     fabric.launch()
-    asked = plan.request
+    request = plan.request
     upstream = load_upstream(
-        str(asked.upstream), asked.checkpoint, asked.upstream_config, fabric.device
+        str(request.upstream), request.checkpoint, request.upstream_config, fabric.device
     )
     plan = replace(plan, weights=Weights(upstream.weights, upstream.digest))
     if fabric.is_global_zero:
@@ -75,23 +76,16 @@ def run(request: Request) -> Outcome:
     elif request.sweep:
         measured = _sweep(plan, fabric, upstream)
     else:
-        measured = _train_and_test(plan, fabric, upstream)
+        runner = _train(plan, fabric, upstream)
+        measured = None if runner is None else _test(runner, RunFolder(plan.folder).best())
     converted = set().union(*gather_objects(take_converted()))
-    if measured is None:
-        return Outcome(plan.folder, None, finished=False)
-    if not fabric.is_global_zero:
-        return Outcome(plan.folder, None)
+    if measured is None or not fabric.is_global_zero:
+        return Experiment(plan.folder, None)
     scores, notes = measured
     notes = {**notes, "recordings_converted_to_16_khz_mono": len(converted)}
     if upstream.batch_invariant is not None:
         notes["batch_invariant"] = upstream.batch_invariant
-    return Outcome(plan.folder, _result(plan, upstream, scores, notes, fabric, started))
-
-
-def _train_and_test(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
-    """Train, and test the best checkpoint once; None where training was interrupted."""
-    runner = _train(plan, fabric, upstream)
-    return None if runner is None else _test(runner, RunFolder(plan.folder).best())
+    return Experiment(plan.folder, _result(plan, upstream, scores, notes, fabric, started))
 
 
 def _train(plan: Plan, fabric: Fabric, upstream: Upstream) -> Runner | None:
@@ -151,11 +145,15 @@ def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
 
 
 def _read_own(plan: Plan, path: Path) -> RunState:
-    """Read a checkpoint whose probe was trained on a plan's upstream."""
+    """Read a checkpoint, and check that its probe was trained on a plan's upstream."""
     state = read_state(path)
-    recorded = past_weights(state)
-    if recorded is not None and plan.weights is not None:
-        recorded.check(plan.weights)
+    then, now = state.weights, plan.weights
+    if then is not None and now is not None and then.sha256 and now.sha256 != then.sha256:
+        raise CheckpointError(
+            f"the past experiment's probe was trained on the upstream '{then.source}' (SHA-256 "
+            f"{then.sha256[:12]}), but '{now.source}' has {now.sha256[:12] or 'none'}; give the "
+            "weights that it was trained on with -k"
+        )
     return state
 
 

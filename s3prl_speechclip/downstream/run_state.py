@@ -17,6 +17,16 @@ BEST = "dev-best.ckpt"
 LAST, SUFFIX = "states-", ".ckpt"  # around the step
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The weights of the upstream that a probe was trained on."""
+
+    source: str
+    """Value of `-k`."""
+    sha256: str
+    """Digest of the file that holds them; empty where that is not known."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunState:
     """The state of a downstream run."""
@@ -35,6 +45,12 @@ class RunState:
     scores: Scores = field(default_factory=dict)
     """Scores of the last evaluation on dev."""
 
+    @property
+    def weights(self) -> Weights | None:
+        """The upstream's weights, where they are recorded."""
+        recorded = (self.arguments.get("about") or {}).get("upstream")
+        return Weights(**recorded) if recorded else None
+
 
 class RunFolder:
     """The files of one experiment.
@@ -49,11 +65,7 @@ class RunFolder:
         self.max_keep = max_keep
 
     def save(self, state: RunState, best: bool) -> None:
-        """Write the checkpoint of a step; each file appears whole or not at all.
-
-        Args:
-            state: state to write.
-            best: whether it is the best on dev so far.
+        """Write the checkpoint of a step, also as the best; each appears whole or not at all.
 
         Raises:
             CheckpointError: it cannot be written.

@@ -99,11 +99,6 @@ class Runner:
     def evaluate(self, split: str) -> tuple[dict[str, float], bool]:
         """Measure a split with the weights as they are; one process does it.
 
-        The global random state is left as it was.
-
-        Args:
-            split: the expert's name of the split.
-
         Returns:
             The expert's metrics, and whether it calls this its best so far.
         """

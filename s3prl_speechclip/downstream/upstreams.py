@@ -145,11 +145,7 @@ def _record(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _check_that_it_was_read(name: str, ckpt: str, opened: Collection[str]) -> None:
-    """Refuse a `-k` that s3prl's upstream of that name does not read.
-
-    Raises:
-        ConfigError: it was not read, so that a result must not name it.
-    """
+    """Refuse a `-k` that s3prl's upstream did not read, so that no result names it."""
     path = os.path.abspath(ckpt)
     if os.path.exists(path):
         read = any(file == path or file.startswith(path + os.sep) for file in opened)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from downstream_runs import ask
 
-from s3prl_speechclip.downstream.plan import Request
+from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.errors import ConfigError, CorpusError
 

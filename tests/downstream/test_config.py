@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from s3prl_speechclip.config import build
-from s3prl_speechclip.downstream.plan import Plan, Request, RunnerConfig, read_task_config, resolve
+from s3prl_speechclip.downstream.plan import Plan, resolve
+from s3prl_speechclip.downstream.request import Request
+from s3prl_speechclip.downstream.settings import RunnerConfig, read_task_config
 from s3prl_speechclip.downstream.task import EXPERT, Task, all_tasks, find_task
 from s3prl_speechclip.errors import ConfigError, CorpusError
 from s3prl_speechclip.minis import MiniSet
@@ -104,7 +106,7 @@ def test_an_override_wins_over_the_settings_of_a_mini_set(tmp_path: Path, monkey
     for name in ("train", "valid", "test"):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / f"{name}_data.csv").touch()
-    monkeypatch.setattr("s3prl_speechclip.downstream.plan.mini_set", lambda *_: made)
+    monkeypatch.setattr("s3prl_speechclip.downstream.placing.mini_set", lambda *_: made)
     found = resolve(Request(task="ic", override="runner.total_steps=4"))
     assert (found.runner.total_steps, found.runner.log_step) == (4, 3)
     assert found.data.mini and found.data.notes == ("a note",)

@@ -10,7 +10,7 @@ import pytest
 
 from s3prl_speechclip.downstream import compat
 from s3prl_speechclip.downstream.ctc_corpora import LibriDataset
-from s3prl_speechclip.downstream.plan import config_folder
+from s3prl_speechclip.downstream.settings import config_folder
 from s3prl_speechclip.downstream.tasks.libriphone import LibriPhoneDataset
 from s3prl_speechclip.downstream.tasks.snips import SnipsDataset
 from s3prl_speechclip.errors import CorpusError

@@ -12,7 +12,7 @@ import pytest
 import torch
 from downstream_runs import ask
 
-from s3prl_speechclip.downstream.plan import Request
+from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
 from s3prl_speechclip.downstream.upstreams import load_upstream

@@ -12,7 +12,7 @@ import torch
 from small_models import small_model
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
-from s3prl_speechclip.downstream.plan import Request
+from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.downstream.upstreams import load_upstream
 from s3prl_speechclip.encoders.shipped import ASSETS

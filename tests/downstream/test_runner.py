@@ -15,8 +15,9 @@ from downstream_runs import BASELINE, SMALL, ask
 from small_models import small_model
 
 from s3prl_speechclip.benchmarks.leaderboard import superb_figures
-from s3prl_speechclip.downstream.plan import Request, resolve
-from s3prl_speechclip.downstream.run import Outcome, run
+from s3prl_speechclip.downstream.plan import resolve
+from s3prl_speechclip.downstream.request import Request
+from s3prl_speechclip.downstream.run import Experiment, run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
 from s3prl_speechclip.downstream.runner import Runner
 from s3prl_speechclip.downstream.upstreams import load_upstream
@@ -168,7 +169,7 @@ def test_a_sweep_tests_the_rate_that_is_best_on_dev(write_corpus: Write, tmp_pat
     assert len(tested) == 1
 
 
-def qbe(root: Path, folder: Path, **changes: Any) -> Outcome:
+def qbe(root: Path, folder: Path, **changes: Any) -> Experiment:
     request = Request(
         task="qbe",
         upstream="speechclip_encoder",

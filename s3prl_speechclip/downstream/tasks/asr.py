@@ -23,26 +23,16 @@ def _prepare(section: Values, folder: Path) -> None:
     data = section["datarc"]
     root = Path(data["libri_root"])
     folders = [name for split in SPLITS for name in data.get(split) or ()]
-    for _ in transcripts(root, [name for name in folders if (root / name).is_dir()]):
+    folders = [name for name in folders if (root / name).is_dir()]
+    for _ in transcripts(root, folders):
         pass  # raises where one is missing
     if not data.get("bucket_file"):
-        data["bucket_file"] = str(write_length_tables(root, folder / "len_for_bucket", folders))
+        data["bucket_file"] = str(folder / "len_for_bucket")
+        _write_length_tables(root, folder / "len_for_bucket", folders)
 
 
-def write_length_tables(root: Path, folder: Path, splits: Sequence[str]) -> Path:
-    """Write the lengths of recordings that s3prl's expert sorts by, the longest first.
-
-    Args:
-        root: root of a corpus in LibriSpeech's layout.
-        folder: folder of the tables.
-        splits: folders below `root`; missing ones are left out.
-
-    Returns:
-        `folder`.
-
-    Raises:
-        CorpusError: a recording cannot be read.
-    """
+def _write_length_tables(root: Path, folder: Path, splits: Sequence[str]) -> None:
+    """Write the lengths of recordings that s3prl's expert sorts by, the longest first."""
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,14 +44,11 @@ def write_length_tables(root: Path, folder: Path, splits: Sequence[str]) -> Path
             ]
         except soundfile.LibsndfileError as error:
             raise CorpusError(f"a recording of '{root / split}' cannot be read: {error}") from error
-        if not sized:
-            continue
         with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["", "file_path", "length", "label"])
             rows = sorted(sized, key=lambda entry: -entry[0])
             writer.writerows([n, path, length, ""] for n, (length, path) in enumerate(rows))
-    return folder
 
 
 TASK = Task(

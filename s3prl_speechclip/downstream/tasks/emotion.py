@@ -20,22 +20,12 @@ def _place(root: Path) -> Values:
 def _prepare(section: Values, folder: Path) -> None:
     data = section["datarc"]
     if not data.get("meta_data"):
-        data["meta_data"] = str(write_lists(Path(data["root"]), folder / "meta_data"))
+        data["meta_data"] = str(folder / "meta_data")
+        _write_lists(Path(data["root"]), folder / "meta_data")
 
 
-def write_lists(root: Path, folder: Path) -> Path:
-    """Write a list of each session's recordings, and one of the others', as s3prl's script does.
-
-    Args:
-        root: root of the corpus.
-        folder: folder of the lists.
-
-    Returns:
-        `folder`.
-
-    Raises:
-        CorpusError: a folder is missing or holds no utterance of those emotions.
-    """
+def _write_lists(root: Path, folder: Path) -> None:
+    """Write a list of each session's recordings, and one of the others', as s3prl's script does."""
     sessions = sorted(path.name for path in root.glob("Session*") if path.is_dir())
     labelled = {name: _read_labels(root, name) for name in sessions}
     for name in sessions:
@@ -45,7 +35,6 @@ def write_lists(root: Path, folder: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             lists = {"labels": EMOTIONS, "meta_data": entries}
             target.write_text(json.dumps(lists), encoding="utf-8")
-    return folder
 
 
 def _read_labels(root: Path, session: str) -> list[dict[str, str]]:

@@ -11,12 +11,8 @@ from ..task import Layout, Metric, Task, Values
 SLOTS = ("action", "object", "location")
 
 
-def check_tables(section: Values, folder: Path) -> None:
-    """Check the three tables against the recordings and one another.
-
-    Raises:
-        CorpusError: a column or a recording is missing, or training has no such label.
-    """
+def _check_tables(section: Values, folder: Path) -> None:
+    """Check the three tables against the recordings and one another."""
     root = Path(section["datarc"]["file_path"])
     known: dict[str, set[str]] = {slot: set() for slot in SLOTS}
     for split in ("train", "valid", "test"):
@@ -59,5 +55,5 @@ TASK = Task(
         place=lambda root: {"datarc": {"file_path": str(root)}},
         key="datarc.file_path",
     ),
-    prepare=check_tables,
+    prepare=_check_tables,
 )

@@ -26,13 +26,8 @@ class LibriPhoneDataset(Bucketed):
     """Phones of the first pronunciation that the lexicons have of each word.
 
     Args:
-        split: folders below `path`.
-        tokenizer: s3prl's text encoder, phones as its words.
-        bucket_size: see `Bucketed`.
-        path: root of the corpus.
-        lexicon: lexicons, files of lines `WORD PH PH ...`.
-        ascending: see `Bucketed`.
-        others: keys of s3prl's configuration that are not used.
+        lexicon: lexicons, files of lines `WORD PH PH ...`, earlier entries first in rank.
+        split, tokenizer, bucket_size, path, ascending, others: see `LibriDataset`.
 
     Raises:
         CorpusError: a file is missing, a word has no pronunciation, or a phone is not in the
@@ -49,7 +44,11 @@ class LibriPhoneDataset(Bucketed):
         ascending: bool = False,
         **others: Any,
     ) -> None:
-        phones = read_lexicon(lexicon)
+        phones: dict[str, list[str]] = {}
+        for line in (line for file in lexicon for line in read_lines(file)):
+            word, *pronunciation = line.split() or [""]
+            if pronunciation:
+                phones.setdefault(word, pronunciation)
         texts = list(transcripts(Path(path), split))
         unknown = sorted({word for _, text in texts for word in text.split()} - phones.keys())
         if unknown:
@@ -60,29 +59,12 @@ class LibriPhoneDataset(Bucketed):
             )
         entries = []
         for file, text in texts:
-            pronunciation = " ".join(phone for word in text.split() for phone in phones[word])
-            tokens = tokenizer.encode(pronunciation)
+            spoken = " ".join(phone for word in text.split() for phone in phones[word])
+            tokens = tokenizer.encode(spoken)
             if tokenizer.unk_idx in tokens:
-                raise CorpusError(
-                    f"'{file}': a phone of '{pronunciation}' is not in the vocabulary"
-                )
+                raise CorpusError(f"'{file}': a phone of '{spoken}' is not in the vocabulary")
             entries.append((file, tokens))
         super().__init__(entries, bucket_size, ascending)
-
-
-def read_lexicon(files: Sequence[str]) -> dict[str, list[str]]:
-    """Read lexicons, earlier entries first in rank.
-
-    Raises:
-        CorpusError: a file cannot be read.
-    """
-    found: dict[str, list[str]] = {}
-    for file in files:
-        for line in read_lines(file):
-            word, *phones = line.split() or [""]
-            if phones:
-                found.setdefault(word, phones)
-    return found
 
 
 def _place(root: Path) -> Values:

@@ -25,12 +25,8 @@ def _place(root: Path) -> Values:
     return {"datarc": {"dataset_root": str(first_existing(root, *DATABASE))}}
 
 
-def check_lists(section: Values, folder: Path) -> None:
-    """Check the lists of documents and queries, lines of a path and a language.
-
-    Raises:
-        CorpusError: a list or a recording is missing, a line has another form, or none is English.
-    """
+def _check_lists(section: Values, folder: Path) -> None:
+    """Check the lists of documents and queries, lines of a path and a language."""
     root = Path(section["datarc"]["dataset_root"])
     for name in LISTS:
         path = root / "scoring" / name
@@ -73,6 +69,6 @@ TASK = Task(
         place=_place,
         key="datarc.dataset_root",
     ),
-    prepare=check_lists,
+    prepare=_check_lists,
     evaluate=_evaluate,
 )

@@ -23,11 +23,7 @@ class SnipsDataset(Bucketed):
     """Characters of the words between the marks of their slots.
 
     Args:
-        split: folders below `path`.
-        tokenizer: s3prl's character-slot encoder.
-        bucket_size: see `Bucketed`.
-        path: root of the corpus.
-        ascending: see `Bucketed`.
+        split, tokenizer, bucket_size, path, ascending: see `LibriDataset`.
         others: other keys of s3prl's configuration; `<split>_speakers` names a split's speakers.
 
     Raises:
@@ -44,7 +40,7 @@ class SnipsDataset(Bucketed):
         **others: Any,
     ) -> None:
         root = Path(path)
-        labels = read_labels(root / LABELS)
+        labels = _read_labels(root / LABELS)
         entries = []
         for name in split:
             files = sorted((root / name).rglob("*.wav"))
@@ -64,12 +60,8 @@ class SnipsDataset(Bucketed):
         super().__init__(entries, bucket_size, ascending)
 
 
-def read_labels(path: Path) -> dict[str, str]:
-    """Read the sentences, `BOS word ... EOS<tab>O slot ... intent`, by recording.
-
-    Raises:
-        CorpusError: the file cannot be read, or a line has another form.
-    """
+def _read_labels(path: Path) -> dict[str, str]:
+    """Read the sentences, `BOS word ... EOS<tab>O slot ... intent`, by recording."""
     labels = {}
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
@@ -86,11 +78,7 @@ def read_labels(path: Path) -> dict[str, str]:
 
 
 def _check_slots(path: Path, sentences: Sequence[str], tokenizer: Any) -> None:
-    """Check that the tokenizer has all slots.
-
-    Raises:
-        CorpusError: it lacks one.
-    """
+    """Check that the tokenizer has all slots."""
     known = {"O", *(mark.partition("-")[2] for mark in tokenizer.slots)}  # B-slot and E-slot
     for sentence in sentences:
         unknown = set(sentence.partition("\t")[2].split(" ")[1:-1]) - known

@@ -49,7 +49,7 @@ def _prepare(section: Values, folder: Path) -> None:
                 f"'{hidden}' is no recording but a file that macOS added; remove such files with "
                 f"find '{other}' -name '._*' -delete"
             )
-    classes = set_class_words(root)
+    classes = _set_class_words(root)
     unknown = {path.name for path in test.iterdir() if path.is_dir()} - set(classes)
     if unknown:
         raise CorpusError(
@@ -58,7 +58,7 @@ def _prepare(section: Values, folder: Path) -> None:
         )
 
 
-def set_class_words(root: Path) -> list[str]:
+def _set_class_words(root: Path) -> list[str]:
     """Set the words of the corpus in s3prl's module, which holds them as a constant."""
     from s3prl.downstream.speech_commands import dataset
 
@@ -82,7 +82,7 @@ def _official_words() -> tuple[str, ...]:
     return tuple(dataset.CLASSES)
 
 
-def sort_recordings(expert: Any) -> None:
+def _sort_recordings(expert: Any) -> None:
     """Sort what s3prl lists in the file system's order, so that batches do not depend on it."""
     for data in (expert.train_dataset, expert.dev_dataset):
         together = sorted(zip(data.data, data.sample_weights, strict=True), key=str)
@@ -107,5 +107,5 @@ TASK = Task(
         edition=_edition,
     ),
     prepare=_prepare,
-    correct=sort_recordings,
+    correct=_sort_recordings,
 )

@@ -36,7 +36,7 @@ def _prepare(section: Values, folder: Path) -> None:
     from s3prl.downstream.voxceleb1 import dataset
 
     data = section["datarc"]
-    check_split_file(Path(data["file_path"]), Path(data["meta_data"]))
+    _check_split_file(Path(data["file_path"]), Path(data["meta_data"]))
     # s3prl keeps its lists of files inside the installed package, and reads them for any corpus.
     dataset.CACHE_PATH = tempfile.mkdtemp(dir=folder, prefix="file_lists-")
 
@@ -47,12 +47,8 @@ def _remove_file_lists(expert: Any) -> None:
     shutil.rmtree(dataset.CACHE_PATH)
 
 
-def check_split_file(root: Path, split_file: Path) -> None:
-    """Check the official split, lines of a number (1: train, 2: dev, 3: test) and a path.
-
-    Raises:
-        CorpusError: a line has another form, a speaker is not VoxCeleb1's, or a file is missing.
-    """
+def _check_split_file(root: Path, split_file: Path) -> None:
+    """Check the official split, lines of a number (1: train, 2: dev, 3: test) and a path."""
     folders = sorted(root.glob("*/wav"))
     for number, line in enumerate(read_lines(split_file), 1):
         match = LINE.fullmatch(line.strip())

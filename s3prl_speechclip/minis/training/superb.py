@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...downstream.plan import RESULTS, Request
+from ...downstream.request import RESULTS, Request
 from ...downstream.run import run
 from ...downstream.upstreams import load_upstream
 from ...encoders.shipped import ASSETS
