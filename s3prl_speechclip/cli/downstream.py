@@ -6,9 +6,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
-from ..downstream.request import DEFAULTS, RESULTS, SWEEP, Request
+from ..downstream.request import SWEEP, Request
 from ..downstream.task import all_tasks, find_task
 from ..results import markdown_table, write_result
 from ..structures import TaskResult
@@ -20,7 +21,7 @@ RESULT_FILE = "result.json"
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options; their letters are s3prl's, their names the fields of `Request`."""
+    """Build the parser; the options are declared by the fields of `Request`."""
     names = ", ".join(f"{task.name} ({task.short})" for task in all_tasks())
     p = argparse.ArgumentParser(
         prog="run_downstream.py",
@@ -35,145 +36,13 @@ def parser() -> argparse.ArgumentParser:
         default="train",
         help="train and test, or only test what was trained (default: %(default)s)",
     )
-    p.add_argument(
-        "-u",
-        "--upstream",
-        metavar="NAME",
-        help=f"any of s3prl's upstreams (default: {DEFAULTS['upstream']})",
-    )
-    p.add_argument(
-        "-k",
-        "--upstream_ckpt",
-        dest="checkpoint",
-        metavar="CKPT",
-        help="its weights: experiment or checkpoint folder, official .ckpt, Hub id, mini "
-        "(default: the newest pretraining run of that name, else the mini model)",
-    )
-    p.add_argument(
-        "-g",
-        "--upstream_model_config",
-        dest="upstream_config",
-        metavar="FILE",
-        help="its own configuration",
-    )
-    p.add_argument(
-        "-d",
-        "--downstream",
-        dest="task",
-        metavar="TASK",
-        help=f"{names}, or another of s3prl's with -c (default: {DEFAULTS['task']})",
-    )
-    p.add_argument(
-        "-v",
-        "--downstream_variant",
-        dest="variant",
-        metavar="NAME",
-        help="such as fold2 of emotion",
-    )
-    p.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        type=Path,
-        help="configuration of the task (default: SUPERB's)",
-    )
-    p.add_argument(
-        "-o",
-        "--override",
-        metavar="K=V",
-        default="",
-        help="changes, such as runner.total_steps=50,,optimizer.lr=1e-3",
-    )
-    p.add_argument(
-        "-n",
-        "--expname",
-        dest="name",
-        metavar="NAME",
-        help="experiment name (default: <upstream>-<task>)",
-    )
-    p.add_argument(
-        "-p",
-        "--expdir",
-        dest="folder",
-        metavar="DIR",
-        type=Path,
-        help=f"experiment folder (default: {RESULTS}/<name>)",
-    )
-    p.add_argument(
-        "-e",
-        "--past_exp",
-        dest="past",
-        metavar="PATH",
-        type=Path,
-        help="experiment folder or checkpoint to resume from or to evaluate",
-    )
-    p.add_argument(
-        "-a",
-        "--auto_resume",
-        action="store_true",
-        help="resume from the newest checkpoint of the experiment folder; start if it is empty",
-    )
-    p.add_argument(
-        "-t",
-        "--evaluate_split",
-        dest="splits",
-        metavar="SPLIT",
-        action="append",
-        default=[],
-        help="split of -m evaluate; may be given again (default: the task's test splits)",
-    )
-    p.add_argument(
-        "-f",
-        "--upstream_trainable",
-        dest="trainable",
-        action="store_true",
-        default=None,
-        help="fine-tune the upstream too",
-    )
-    p.add_argument(
-        "-s",
-        "--upstream_feature_selection",
-        dest="selection",
-        metavar="NAME",
-        help=f"entry of the upstream's output (default: {DEFAULTS['selection']}, weighted)",
-    )
-    p.add_argument(
-        "-l",
-        "--upstream_layer_selection",
-        dest="layer",
-        metavar="N",
-        type=int,
-        help="one state of those, from 0",
-    )
-    p.add_argument(
-        "--upstream_feature_normalize",
-        dest="normalize",
-        action="store_true",
-        default=None,
-        help="layer-normalise states before they are weighted",
-    )
-    p.add_argument(
-        "--data-root", metavar="DIR", help="folder of the corpus (default: the mini set)"
-    )
-    p.add_argument("--archive", metavar="FILE", help="packages of the mini set, without apt")
-    p.add_argument(
-        "--lr-sweep",
-        dest="sweep",
-        metavar="LR",
-        type=float,
-        nargs="*",
-        help="choose the learning rate on dev (without a list: "
-        f"{' '.join(f'{rate:g}' for rate in SWEEP)})",
-    )
-    p.add_argument(
-        "--seed", type=int, metavar="N", help=f"of everything random (default: {DEFAULTS['seed']})"
-    )
-    p.add_argument(
-        "--device",
-        default="auto",
-        metavar="DEVICE",
-        help="auto, cpu, cuda or cuda:N (default: auto)",
-    )
+    for option in fields(Request):
+        if option.metadata:
+            settings = dict(option.metadata["settings"])
+            settings["help"] = settings["help"].format(tasks=names)
+            # A list that is not given is None, since `append` extends its default.
+            settings["default"] = None if option.default == () else option.default
+            p.add_argument(*option.metadata["flags"], dest=option.name, **settings)
     p.add_argument(
         "--out",
         type=Path,
@@ -188,7 +57,7 @@ def command(argv: Sequence[str] | None) -> Path | None:
     """Run the command line; returns the result's file, or the folder of an interrupted run."""
     options = vars(parser().parse_args(argv))
     out, mode, sweep = options.pop("out"), options.pop("mode"), options.pop("sweep")
-    options["splits"] = tuple(options["splits"])
+    options["splits"] = tuple(options["splits"] or ())
     options["sweep"] = () if sweep is None else tuple(sweep) or SWEEP
     request = Request(**options, evaluate=mode == "evaluate")
     from ..downstream.run import run as run_downstream  # late: --help needs no torch

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.files import read_lines
 from ..errors import CorpusError
 
 Entry = tuple[Path, list[int]]
@@ -93,7 +94,7 @@ def transcripts(root: Path, splits: Sequence[str]) -> Iterator[tuple[Path, str]]
             table = file.with_name("-".join(file.stem.split("-")[:2]) + ".trans.txt")
             if table not in chapters:
                 parts = (line.partition(" ") for line in read_lines(table))
-                chapters[table] = {name: text.strip() for name, _, text in parts if name}
+                chapters[table] = {name: text.strip() for name, _, text in parts}
             if file.stem not in chapters[table]:
                 raise CorpusError(f"'{file}' has no transcript in '{table}'; restore it")
             yield file, chapters[table][file.stem]
@@ -104,13 +105,13 @@ def find_flac(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.flac") if not path.name.startswith("."))
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """Read the lines of a text file of a corpus.
+def require_recording(table: Path, number: int, path: Path) -> None:
+    """Check that the recording in a line of a table exists.
 
     Raises:
-        CorpusError: the file cannot be read.
+        CorpusError: it does not.
     """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"cannot read '{path}' ({error}); restore it") from error
+    if not path.is_file():
+        raise CorpusError(
+            f"'{table}' line {number}: no recording '{path}'; restore it or remove the line"
+        )

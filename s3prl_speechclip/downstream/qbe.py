@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from ..data.files import read_lines
 from ..errors import ConfigError, CorpusError
 from .batches import evaluation_batches
-from .ctc_corpora import read_lines
 from .detection import find_distance, match_costs, measure_detection
 from .experts import Loaders, build_expert
 from .plan import Plan

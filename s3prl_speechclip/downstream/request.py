@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,53 +19,122 @@ DEFAULTS: Mapping[str, Any] = {
     "trainable": False,
     "seed": 1337,
 }
-S3PRL: Mapping[str, str] = {
-    "task": "downstream",
-    "upstream": "upstream",
-    "checkpoint": "upstream_ckpt",
-    "upstream_config": "upstream_model_config",
-    "selection": "upstream_feature_selection",
-    "layer": "upstream_layer_selection",
-    "normalize": "upstream_feature_normalize",
-    "trainable": "upstream_trainable",
-    "variant": "downstream_variant",
-    "seed": "seed",
-}
-"""s3prl's names of the fields that a checkpoint keeps."""
+
+
+def _option(flags: str, help: str, **settings: Any) -> Any:
+    """Declare a field by its option of the command line; the letters and names are s3prl's.
+
+    Args:
+        flags: names of the option, then how the help names its value.
+        help: description; `{tasks}` stands for the names of the tasks.
+        settings: others of `ArgumentParser.add_argument`.
+    """
+    names = [name for name in flags.split() if name.startswith("-")]
+    metavar = flags.split()[len(names) :]
+    if metavar:
+        settings["metavar"] = metavar[0]
+    return field(
+        default=settings.pop("default", None),
+        metadata={"flags": names, "settings": {"help": help, **settings}},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """A user's request; None where nothing was given."""
 
-    task: str | None = None
-    upstream: str | None = None
-    checkpoint: str | None = None
-    upstream_config: str | None = None
-    selection: str | None = None
-    """Entry of the upstream's output."""
-    layer: int | None = None
-    normalize: bool | None = None
-    trainable: bool | None = None
-    variant: str | None = None
-    seed: int | None = None
-    config: Path | None = None
-    override: str = ""
-    data_root: str | None = None
-    archive: str | None = None
-    name: str | None = None
-    folder: Path | None = None
-    past: Path | None = None
-    auto_resume: bool = False
+    upstream: str | None = _option(
+        "-u --upstream NAME", f"any of s3prl's upstreams (default: {DEFAULTS['upstream']})"
+    )
+    checkpoint: str | None = _option(
+        "-k --upstream_ckpt CKPT",
+        "its weights: experiment or checkpoint folder, official .ckpt, Hub id, mini (default: the "
+        "newest pretraining run of that name, else the mini model)",
+    )
+    upstream_config: str | None = _option(
+        "-g --upstream_model_config FILE", "its own configuration"
+    )
+    task: str | None = _option(
+        "-d --downstream TASK",
+        f"{{tasks}}, or another of s3prl's with -c (default: {DEFAULTS['task']})",
+    )
+    variant: str | None = _option("-v --downstream_variant NAME", "such as fold2 of emotion")
+    config: Path | None = _option(  # noqa: RUF009 - a field
+        "-c --config FILE", "configuration of the task (default: SUPERB's)", type=Path
+    )
+    override: str = _option(
+        "-o --override K=V",
+        "changes, such as runner.total_steps=50,,optimizer.lr=1e-3",
+        default="",
+    )
+    name: str | None = _option("-n --expname NAME", "experiment name (default: <upstream>-<task>)")
+    folder: Path | None = _option(  # noqa: RUF009 - a field
+        "-p --expdir DIR", f"experiment folder (default: {RESULTS}/<name>)", type=Path
+    )
+    past: Path | None = _option(  # noqa: RUF009 - a field
+        "-e --past_exp PATH",
+        "experiment folder or checkpoint to resume from or to evaluate",
+        type=Path,
+    )
+    auto_resume: bool = _option(
+        "-a --auto_resume",
+        "resume from the newest checkpoint of the experiment folder; start if it is empty",
+        action="store_true",
+        default=False,
+    )
     evaluate: bool = False
-    splits: tuple[str, ...] = ()
-    """Splits of `-m evaluate`; empty: the configuration's."""
-    sweep: tuple[float, ...] = ()
-    """Learning rates to choose from on dev."""
-    device: str = "auto"
+    """Test what was trained, without training."""
+    splits: tuple[str, ...] = _option(
+        "-t --evaluate_split SPLIT",
+        "split of -m evaluate; may be given again (default: the task's test splits)",
+        action="append",
+        default=(),
+    )
+    trainable: bool | None = _option(
+        "-f --upstream_trainable", "fine-tune the upstream too", action="store_true"
+    )
+    selection: str | None = _option(
+        "-s --upstream_feature_selection NAME",
+        f"entry of the upstream's output (default: {DEFAULTS['selection']}, weighted)",
+    )
+    layer: int | None = _option(
+        "-l --upstream_layer_selection N", "one state of those, from 0", type=int
+    )
+    normalize: bool | None = _option(
+        "--upstream_feature_normalize",
+        "layer-normalise states before they are weighted",
+        action="store_true",
+    )
+    data_root: str | None = _option(
+        "--data-root DIR", "folder of the corpus (default: the mini set)"
+    )
+    archive: str | None = _option("--archive FILE", "packages of the mini set, without apt")
+    sweep: tuple[float, ...] = _option(
+        "--lr-sweep LR",
+        "choose the learning rate on dev (without a list: "
+        f"{' '.join(f'{rate:g}' for rate in SWEEP)})",
+        type=float,
+        nargs="*",
+        default=(),
+    )
+    seed: int | None = _option(
+        "--seed N", f"of everything random (default: {DEFAULTS['seed']})", type=int
+    )
+    device: str = _option(
+        "--device DEVICE", "auto, cpu, cuda or cuda:N (default: auto)", default="auto"
+    )
 
     def __post_init__(self) -> None:
         if self.seed is not None and self.seed < 0:
             raise ConfigError(f"--seed must not be negative, found {self.seed}")
         if any(not rate > 0 for rate in self.sweep):
             raise ConfigError(f"--lr-sweep: learning rates are above 0, found {min(self.sweep)}")
+
+
+KEPT = (*DEFAULTS, "checkpoint", "upstream_config", "layer", "variant")
+S3PRL: Mapping[str, str] = {
+    option.name: option.metadata["flags"][-1].removeprefix("--")
+    for option in fields(Request)
+    if option.name in KEPT
+}
+"""s3prl's names of the fields that a checkpoint keeps."""

@@ -91,12 +91,12 @@ def run(request: Request) -> Experiment:
 def _train(plan: Plan, fabric: Fabric, upstream: Upstream) -> Runner | None:
     """Train to the last step; None where it was interrupted."""
     state = _read_own(plan, plan.past) if plan.past is not None else None
-    runner = Runner(fabric, plan, upstream.module, state)
+    runner = Runner(fabric, plan, upstream.module)
     if state is not None:
         logger.info("resuming from step %d", state.step)
-    if state is None or state.step < plan.runner.total_steps:
-        return runner if runner.train() else None
-    return runner
+        if state.step >= plan.runner.total_steps:
+            return runner
+    return runner if runner.train(state) else None
 
 
 def _test(runner: Runner, path: Path | None) -> Measured:

@@ -37,22 +37,18 @@ class Runner:
         fabric: launched.
         plan: the experiment; its folder exists.
         upstream: the upstream, in evaluation mode; trained where the plan says so.
-        state: checkpoint to resume from, or None.
     """
 
-    def __init__(
-        self, fabric: Fabric, plan: Plan, upstream: nn.Module, state: RunState | None = None
-    ) -> None:
+    def __init__(self, fabric: Fabric, plan: Plan, upstream: nn.Module) -> None:
         self.fabric = fabric
         self.plan = plan
         self.runner = plan.runner
         self.probe = build_probe(plan, upstream, fabric.device)
-        self.step = state.step if state else 0
-        self.scores: Scores = dict(state.scores) if state else {}
+        self.step = 0
+        self.scores: Scores = {}
         self.folder = RunFolder(plan.folder, self.runner.max_keep)
         self.loaders = Loaders(plan.task, self.probe.expert)
         self._upstream = upstream
-        self._state = state
         self._log: ScalarLog | None = None
         self._cache: FeatureCache | None = None
         if self.runner.feature_cache != "off" and self.probe.upstream is None:
@@ -65,8 +61,11 @@ class Runner:
                 int(self.runner.feature_cache_gb * 1e9),
             )
 
-    def train(self) -> bool:
+    def train(self, state: RunState | None = None) -> bool:
         """Train to the last step, or until SIGTERM or SIGINT asks to stop.
+
+        Args:
+            state: checkpoint to resume from, or None.
 
         Returns:
             Whether the last step was reached.
@@ -77,7 +76,7 @@ class Runner:
         """
         if self.runner.total_steps < 1:
             raise ConfigError("runner.total_steps must be at least 1 to train")
-        self._set_up_training()
+        self._set_up_training(state)
         if self.fabric.is_global_zero:
             self._log = ScalarLog(self.plan.folder, self.step)
         bar = tqdm(
@@ -151,20 +150,19 @@ class Runner:
         self.step = state.step
         self.scores = dict(state.scores)
 
-    def _set_up_training(self) -> None:
+    def _set_up_training(self, state: RunState | None) -> None:
         config, total = self.plan.config, self.runner.total_steps
-        if self._state is not None:
-            self.load(self._state)
+        if state is not None:
+            self.load(state)
         optimizer = build_optimizer(config, self.probe, total)
         self._module, self._optimizer = self.fabric.setup(self.probe, optimizer)
         # s3prl's schedules are of the plain optimiser, which Fabric's holds.
         self._scheduler = build_scheduler(config, optimizer, total)
-        if self._state is not None and self._state.optimizer:
-            self._optimizer.load_state_dict(self._state.optimizer)
-            if self._scheduler is not None and self._state.scheduler:
-                self._scheduler.load_state_dict(self._state.scheduler)
-            restore_loss_scale(self.fabric, self._state.scaler)
-        self._state = None
+        if state is not None and state.optimizer:
+            self._optimizer.load_state_dict(state.optimizer)
+            if self._scheduler is not None and state.scheduler:
+                self._scheduler.load_state_dict(state.scheduler)
+            restore_loss_scale(self.fabric, state.scaler)
 
     def close(self) -> None:
         """Finish the log's file."""

@@ -130,18 +130,10 @@ class UpstreamExpert(nn.Module):
 
 
 def _hold_last(states: Tensor, lengths: Tensor, frames: int) -> Tensor:
-    """Repeat each utterance's last frame to the end.
+    """Repeat each utterance's last frame: (B, T, D) and (B,) valid frames to (B, frames, D).
 
     s3prl counts samples / 320, rounded or rounded up, which is a frame or two more than the
     convolutions give. In a batch those frames would come from padding.
-
-    Args:
-        states: (B, T, D).
-        lengths: valid frames, (B,), int64, at least 1 each.
-        frames: wanted.
-
-    Returns:
-        (B, frames, D).
     """
     wanted = torch.arange(frames, device=states.device).unsqueeze(0)
     rows = torch.arange(len(states), device=states.device).unsqueeze(1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from ...data.files import read_table
 from ...errors import CorpusError
+from ..ctc_corpora import require_recording
 from ..task import Layout, Metric, Task, Values
 
 SLOTS = ("action", "object", "location")
@@ -17,21 +18,8 @@ def _check_tables(section: Values, folder: Path) -> None:
     known: dict[str, set[str]] = {slot: set() for slot in SLOTS}
     for split in ("train", "valid", "test"):
         path = root / "data" / f"{split}_data.csv"
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        missing = {"path", *SLOTS} - set(reader.fieldnames or ())
-        if missing:
-            raise CorpusError(
-                f"'{path}' has no column {', '.join(sorted(missing))}; expected those of "
-                "Fluent Speech Commands"
-            )
-        for number, row in enumerate(rows, 2):
-            if not (root / row["path"]).is_file():
-                raise CorpusError(
-                    f"'{path}' line {number}: no recording '{root / row['path']}'; restore it or "
-                    "remove the line"
-                )
+        for number, row in read_table(path, ("path", *SLOTS)):
+            require_recording(path, number, root / row["path"])
             for slot in SLOTS:
                 if split == "train":
                     known[slot].add(row[slot])

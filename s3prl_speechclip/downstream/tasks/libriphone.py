@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...data.files import read_lines
 from ...errors import CorpusError
-from ..ctc_corpora import Bucketed, read_lines, transcripts
+from ..ctc_corpora import Bucketed, transcripts
 from ..task import Layout, Metric, Task, Values
 
 LEXICONS = (
@@ -45,8 +46,8 @@ class LibriPhoneDataset(Bucketed):
         **others: Any,
     ) -> None:
         phones: dict[str, list[str]] = {}
-        for line in (line for file in lexicon for line in read_lines(file)):
-            word, *pronunciation = line.split() or [""]
+        for line in (line for file in lexicon for line in read_lines(Path(file))):
+            word, *pronunciation = line.split()
             if pronunciation:
                 phones.setdefault(word, pronunciation)
         texts = list(transcripts(Path(path), split))

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...data.files import read_text
 from ...errors import CorpusError
-from ..ctc_corpora import read_lines
+from ..ctc_corpora import require_recording
 from ..task import Layout, Metric, Scores, Task, Values, first_existing
 
 if TYPE_CHECKING:
@@ -31,19 +32,16 @@ def _check_lists(section: Values, folder: Path) -> None:
     for name in LISTS:
         path = root / "scoring" / name
         english = 0
-        for number, line in enumerate(read_lines(path), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             fields = line.split()
             if len(fields) != 2:
                 raise CorpusError(
                     f"'{path}' line {number}: expected a path and a language, found '{line[:60]}'"
                 )
-            recording = root / fields[0].partition("/")[2]  # paths begin with the root's name
-            if fields[1] == ENGLISH and not recording.is_file():
-                raise CorpusError(
-                    f"'{path}' line {number}: no recording '{recording}'; restore it or remove the "
-                    "line"
-                )
-            english += fields[1] == ENGLISH
+            if fields[1] == ENGLISH:
+                # Paths begin with the root's name.
+                require_recording(path, number, root / fields[0].partition("/")[2])
+                english += 1
         if not english:
             raise CorpusError(f"'{path}' lists no recording in English ({ENGLISH}); restore it")
 

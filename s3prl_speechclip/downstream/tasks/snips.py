@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...data.files import read_json, read_text
 from ...errors import CorpusError
-from ..ctc_corpora import Bucketed, read_lines
+from ..ctc_corpora import Bucketed
 from ..task import Layout, Metric, Task, Values, first_existing
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class SnipsDataset(Bucketed):
 def _read_labels(path: Path) -> dict[str, str]:
     """Read the sentences, `BOS word ... EOS<tab>O slot ... intent`, by recording."""
     labels = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         name, _, sentence = line.strip().partition(" ")
@@ -94,8 +94,8 @@ def _place(root: Path) -> Values:
     groups: Values = {}
     if speakers.is_file():
         try:
-            groups = dict(json.loads(speakers.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            groups = dict(read_json(speakers))
+        except (ValueError, TypeError) as error:
             raise CorpusError(f"cannot read '{speakers}' ({error}); restore it") from error
     return {
         "corpus": {"path": str(root), **groups},

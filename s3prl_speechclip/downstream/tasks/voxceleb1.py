@@ -11,8 +11,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+from ...data.files import read_text
 from ...errors import CorpusError
-from ..ctc_corpora import read_lines
 from ..task import Layout, Metric, Task, Values, first_existing
 
 FIRST, SPEAKERS = 10001, 1251  # number of the first speaker, and how many there are
@@ -50,7 +50,7 @@ def _remove_file_lists(expert: Any) -> None:
 def _check_split_file(root: Path, split_file: Path) -> None:
     """Check the official split, lines of a number (1: train, 2: dev, 3: test) and a path."""
     folders = sorted(root.glob("*/wav"))
-    for number, line in enumerate(read_lines(split_file), 1):
+    for number, line in enumerate(read_text(split_file).splitlines(), 1):
         match = LINE.fullmatch(line.strip())
         if match is None or not 1 <= int(match["speaker"]) - FIRST + 1 <= SPEAKERS:
             raise CorpusError(
