@@ -46,6 +46,11 @@ class ResultError(SpeechClipError):
     """A result that is missing, inconsistent or not a number."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of another library's error, or its kind where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """Describe an unknown name and the nearest known one, for an error message."""
     known = sorted(known)

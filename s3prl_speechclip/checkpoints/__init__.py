@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..encoders.shipped import SHIPPED
-from ..errors import CheckpointError
+from ..errors import CheckpointError, first_line
 from ..model.config import VARIANTS
 from .locate import CONFIG_FILE, WEIGHTS_FILE, find_checkpoint, shipped_model
 
@@ -57,8 +57,7 @@ def _download(repository: str, hub: dict[str, Any]) -> Path:
         return Path(snapshot_download(repository, allow_patterns=files, **hub))
     except Exception as error:
         # The Hub client raises many kinds for one cause: there is no such checkpoint.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"no checkpoint '{repository}': no such folder or file, and the Hub does not provide "
-            f"it ({reason})"
+            f"it ({first_line(error)})"
         ) from error

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..errors import SpeechClipError
 from ..model.speechclip import SpeechClip
-from .native import write_checkpoint
-from .official import Conversion, convert_official
+from .native import StoredModel, write_checkpoint
+from .official import convert_official
+from .official.ledger import Ledger
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,25 +29,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     convert.add_argument("--quiet", action="store_true", help="do not list the weights")
     chosen = parser.parse_args(arguments)
     try:
-        conversion = convert_official(chosen.checkpoint)
+        stored, ledger = convert_official(chosen.checkpoint)
         # Building the model checks that the weights fit the configuration.
-        model = SpeechClip.from_stored(conversion.stored)
+        model = SpeechClip.from_stored(stored)
         write_checkpoint(chosen.folder, model.stored())
     except SpeechClipError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(report(conversion, listed=not chosen.quiet) + f"\n{chosen.folder}\n")
+    sys.stdout.write(report(stored, ledger, listed=not chosen.quiet) + f"\n{chosen.folder}\n")
     return 0
 
 
-def report(conversion: Conversion, *, listed: bool = True) -> str:
-    """Report what became of an official checkpoint's weights.
-
-    Args:
-        conversion: converted checkpoint with its account.
-        listed: whether to list each weight.
-    """
-    ledger, config = conversion.ledger, conversion.stored.config
+def report(stored: StoredModel, ledger: Ledger, *, listed: bool) -> str:
+    """Report what became of an official checkpoint's weights; `listed`: of each by name."""
+    config = stored.config
     lines = []
     if listed:
         lines += [f"{name} -> {native}" for name, native in ledger.mapped.items()]
@@ -55,7 +51,7 @@ def report(conversion: Conversion, *, listed: bool = True) -> str:
     counted = ", ".join(f"{count} of {part}" for part, count in parts.items())
     why = " for the reasons above" if listed else ""
     lines += [
-        f"{config.variant}, size {config.size}, trained on {conversion.stored.about['corpus']}",
+        f"{config.variant}, size {config.size}, trained on {stored.about['corpus']}",
         f"{len(ledger.mapped)} weights converted ({counted}), {len(ledger.dropped)} left out{why}",
     ]
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import EncoderError
+from ..errors import EncoderError, first_line
 from ..hashing import file_hash
 from ..model.config import ClipConfig
 from .efficientnet import load_efficientnet_lite0
@@ -125,14 +125,7 @@ class ClipEncoder(nn.Module):
         return self.vocabulary[rows]
 
     def image_features(self, pixels: Tensor) -> Tensor:
-        """Run the frozen image trunk.
-
-        Args:
-            pixels: (B, 3, H, W), as `preprocess` makes them.
-
-        Returns:
-            (B, F), input of `embed_image_features`.
-        """
+        """Run the frozen image trunk on pixels (B, 3, H, W); returns features (B, F)."""
         with torch.no_grad():
             return image_trunk(self.clip)(pixels)
 
@@ -142,14 +135,7 @@ class ClipEncoder(nn.Module):
             return F.normalize(image_head(self.clip)(features).float(), dim=-1)
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Embed images.
-
-        Args:
-            images: pixels (B, 3, H, W), or the trunk's features (B, F).
-
-        Returns:
-            Unit vectors (B, E).
-        """
+        """Embed pixels (B, 3, H, W) or the trunk's features (B, F); unit vectors (B, E)."""
         features = self.image_features(images) if images.ndim == 4 else images
         return self.embed_image_features(features)
 
@@ -401,11 +387,10 @@ def _load_pretrained(config: ClipConfig) -> nn.Module:
         raise
     except Exception as error:
         # open_clip and the Hub client raise many kinds for one cause: the weights are not there.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(
-            f"CLIP '{config.name}' with weights '{config.pretrained}' is not available ({reason}): "
-            "give the file of its weights (open_clip_model.safetensors or OpenAI's .pt) with "
-            "--clip PATH, or go online once"
+            f"CLIP '{config.name}' with weights '{config.pretrained}' is not available "
+            f"({first_line(error)}): give the file of its weights "
+            "(open_clip_model.safetensors or OpenAI's .pt) with --clip PATH, or go online once"
         ) from error
 
 

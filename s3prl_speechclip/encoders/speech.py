@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from ..errors import EncoderError
+from ..errors import EncoderError, first_line
 from ..model.config import SpeechEncoderConfig
 from ..modules.padding import folded_padding_mask, masked_group_norm, padding_mask
 from ..structures import HOP, SpeechBatch, SpeechFeatures
@@ -199,7 +200,7 @@ def build_speech_encoder(
             model = AutoModel.from_config(_architecture(config))
         except (ValueError, TypeError, RuntimeError) as error:
             raise EncoderError(
-                f"model.speech_encoder.architecture cannot be built: {_first_line(error)}"
+                f"model.speech_encoder.architecture cannot be built: {first_line(error)}"
             ) from error
     return SpeechEncoder(
         model,
@@ -247,7 +248,7 @@ def _from_pretrained(
         )
     except (OSError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
         raise EncoderError(
-            f"the speech encoder '{name}' is not available ({_first_line(error)}): give the folder "
+            f"the speech encoder '{name}' is not available ({first_line(error)}): give the folder "
             "that holds its config.json and model.safetensors or pytorch_model.bin with "
             "--hubert PATH, or go online once"
         ) from error
@@ -286,9 +287,7 @@ def _check_family(config: Any) -> None:
         raise EncoderError(
             f"speech encoders are {', '.join(FAMILIES)}; found '{config.model_type}'"
         )
-    hop = 1
-    for stride in config.conv_stride:
-        hop *= stride
+    hop = math.prod(config.conv_stride)
     if hop != HOP:
         raise EncoderError(f"speech encoders have a hop of {HOP} samples; found {hop}")
 
@@ -308,8 +307,3 @@ def _normalize(waveforms: Tensor, samples: Tensor) -> Tensor:
     centred = (waveforms - mean) * valid
     variance = centred.square().sum(1, keepdim=True) / count
     return centred * torch.rsqrt(variance + 1e-5)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -69,13 +69,28 @@ def cached_features(
     """
     if when == "off" or not _is_wanted(encoder, manifest, splits, when):
         return {}
+
+    def open_store(split: str) -> FeatureStore:
+        utterances = manifest.split(split)
+        dataset = PairDataset(manifest, utterances, on_broken="drop" if skip_broken else "raise")
+        batches = evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
+
+        def fill(folder: Path) -> None:
+            with tqdm(
+                total=len(utterances),
+                desc=f"features of {split}",
+                unit="recording",
+                leave=False,
+                disable=not show_progress,
+            ) as bar:
+                states = _encode(encoder, dataset, batches, workers, bar)
+                write_features(folder, len(utterances), states)
+
+        key = _key(encoder, manifest, utterances)
+        return FeatureStore(made_once(cache_home() / "speech_features" / key, fill))
+
     try:
-        return {
-            split: _open_store(
-                encoder, manifest, split, batch_size, workers, skip_broken, show_progress
-            )
-            for split in splits
-        }
+        return {split: open_store(split) for split in splits}
     except EncoderError as error:
         if when == "on":
             raise
@@ -115,35 +130,6 @@ def _is_wanted(
         )
         return False
     return True
-
-
-def _open_store(
-    encoder: SpeechEncoder,
-    manifest: Manifest,
-    split: str,
-    batch_size: int,
-    workers: int,
-    skip_broken: bool,
-    show_progress: bool,
-) -> FeatureStore:
-    """Open the hidden states of a split, after computing them where the cache lacks them."""
-    utterances = manifest.split(split)
-    dataset = PairDataset(manifest, utterances, on_broken="drop" if skip_broken else "raise")
-    batches = evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
-
-    def fill(folder: Path) -> None:
-        with tqdm(
-            total=len(utterances),
-            desc=f"features of {split}",
-            unit="recording",
-            leave=False,
-            disable=not show_progress,
-        ) as bar:
-            states = _encode(encoder, dataset, batches, workers, bar)
-            write_features(folder, len(utterances), states)
-
-    key = _key(encoder, manifest, utterances)
-    return FeatureStore(made_once(cache_home() / "speech_features" / key, fill))
 
 
 @torch.no_grad()

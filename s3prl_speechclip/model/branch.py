@@ -117,15 +117,7 @@ class Branch(nn.Module):
         return replace(output, cascaded=embedding, keywords=replace(keywords, spans=spans))
 
     def with_cls(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the CLS tokens in front of the frames.
-
-        Args:
-            features: mixed encoder states, (B, T, D).
-            lengths: valid frames, (B,).
-
-        Returns:
-            states (B, N + T, D) and their padding mask (B, N + T), True at padding.
-        """
+        """Put the CLS tokens in front of the frames: (B, N + T, D), with the padding mask."""
         if self.cls is not None:
             cls = self.cls.expand(len(features), -1, -1).to(features.dtype)
             features = torch.cat([cls, features], 1)
@@ -133,15 +125,7 @@ class Branch(nn.Module):
 
     @torch.no_grad()
     def cls_attention(self, features: Tensor, lengths: Tensor) -> Tensor | None:
-        """Compute the attention of the CLS tokens to the frames in the last layer.
-
-        Args:
-            features: mixed encoder states, (B, T, D).
-            lengths: valid frames, (B,).
-
-        Returns:
-            (B, N, heads, T); None without CLS tokens.
-        """
+        """Compute the last layer's attention of CLS tokens to frames, (B, N, heads, T), if any."""
         if self.cls is None:
             return None
         weights = self.attention.last_weights(*self.with_cls(features, lengths))
@@ -149,13 +133,7 @@ class Branch(nn.Module):
 
 
 def build_branch(config: ModelConfig, width: int, clip: ClipEncoder) -> Branch:
-    """Build the branch of a variant, from the module that its row in `VARIANTS` names.
-
-    Args:
-        config: configuration of the whole model.
-        width: D of the speech encoder.
-        clip: frozen CLIP, as `Branch` takes it.
-    """
+    """Build the branch of a variant, from the module that its row in `VARIANTS` names."""
     module = import_module(f".{find_variant(config.variant).branch}", __package__)
     branch: Branch = module.Branch(config, width, clip)
     return branch

@@ -23,14 +23,7 @@ class LayerMix(nn.Module):
         self.weights = nn.Parameter(torch.zeros(layers))
 
     def forward(self, hidden_states: Sequence[Tensor]) -> Tensor:
-        """Mix the states.
-
-        Args:
-            hidden_states: one (B, T, D) per layer.
-
-        Returns:
-            (B, T, D).
-        """
+        """Mix the hidden states, (B, T, D) each; returns (B, T, D)."""
         if self.normalize:
             hidden_states = [F.layer_norm(state, state.shape[-1:]) for state in hidden_states]
         weights = self.weights.softmax(0)

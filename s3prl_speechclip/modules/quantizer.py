@@ -84,15 +84,7 @@ def cosine_scores(keywords: Tensor, codebook: Tensor) -> Tensor:
 
 
 def code_perplexity(rows: Tensor, vocabulary_size: int) -> Tensor:
-    """Compute the perplexity of the chosen tokens: how many are in effective use.
-
-    Args:
-        rows: chosen rows, any shape, int64.
-        vocabulary_size: V.
-
-    Returns:
-        Scalar between 1 and V.
-    """
+    """Compute the perplexity of chosen rows, any shape: from 1 to V in effective use."""
     share = torch.bincount(rows.reshape(-1), minlength=vocabulary_size).float()
     share = share / share.sum().clamp_min(1)
     return torch.exp(-(share * (share + 1e-7).log()).sum())

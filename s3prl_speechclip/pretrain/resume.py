@@ -16,7 +16,7 @@ from torch import Tensor
 from ..checkpoints import read
 from ..checkpoints.locate import RUN_CONFIG
 from ..checkpoints.native import CONFIG_FILE, StoredModel, read_checkpoint, write_checkpoint
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, first_line
 from ..runtime.run_folder import atomic_write, drop_old, link, numbered, read_newest
 from .config import PretrainConfig, read_config, write_config
 
@@ -149,8 +149,7 @@ def load_checkpoint(folder: Path) -> tuple[StoredModel, TrainerState]:
     try:
         state = TrainerState(**torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"'{path}' is damaged: {reason}") from error
+        raise CheckpointError(f"'{path}' is damaged: {first_line(error)}") from error
     return read_checkpoint(folder), state
 
 

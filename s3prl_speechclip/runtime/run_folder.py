@@ -72,13 +72,7 @@ def remove(path: Path) -> None:
 
 
 def numbered(folder: Path, prefix: str, suffix: str = "") -> dict[int, Path]:
-    """Find a run's checkpoints by step, the oldest first.
-
-    Args:
-        folder: the run's folder; it may be missing.
-        prefix: what stands before the step in a checkpoint's name, such as `step-`.
-        suffix: what stands after it, such as `.ckpt`.
-    """
+    """Find a run's checkpoints, named prefix, step, suffix, by step, the oldest first."""
     found = {}
     for path in folder.glob(f"{prefix}*{suffix}"):
         number = path.name[len(prefix) : len(path.name) - len(suffix)]
@@ -88,13 +82,7 @@ def numbered(folder: Path, prefix: str, suffix: str = "") -> dict[int, Path]:
 
 
 def drop_old(checkpoints: Iterable[Path], max_keep: int, spared: Iterable[Path] = ()) -> None:
-    """Remove all checkpoints but the newest.
-
-    Args:
-        checkpoints: the oldest first.
-        max_keep: number of newest ones that stay, at least 1.
-        spared: others that stay, such as the best.
-    """
+    """Remove all checkpoints, given the oldest first, but the `max_keep` newest and `spared`."""
     kept = set(spared)
     for path in list(checkpoints)[:-max_keep]:
         if path not in kept:

@@ -17,7 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from s3prl_speechclip.checkpoints.official import Conversion, convert_official
+from s3prl_speechclip.checkpoints.native import StoredModel
+from s3prl_speechclip.checkpoints.official import convert_official
+from s3prl_speechclip.checkpoints.official.ledger import Ledger
 from s3prl_speechclip.checkpoints.official.reading import open_official
 from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.structures import SpeechBatch
@@ -41,10 +43,11 @@ class Case:
     """Of the official checkpoint."""
     arrays: dict[str, Tensor]
     """Inputs and outputs of the official code, by the goldens' names."""
-    conversion: Conversion
+    stored: StoredModel
+    ledger: Ledger
 
     def model(self) -> SpeechClip:
-        return SpeechClip.from_stored(self.conversion.stored)
+        return SpeechClip.from_stored(self.stored)
 
     @property
     def waveforms(self) -> list[Tensor]:
@@ -58,7 +61,7 @@ class Case:
         )
 
     def keyword_lengths(self, mode: str) -> Tensor:
-        fixed = torch.full((4,), self.conversion.stored.config.keywords.number)
+        fixed = torch.full((4,), self.stored.config.keywords.number)
         return self.arrays.get(f"{mode}/cif_dsample_feats_length", fixed)
 
 
@@ -69,7 +72,7 @@ def load_case(goldens: Path) -> Callable[[str], Case]:
         with np.load(goldens / name / "io.npz") as arrays:
             tensors = {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}
         path = goldens / name / "official.ckpt"
-        return Case(path, tensors, convert_official(path))
+        return Case(path, tensors, *convert_official(path))
 
     return load
 

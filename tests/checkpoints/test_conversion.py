@@ -34,7 +34,7 @@ def same_output(path, case) -> None:
 
 def test_every_weight_is_accounted_for(case):
     """Guards against weights that are silently left behind."""
-    ledger = case.conversion.ledger
+    ledger = case.ledger
     names = set(open_official(case.path).state)
     assert set(ledger.mapped) | set(ledger.dropped) == names
     assert not set(ledger.mapped) & set(ledger.dropped)
@@ -168,7 +168,7 @@ def test_a_fixed_temperature_is_the_configurations(edit_official):
 
 def test_known_differences_of_the_official_code_are_in_the_configuration(load_case):
     """Guards what the released checkpoints were trained with, whatever their files say."""
-    config = load_case("hybrid_plus").conversion.stored.config
+    config = load_case("hybrid_plus").stored.config
     assert config.batch_invariant is False
     assert config.cif.dropout == 0.5  # the file says 0.1, and the official code ignores it
     assert config.cif.frames_per_keyword == 20 and config.cif.max_fires == 75
@@ -266,7 +266,7 @@ def test_the_size_is_read_from_the_weights(encoders, size: str):
 
 def test_the_large_form_normalises_waveforms(load_case):
     for name in ("parallel_ln", "parallel"):
-        speech = load_case(name).conversion.stored.config.speech_encoder
+        speech = load_case(name).stored.config.speech_encoder
         assert speech.normalize_waveform is (name == "parallel_ln")
         assert speech.architecture["do_stable_layer_norm"] is (name == "parallel_ln")
 
@@ -295,7 +295,7 @@ def test_the_command_converts_and_accounts(load_case, tmp_path, capsys):
     assert f"{BRANCH}.parallel_proj.bias -> branch.projection.bias" in lines
     assert any(line.startswith("criterion.eye_mat left out: ") for line in lines)
     model = SpeechClip.from_pretrained(tmp_path / "native")
-    for name, value in case.conversion.stored.state.items():
+    for name, value in case.stored.state.items():
         assert torch.equal(model.state_dict()[name], value), name
 
     assert main(["convert", str(tmp_path / "no.ckpt"), str(tmp_path / "x")]) == 2
@@ -303,5 +303,5 @@ def test_the_command_converts_and_accounts(load_case, tmp_path, capsys):
 
 
 def test_the_account_says_where_the_model_comes_from(load_case):
-    about = convert_official(load_case("parallel").path).stored.about
+    about = convert_official(load_case("parallel").path)[0].about
     assert about["corpus"] == "flickr8k" and about["step"] == 2 and about["epoch"] == 1

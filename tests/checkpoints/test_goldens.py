@@ -95,7 +95,7 @@ def test_training(case):
     own = {name: parameter.grad for name, parameter in model.named_parameters()}
     compared = set()
     for official in [name for name in case.arrays if name.startswith("grad/")]:
-        native = case.conversion.ledger.mapped[official.removeprefix("grad/")]
+        native = case.ledger.mapped[official.removeprefix("grad/")]
         expected = case.arrays[official]
         found = own[native]
         assert found is not None, native
@@ -142,5 +142,5 @@ def test_vocabulary_is_recovered_from_the_weights(load_case, name: str):
     """Guards token ids: the goldens' vocabulary is none of the two that ship."""
     case = load_case(name)
     expected = np.load(case.path.parent / "vocab.npy")[:, 0]
-    assert case.conversion.stored.vocabulary.tolist() == expected.tolist()
-    assert case.conversion.stored.config.clip.vocabulary == "corpus"
+    assert case.stored.vocabulary.tolist() == expected.tolist()
+    assert case.stored.config.clip.vocabulary == "corpus"

@@ -28,7 +28,6 @@ configuration of the converted model says so:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -42,15 +41,7 @@ from .ledger import Ledger
 from .reading import is_official, open_official
 from .settings import corpus, model_config
 
-__all__ = ["Conversion", "convert_official", "is_official", "read_official"]
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """An official checkpoint in this package's form, and the account of its weights."""
-
-    stored: StoredModel
-    ledger: Ledger
+__all__ = ["convert_official", "is_official", "read_official"]
 
 
 def read_official(path: Path) -> StoredModel:
@@ -58,18 +49,15 @@ def read_official(path: Path) -> StoredModel:
 
     Nothing is downloaded: the encoders are in the file. Nothing in the file is run.
 
-    Args:
-        path: a released .ckpt.
-
     Raises:
         CheckpointError: it is damaged, refers to classes that such files do not hold, or holds
             weights or settings that this version does not know.
     """
-    return convert_official(path).stored
+    return convert_official(path)[0]
 
 
-def convert_official(path: Path) -> Conversion:
-    """Read an official checkpoint and account for each of its weights; see `read_official`."""
+def convert_official(path: Path) -> tuple[StoredModel, Ledger]:
+    """Read an official checkpoint, with the account of its weights; see `read_official`."""
     official = open_official(path)
     settings = official.settings
     ledger = Ledger(official.state, str(path))
@@ -102,4 +90,4 @@ def convert_official(path: Path) -> Conversion:
         "step": official.step,
         "epoch": official.epoch,
     }
-    return Conversion(StoredModel(config, ledger.native, about=about), ledger)
+    return StoredModel(config, ledger.native, about=about), ledger

@@ -36,11 +36,7 @@ CASCADED_TYPES = {
 
 
 def official_variant(settings: Settings) -> Variant:
-    """Determine which of the five architectures a file holds.
-
-    Raises:
-        CheckpointError: it is none of them.
-    """
+    """Determine which of the five architectures a file holds; raises CheckpointError."""
     parallel = settings.get("model_settings.parallel_objective_weight") > 0
     if settings.get("model_settings.cascaded_objective_weight") <= 0:
         if parallel:
@@ -78,15 +74,7 @@ class BranchShape:
 
 
 def convert_branch(ledger: Ledger, variant: Variant) -> BranchShape:
-    """Convert the layer mixture, the branch and the contrastive loss.
-
-    Args:
-        ledger: weights of the file.
-        variant: architecture of the file.
-
-    Raises:
-        CheckpointError: a weight is missing.
-    """
+    """Convert the layer mixture, the branch and the loss; raises CheckpointError."""
     ledger.map("audio_encoder.weightedsum_layer.weights", "layer_mix.weights")
     for name in ("eye_mat", "neg_eye_mat", "eye_mat_fl"):
         ledger.drop(f"criterion.{name}", "a constant of the loss")

@@ -36,26 +36,13 @@ class Ledger:
         return (name for name in self._state if name.startswith(prefix))
 
     def look(self, name: str) -> Tensor:
-        """Return a weight without accounting for it.
-
-        Raises:
-            CheckpointError: there is none of that name.
-        """
+        """Return a weight without accounting for it; raises CheckpointError if it is missing."""
         if name not in self._state:
             raise CheckpointError(f"'{self._where}' lacks the weight '{name}'")
         return self._state[name]
 
     def map(self, name: str, native: str, value: Tensor | None = None) -> None:
-        """Convert a weight.
-
-        Args:
-            name: official name.
-            native: name in this package.
-            value: converted value; None: the official one.
-
-        Raises:
-            CheckpointError: there is none of that name.
-        """
+        """Convert a weight, as it is or to `value`; raises CheckpointError if it is missing."""
         source = self.look(name)
         value = source if value is None else value
         # Released files may hold half precision; the model is float32.
@@ -77,15 +64,7 @@ class Ledger:
             self.dropped[name] = reason
 
     def drop_copies(self, prefix: str, what: str) -> None:
-        """Leave out weights that are stored a second time under a prefix.
-
-        Args:
-            prefix: prefix of the copies' names.
-            what: prefix of the names that are copied.
-
-        Raises:
-            CheckpointError: one differs from the weight without the prefix.
-        """
+        """Leave out copies of weights under a prefix; raises CheckpointError if one differs."""
         for name in self.names(prefix + what):
             copy, original = self._state[name], self.look(name.removeprefix(prefix))
             if copy.data_ptr() != original.data_ptr() and not torch.equal(copy, original):
@@ -96,11 +75,7 @@ class Ledger:
             self.dropped[name] = f"a copy of {name.removeprefix(prefix)}"
 
     def close(self) -> None:
-        """Check that every weight was accounted for.
-
-        Raises:
-            CheckpointError: some were not; the message names the first ones.
-        """
+        """Check that every weight was accounted for; raises CheckpointError if not."""
         unknown = [n for n in self._state if n not in self.mapped and n not in self.dropped]
         if unknown:
             listed = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")

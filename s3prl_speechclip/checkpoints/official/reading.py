@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, first_line
 
 MISSING = object()
 
@@ -152,5 +152,6 @@ def _load(path: Path) -> Any:
         raise CheckpointError(f"there is no checkpoint '{path}'") from error
     except Exception as error:
         # A damaged or hostile archive fails in as many ways as it has bytes.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"'{path}' cannot be read as a checkpoint: {reason}") from error
+        raise CheckpointError(
+            f"'{path}' cannot be read as a checkpoint: {first_line(error)}"
+        ) from error
