@@ -14,7 +14,7 @@ from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.results import STORED
 from s3prl_speechclip.structures import TaskResult
 
-from .scores.keyword_scores import (
+from .formulas.keyword_scores import (
     NEIGHBOURS,
     Naming,
     Neighbours,
@@ -27,7 +27,7 @@ from .scores.keyword_scores import (
     token_scores,
     word_scores,
 )
-from .scores.segments import TOLERANCES, Segmented, boundary_scores, naming_scores, timing_errors
+from .formulas.segments import TOLERANCES, Segmented, boundary_scores, naming_scores, timing_errors
 from .shared.benchmark import (
     Benchmark,
     Measured,

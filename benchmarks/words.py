@@ -18,9 +18,9 @@ from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, TaskResult
 
-from .scores.keyword_scores import word_of
-from .scores.segments import TOLERANCES, Segmented, Span, boundary_scores
-from .scores.word_scores import (
+from .formulas.keyword_scores import word_of
+from .formulas.segments import TOLERANCES, Segmented, Span, boundary_scores
+from .formulas.word_scores import (
     FEWEST,
     PATTERNS,
     RELATED,

@@ -28,7 +28,7 @@ from s3prl_speechclip.errors import ConfigError, ResultError, unknown_name
 from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
 
-from .scores.semantic_scores import (
+from .formulas.semantic_scores import (
     DISTANCES,
     Comparison,
     Key,

@@ -17,7 +17,7 @@ from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, WORD_END, decod
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
 
-from ..scores.keyword_scores import Neighbours, read_caption
+from ..formulas.keyword_scores import Neighbours, read_caption
 from ..shared.captions import language_of
 from ..shared.decoding import FRAME, Decoded, captioned_recordings, evenly
 from . import fill

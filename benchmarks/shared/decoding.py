@@ -19,7 +19,7 @@ from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.quantizer import cosine_scores
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechFeatures, SpeechOutput
 
-from ..scores.keyword_scores import NEIGHBOURS
+from ..formulas.keyword_scores import NEIGHBOURS
 from .captions import english_caption
 
 FRAME = HOP / SAMPLE_RATE  # seconds

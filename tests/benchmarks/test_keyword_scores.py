@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import keyword_oracle as oracle
 
-from s3prl_speechclip.benchmarks.scores.keyword_scores import (
+from s3prl_speechclip.benchmarks.formulas.keyword_scores import (
     Naming,
     chance_hit_rate,
     hit_rate,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import keyword_oracle as oracle
 
-from s3prl_speechclip.benchmarks.scores.segments import (
+from s3prl_speechclip.benchmarks.formulas.segments import (
     Segmented,
     boundaries,
     boundary_scores,

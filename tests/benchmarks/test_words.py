@@ -12,8 +12,8 @@ from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
 from s3prl_speechclip import evaluate
-from s3prl_speechclip.benchmarks.scores.keyword_scores import word_of
-from s3prl_speechclip.benchmarks.scores.word_scores import (
+from s3prl_speechclip.benchmarks.formulas.keyword_scores import word_of
+from s3prl_speechclip.benchmarks.formulas.word_scores import (
     PATTERNS,
     Recognised,
     label_by_attention,

@@ -16,7 +16,11 @@ from semantic_lists import write_gold, write_pairs
 from small_models import small_model, waveforms
 
 from s3prl_speechclip import evaluate
-from s3prl_speechclip.benchmarks.scores.semantic_scores import DISTANCES, plain_mean, weighted_mean
+from s3prl_speechclip.benchmarks.formulas.semantic_scores import (
+    DISTANCES,
+    plain_mean,
+    weighted_mean,
+)
 from s3prl_speechclip.benchmarks.zerospeech import (
     SEARCHED_POOLINGS,
     Choice,

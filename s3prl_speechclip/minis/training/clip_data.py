@@ -19,7 +19,7 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 from tqdm import tqdm
 
-from ...benchmarks.scores.keyword_scores import stop_words
+from ...benchmarks.formulas.keyword_scores import stop_words
 from ...data.cache import cache_home, is_prepared, made_once
 from ...data.images import open_image
 from ...data.manifest import Manifest
