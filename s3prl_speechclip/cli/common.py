@@ -43,6 +43,7 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
+        _leave_processes()
         if made is not None:
             print(made, flush=True)
         return 0
@@ -53,6 +54,13 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
 def is_main_process() -> bool:
     """Return whether this is the process of a distributed launch that writes for people."""
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+
+
+def _leave_processes() -> None:
+    """End the process group: gloo's threads abort a process that exits before they do."""
+    dist = sys.modules.get("torch.distributed")  # not imported: nothing was distributed
+    if dist is not None and dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _fail(message: str) -> int:
