@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import os
@@ -9,8 +10,9 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from ..errors import SpeechClipError
+from ..errors import SpeechClipError, first_line
 
 EXIT_USER_ERROR = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, over quota, file too large
@@ -34,12 +36,9 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
                 raise
             return _fail(f"no space left ({error}); free some space, then resume with -a")
         except RuntimeError as error:
-            import torch  # not at the top: `--help` needs none of it
-
-            if not isinstance(error, torch.OutOfMemoryError):
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which --help does not import
                 raise
-            reason = str(error).splitlines()[0]
-            return _fail(f"{reason} Lower data.batch_size or --batch-size")
+            return _fail(f"{first_line(error)} Lower data.batch_size or --batch-size")
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
@@ -49,6 +48,22 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
         return 0
 
     return main
+
+
+def add_option(to: argparse._ActionsContainer, form: str, text: str, **settings: Any) -> None:
+    """Add an option in the form of a manual, `-n --expname NAME`; without a value it is a switch.
+
+    Args:
+        to: a parser, or a group of its options.
+        form: flags, and the name of the value.
+        text: help.
+        **settings: other settings of `add_argument`.
+    """
+    flags = form.split()
+    kind: dict[str, Any] = (
+        {"action": "store_true"} if flags[-1].startswith("-") else {"metavar": flags.pop()}
+    )
+    to.add_argument(*flags, help=text, **kind, **settings)
 
 
 def is_main_process() -> bool:

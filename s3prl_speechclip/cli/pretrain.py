@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.corpora import CORPORA
+from ..data.corpora import CORPORA, find_corpus
 from ..errors import ConfigError
 from ..model.config import VARIANTS
 from ..pretrain.config import (
@@ -21,7 +21,7 @@ from ..pretrain.config import (
     read_config,
     resolve_config,
 )
-from .common import is_main_process, run
+from .common import add_option, is_main_process, run
 
 if TYPE_CHECKING:
     from ..pretrain.resume import Start
@@ -53,101 +53,95 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    model = p.add_argument_group("model and configuration")
-    model.add_argument(
-        "-u",
-        "--upstream",
-        metavar="NAME",
-        help=f"model to train: {', '.join(VARIANTS)} (default: {DEFAULT_MODEL})",
+    models, presets, corpora = (", ".join(names) for names in (VARIANTS, PRESETS, CORPORA))
+    group = p.add_argument_group("model and configuration")
+    add_option(group, "-u --upstream NAME", f"model: {models} (default: {DEFAULT_MODEL})")
+    add_option(
+        group,
+        "-g --upstream_config CONFIG",
+        f"preset ({presets}) or YAML file (default: {DEFAULT_PRESET})",
     )
-    model.add_argument(
-        "-g",
-        "--upstream_config",
-        metavar="CONFIG",
-        help=f"preset ({', '.join(PRESETS)}) or YAML file (default: {DEFAULT_PRESET})",
-    )
-    model.add_argument(
-        "-o",
-        "--override",
-        metavar="K=V",
-        default="",
-        help="configuration values to change, separated by ',,', such as "
+    add_option(
+        group,
+        "-o --override K=V",
+        "configuration values to change, separated by ',,', such as "
         "runner.total_steps=50,,data.batch_size=16; --dry-run lists all keys",
+        default="",
     )
-    model.add_argument(
-        "--hubert", metavar="PATH", help="folder or Hub id of the pretrained speech encoder"
+    add_option(group, "--hubert PATH", "folder or Hub id of the pretrained speech encoder")
+    add_option(group, "--clip PATH", "file with the weights of CLIP")
+    add_option(
+        group,
+        "--seed N",
+        "seed of the initial weights, the order and crops of the data, and dropout (default: 0)",
+        type=int,
     )
-    model.add_argument("--clip", metavar="PATH", help="file with the weights of CLIP")
-    model.add_argument("--seed", type=int, metavar="N", help="random seed (default: 0)")
 
-    data = p.add_argument_group("corpus")
-    data.add_argument(
-        "--data",
-        metavar="CORPUS",
-        help=f"{', '.join(CORPORA)}, or a folder of own data (default: stamps)",
+    group = p.add_argument_group("corpus")
+    add_option(group, "--data CORPUS", f"{corpora}, or a folder of own data (default: stamps)")
+    add_option(group, "--data-root DIR", "folder of the corpus")
+    add_option(
+        group,
+        "--archive FILE",
+        "Debian package (.deb) that stamps is made from, on a machine that cannot fetch it by apt",
     )
-    data.add_argument("--data-root", metavar="DIR", help="folder of the corpus")
-    data.add_argument(
-        "--archive", metavar="FILE", help="package file of stamps, for machines without apt"
-    )
-    data.add_argument(
+    add_option(
+        group,
         "--skip-broken",
-        action="store_true",
-        help="skip recordings and images that are missing or damaged, and report their number",
+        "skip recordings and images that are missing or damaged, and report their number",
     )
 
-    folder = p.add_argument_group("experiment")
-    folder.add_argument(
-        "-n", "--expname", metavar="NAME", help="experiment name (default: the model's name)"
+    group = p.add_argument_group("experiment")
+    add_option(group, "-n --expname NAME", "experiment name (default: the model's name)")
+    add_option(
+        group, "-p --expdir DIR", "experiment folder (default: result/pretrain/NAME)", type=Path
     )
-    folder.add_argument(
-        "-p",
-        "--expdir",
-        metavar="DIR",
+    add_option(
+        group,
+        "-e --past_exp PATH",
+        "start from PATH. An experiment folder: continue that run in its folder, with its "
+        "configuration and optimiser. A checkpoint folder of a run: the same, in a new folder. "
+        "Another model or an official .ckpt: take its weights and begin at step 0",
         type=Path,
-        help="experiment folder (default: result/pretrain/NAME)",
     )
-    folder.add_argument(
-        "-e",
-        "--past_exp",
-        metavar="PATH",
-        type=Path,
-        help="start from an experiment folder, a checkpoint folder or an official .ckpt; "
-        "configuration and training state are taken over where they exist",
+    add_option(
+        group,
+        "-a --auto_resume",
+        "continue from the newest checkpoint in the experiment folder, or begin at step 0 where "
+        "there is none; suits jobs that a cluster starts again",
     )
-    folder.add_argument(
-        "-a",
-        "--auto_resume",
-        action="store_true",
-        help="resume from the newest checkpoint in the experiment folder; without one, start anew",
+    add_option(
+        group, "--device DEVICE", "auto, cpu, cuda or cuda:N (default: auto)", default="auto"
     )
-    folder.add_argument(
-        "--device",
-        default="auto",
-        metavar="DEVICE",
-        help="auto, cpu, cuda or cuda:N (default: auto)",
-    )
-    folder.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the configuration and the number of parameters, and exit",
-    )
+    add_option(group, "--dry-run", "print the configuration and the number of parameters, and exit")
     return p
 
 
 def command(argv: Sequence[str] | None) -> Path | None:
     """Run the command line; return the experiment folder."""
-    args = parser().parse_args(argv)
-    from ..pretrain.resume import Start, find_start  # late: torch takes seconds to import
+    from ..checkpoints.locate import RESULTS, RUN_CONFIG
 
-    start = find_start(args.past_exp) if args.past_exp else Start()
-    config = _resolve(args, start)
+    args = parser().parse_args(argv)
+    folder = args.expdir or RESULTS / (args.expname or args.upstream or DEFAULT_MODEL)
+    past, start = None, None
+    if args.past_exp:
+        from ..pretrain.resume import find_start  # late: torch takes seconds to import
+
+        start = find_start(args.past_exp)
+        past = start.config
+    elif args.auto_resume and (folder / RUN_CONFIG).is_file():
+        past = read_config(folder / RUN_CONFIG)
+    config = _resolve(args, start, past)
+    find_corpus(config.data.corpus)
     if args.dry_run:
         sys.stdout.write(_describe(config))
         return None
     from ..pretrain.train import pretrain
 
-    folder = args.expdir or _default_folder(args, start, config)
+    if args.expdir is None:
+        folder = RESULTS / (args.expname or config.model.variant)
+        if start is not None and start.folder is not None and args.expname is None:
+            folder = start.folder
     outcome = pretrain(
         config, folder, start=start, auto_resume=args.auto_resume, device=args.device
     )
@@ -162,64 +156,37 @@ def command(argv: Sequence[str] | None) -> Path | None:
     return folder if is_main_process() else None
 
 
-def _resolve(args: argparse.Namespace, start: Start) -> PretrainConfig:
+def _resolve(
+    args: argparse.Namespace, start: Start | None, past: PretrainConfig | None
+) -> PretrainConfig:
     """Put the configuration together: past run or checkpoint, preset or file, options."""
-    from ..checkpoints.locate import RESULTS, RUN_CONFIG
-
-    folder = args.expdir or RESULTS / (args.expname or args.upstream or DEFAULT_MODEL)
-    past = start.config
-    if past is None and args.auto_resume and (folder / RUN_CONFIG).is_file():
-        past = read_config(folder / RUN_CONFIG)
-    changes = _changes(args)
-    if past is not None and args.upstream_config is None:
-        _refuse_other_model(args.upstream, past.model.variant)
-        return change_config(past, args.override, changes)
-    if start.model is not None:
-        model = start.model.config
-        _refuse_other_model(args.upstream, model.variant)
-        preset = args.upstream_config or (model.size if model.size in PRESETS else DEFAULT_PRESET)
-        config = replace(resolve_config(model.variant, preset), model=model)
-        return change_config(config, args.override, changes)
-    return resolve_config(
-        args.upstream or DEFAULT_MODEL,
-        args.upstream_config or DEFAULT_PRESET,
-        args.override,
-        **changes,
-    )
-
-
-def _refuse_other_model(wanted: str | None, found: str) -> None:
-    if wanted is not None and wanted != found:
-        raise ConfigError(f"-u {wanted}, but the past run or checkpoint is a {found}; omit -u")
-
-
-def _changes(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the long options as sections of the configuration."""
-    data = {
-        "corpus": args.data,
-        "root": args.data_root,
-        "archive": args.archive,
-        "skip_broken": args.skip_broken or None,
+    data = {"corpus": args.data, "root": args.data_root, "archive": args.archive}
+    changes: dict[str, Any] = {
+        "data": {k: v for k, v in data.items() if v is not None},
+        "model": {},
     }
-    changes: dict[str, Any] = {"data": {k: v for k, v in data.items() if v is not None}}
-    model: dict[str, Any] = {}
+    if args.skip_broken:
+        changes["data"]["skip_broken"] = True
     if args.hubert:
-        model["speech_encoder"] = {"name": args.hubert, "pretrained": True}
+        changes["model"]["speech_encoder"] = {"name": args.hubert, "pretrained": True}
     if args.clip:
-        model["clip"] = {"pretrained": args.clip}
-    if model:
-        changes["model"] = model
+        changes["model"]["clip"] = {"pretrained": args.clip}
     if args.seed is not None:
         changes["seed"] = args.seed
-    return changes
-
-
-def _default_folder(args: argparse.Namespace, start: Start, config: PretrainConfig) -> Path:
-    from ..checkpoints.locate import RESULTS
-
-    if start.folder is not None and args.expname is None:
-        return start.folder
-    return RESULTS / (args.expname or config.model.variant)
+    model = None if start is None or start.model is None else start.model.config
+    if past is not None and args.upstream_config is None:
+        model, config = past.model, past
+    elif model is not None:
+        preset = args.upstream_config or (model.size if model.size in PRESETS else DEFAULT_PRESET)
+        config = replace(resolve_config(model.variant, preset), model=model)
+    else:
+        preset = args.upstream_config or DEFAULT_PRESET
+        return resolve_config(args.upstream or DEFAULT_MODEL, preset, args.override, **changes)
+    if args.upstream not in (None, model.variant):
+        raise ConfigError(
+            f"-u {args.upstream}, but the past run or checkpoint is a {model.variant}; omit -u"
+        )
+    return change_config(config, args.override, changes)
 
 
 def _describe(config: PretrainConfig) -> str:
@@ -235,9 +202,8 @@ def _describe(config: PretrainConfig) -> str:
     name = config.model.clip.vocabulary
     if name == "corpus":  # which is not read here
         name = SHIPPED if config.model.clip.pretrained == SHIPPED else "flickr8k"
-    vocabulary = find_vocabulary(name)
     with torch.device("meta"):  # counted, never filled
-        model = SpeechClip(config.model, vocabulary, weights=False)
+        model = SpeechClip(config.model, find_vocabulary(name), weights=False)
     lines = [yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True).rstrip(), ""]
     lines.append(f"{'parameters':<16}{'all':>14}{'trained':>14}")
     for label, part in (

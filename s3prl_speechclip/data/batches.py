@@ -124,12 +124,10 @@ class PairDataset(Dataset):
     ) -> PairDataset:
         """Return the same recordings with hidden states, or (M, F) features of `image_paths`."""
         dataset = copy.copy(self)
-        if states is not None:
-            assert len(states) == len(self), "hidden states of another split"
-            dataset._states = states
-        if images is not None:
-            assert len(images) == len(self.image_paths), "images of another split"
-            dataset._images = images
+        dataset._states = self._states if states is None else states
+        dataset._images = self._images if images is None else images
+        assert states is None or len(states) == len(self), "hidden states of another split"
+        assert len(dataset._images) == len(self.image_paths), "images of another split"
         return dataset
 
     def read(self, indices: Sequence[int]) -> tuple[PairBatch | None, list[str]]:
@@ -144,8 +142,7 @@ class PairDataset(Dataset):
                 and none of the next `PATIENCE` recordings can be read either.
         """
         broken: list[str] = []
-        found = [self._read_sound(index, broken) for index in indices]
-        rows = [row for row in found if row is not None]
+        rows = [row for index in indices if (row := self._read_sound(index, broken)) is not None]
         if not rows:
             return None, broken
         speech, read = zip(*rows, strict=True)
@@ -172,15 +169,8 @@ class PairDataset(Dataset):
         """Read a recording or its replacement, with its index; None where it is dropped."""
         tries = min(PATIENCE, len(self))
         for _ in range(tries):
-            path = self._manifest.path(self._utterances[index].audio)
             try:
-                if self._states is None:
-                    speech: Tensor | None = torch.from_numpy(read_audio(path))
-                else:
-                    speech = self._states.read(index)
-                if speech is None:
-                    raise AudioError(f"'{path}' could not be read when its features were computed")
-                return self._crop(speech, index), index
+                return self._crop(self._read_whole(index), index), index
             except AudioError as error:
                 if self.on_broken == "raise":
                     raise
@@ -189,6 +179,16 @@ class PairDataset(Dataset):
                     return None
                 index = (index + 1) % len(self)
         raise AudioError(f"{tries} recordings in a row cannot be read, the last: {broken[-1]}")
+
+    def _read_whole(self, index: int) -> Tensor:
+        """Read a waveform, (L,), or hidden states, (layers, T, D)."""
+        path = self._manifest.path(self._utterances[index].audio)
+        if self._states is None:
+            return torch.from_numpy(read_audio(path))
+        states = self._states.read(index)
+        if states is None:
+            raise AudioError(f"'{path}' could not be read when its features were computed")
+        return states
 
     def _crop(self, speech: Tensor, index: int) -> Tensor:
         if self._max_samples is None:

@@ -59,16 +59,15 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     if _is_made(folder):
         return folder
     with writing(folder), locked(folder.with_name(f".{folder.name}.lock")):
-        if _is_made(folder):
-            return folder
         partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir()
-            make(partial)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        if not _is_made(folder):
+            try:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                make(partial)
+                partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

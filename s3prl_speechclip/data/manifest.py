@@ -154,9 +154,8 @@ class Manifest:
             about = json.loads(rows[0])
             if about["format"] != FORMAT:
                 raise CorpusError(f"'{path}' is a manifest of another format; remove it")
-            values = {name: about[name] for name in ABOUT}
-            for name in ("dev_splits", "test_splits", "notes"):
-                values[name] = tuple(values[name])
+            lists = {n: tuple(about[n]) for n in ("dev_splits", "test_splits", "notes")}
+            values = {name: about[name] for name in ABOUT} | lists
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise CorpusError(
                 f"'{path}' is not a manifest ({error}); remove it, and prepare its folder again"

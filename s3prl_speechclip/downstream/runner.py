@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from ..errors import CheckpointError, ConfigError
 from ..runtime.devices import loss_scale_state, restore_loss_scale
+from ..runtime.distributed import StopSignal
 from ..runtime.log import ScalarLog
 from ..runtime.randomness import STEP, derived_seed, own_randomness, set_seed
-from ..runtime.signals import StopSignal
 from .batches import Batch, evaluation_batches, training_batches
 from .cache import DTYPES, FeatureCache
 from .compat import quiet

@@ -17,6 +17,7 @@ from ..runtime.optimization import OptimizerConfig, SchedulerConfig
 
 PRESETS = ("mini", "mini_scratch", "base", "large", "slides", "slides_mini")
 DEFAULT_PRESET = "mini"
+MAY_BE_ZERO = ("gradient_clipping", "spectral_start_steps")  # of RunnerConfig; no other number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +99,16 @@ def resolve_config(
     """
     find_variant(variant)
     if source in PRESETS:
-        values = read_preset(source, variant)
+        values = _read_preset(source, variant)
     elif Path(source).is_file():
         own = read_yaml(source)
-        values = _override(read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
+        values = _override(_read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
     else:
         raise ConfigError(
             f"{unknown_name('preset', source, PRESETS)}; or give the path of a YAML file"
         )
     values = _override(values, merge(parse_overrides(overrides), changes))
-    config = build(PretrainConfig, merge(values, {"model": {"variant": variant}}))
-    return _checked(config)
+    return _checked(merge(values, {"model": {"variant": variant}}))
 
 
 def change_config(
@@ -119,38 +119,14 @@ def change_config(
     Raises:
         ConfigError: as `resolve_config`.
     """
-    values = _override(plain(config), merge(dict(changes or {}), parse_overrides(overrides)))
-    return _checked(build(PretrainConfig, values))
-
-
-def _override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge changes into values; another corpus is trained on without `also`, unless it is set."""
-    data, new = values.get("data", {}), changes.get("data", {})
-    corpus = new.get("corpus", data.get("corpus"))
-    if corpus != data.get("corpus") and "also" not in new:
-        changes = merge(changes, {"data": {"also": []}})
-    return merge(values, changes)
-
-
-def read_preset(name: str, variant: str) -> dict[str, Any]:
-    """Read a preset's values for a variant, merged into those of the preset below it.
-
-    Raises:
-        ConfigError: there is no such preset.
-    """
-    if name not in PRESETS:
-        raise ConfigError(unknown_name("preset", name, PRESETS))
-    text = (resources.files("s3prl_speechclip") / "presets" / f"{name}.yaml").read_text("utf-8")
-    values: dict[str, Any] = yaml.safe_load(text)
-    own: Mapping[str, Any] = values.pop("variants", {}).get(variant, {})
-    values = merge(values, own)
-    below = values.pop("preset", None)
-    return values if below is None else merge(read_preset(below, variant), values)
+    return _checked(
+        _override(plain(config), merge(dict(changes or {}), parse_overrides(overrides)))
+    )
 
 
 def read_config(path: Path) -> PretrainConfig:
     """Read the resolved configuration that a run wrote."""
-    return _checked(build(PretrainConfig, read_yaml(path)))
+    return _checked(read_yaml(path))
 
 
 def write_config(path: Path, config: PretrainConfig) -> None:
@@ -161,23 +137,34 @@ def write_config(path: Path, config: PretrainConfig) -> None:
     partial.replace(path)
 
 
-def _checked(config: PretrainConfig) -> PretrainConfig:
-    """Return the configuration, after refusing numbers that no run can have."""
-    runner = config.runner
-    for name in (
-        "total_steps",
-        "log_step",
-        "eval_step",
-        "save_step",
-        "max_keep",
-        "gradient_accumulate_steps",
-    ):
-        if getattr(runner, name) < 1:
-            raise ConfigError(f"runner.{name} must be at least 1, found {getattr(runner, name)}")
+def _read_preset(name: str, variant: str) -> dict[str, Any]:
+    """Read a preset's values for a variant, merged into those of the preset below it."""
+    if name not in PRESETS:
+        raise ConfigError(unknown_name("preset", name, PRESETS))
+    text = (resources.files("s3prl_speechclip") / "presets" / f"{name}.yaml").read_text("utf-8")
+    values: dict[str, Any] = yaml.safe_load(text)
+    values = merge(values, values.pop("variants", {}).get(variant, {}))
+    below = values.pop("preset", None)
+    return values if below is None else merge(_read_preset(below, variant), values)
+
+
+def _override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge changes into values; another corpus is trained on without `also`, unless it is set."""
+    data, new = values.get("data", {}), changes.get("data", {})
+    if "also" not in new and new.get("corpus", data.get("corpus")) != data.get("corpus"):
+        changes = merge(changes, {"data": {"also": []}})
+    return merge(values, changes)
+
+
+def _checked(values: Mapping[str, Any]) -> PretrainConfig:
+    """Build a configuration, and refuse numbers that no run can have."""
+    config = build(PretrainConfig, values)
+    for name, value in plain(config.runner).items():
+        least = 0 if name in MAY_BE_ZERO else 1
+        if not isinstance(value, str) and value < least:
+            raise ConfigError(f"runner.{name} must be at least {least}, found {value}")
     if config.optimizer.lr <= 0:
         raise ConfigError(f"optimizer.lr must be above 0, found {config.optimizer.lr}")
-    if len(config.optimizer.betas) != 2:
-        raise ConfigError(f"optimizer.betas must be two numbers, found {config.optimizer.betas}")
     if not all(0 <= beta < 1 for beta in config.optimizer.betas):
         raise ConfigError(
             f"optimizer.betas must be at least 0 and below 1, found {config.optimizer.betas}"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
+
+from lightning.fabric import Fabric
 
 from ..data.batches import PairDataset, approximate_lengths, load_batches
 from ..data.corpora import CORPORA, load_corpus
-from ..data.feature_store import FeatureStore
 from ..data.manifest import Manifest
 from ..data.sampling import BucketBatchSampler
-from ..encoders.image_features import ImageTable
+from ..encoders.image_features import load_image_table
+from ..encoders.speech_features import cached_features
 from ..errors import ConfigError
 from ..model.embedding import RetrievalSet, retrieval_set
+from ..model.speechclip import SpeechClip
 from ..structures import PairBatch, SpeechBatch
 from .config import PretrainConfig
 
@@ -26,19 +28,13 @@ def load_manifest(config: PretrainConfig) -> Manifest:
         ConfigError: CLIP is to be trained on captions that the corpus does not have.
     """
     data = config.data
-    archive = Path(data.archive) if data.archive else None
-    manifest = load_corpus(
-        data.corpus,
-        root=Path(data.root) if data.root else None,
-        archive=archive,
-        skip_broken=data.skip_broken,
-    )
+    archive, skip_broken = data.archive or None, data.skip_broken
+    manifest = load_corpus(data.corpus, data.root or None, archive, skip_broken)
     manifest = manifest.require("validation").train_on(data.languages)
     for name in data.also:
-        fetched = archive if name in CORPORA and CORPORA[name].fetched else None
-        manifest = manifest.train_also(
-            load_corpus(name, archive=fetched, skip_broken=data.skip_broken)
-        )
+        fetched = name in CORPORA and CORPORA[name].fetched
+        other = load_corpus(name, None, archive if fetched else None, skip_broken)
+        manifest = manifest.train_also(other)
     if config.model.clip.trainable and config.model.objective.text_weight > 0:
         train = manifest.split(manifest.train_split)
         missing = sum(not utterance.english for utterance in train)
@@ -54,30 +50,47 @@ def load_manifest(config: PretrainConfig) -> Manifest:
 class TrainingData:
     """The recordings and images of a run, as one process of several reads them.
 
+    The first process computes and caches what the frozen encoders make of them; the others then
+    read it.
+
     Args:
         config: configuration of the run.
         manifest: its corpus.
-        images: features of the corpus' images by the frozen image trunk.
-        features: hidden states of the recordings by split; empty: recordings are read.
-        rank: this process.
-        world_size: number of processes.
+        model: provides the frozen encoders.
+        fabric: launched.
 
     Raises:
         ConfigError: the batch size does not fit the training split or the processes.
+        AudioError, ImageError: a file cannot be read, without `data.skip_broken`.
     """
 
     def __init__(
-        self,
-        config: PretrainConfig,
-        manifest: Manifest,
-        images: ImageTable,
-        features: Mapping[str, FeatureStore],
-        rank: int,
-        world_size: int,
+        self, config: PretrainConfig, manifest: Manifest, model: SpeechClip, fabric: Fabric
     ) -> None:
         data, train = config.data, manifest.train_split
+        splits = (train, *manifest.dev_splits)
+        with fabric.rank_zero_first():
+            images, manifest = load_image_table(
+                model.clip,
+                manifest,
+                splits,
+                skip_broken=data.skip_broken,
+                show_progress=fabric.is_global_zero,
+            )
+        with fabric.rank_zero_first():
+            features = cached_features(
+                model.speech_encoder,
+                manifest,
+                splits,
+                when=data.cache_features,
+                batch_size=data.eval_batch_size,
+                workers=data.num_workers,
+                skip_broken=data.skip_broken,
+                show_progress=fabric.is_global_zero,
+            )
         self.manifest = manifest
         self._config = config
+        self._share = fabric.global_rank, fabric.world_size
         # Features are mapped into memory: to send them between processes costs more than reading.
         self._workers = 0 if features else data.num_workers
         self._utterances = manifest.split(train)
@@ -92,7 +105,6 @@ class TrainingData:
             features.get(train), images.of(self._recordings.image_paths)
         )
         self._lengths = approximate_lengths(manifest, self._utterances, data.max_samples)
-        self._sampler = self._build_sampler(rank, world_size)
         self.validation: dict[str, RetrievalSet] = {
             split: retrieval_set(
                 manifest,
@@ -112,11 +124,11 @@ class TrainingData:
         Args:
             position: number of batches to skip, those that a resumed run has taken.
         """
-        return self._read(self._train, self._sampler, position)
+        return self._read(self._train, position, *self._share)
 
     def recordings(self) -> Iterator[SpeechBatch]:
         """Read the recordings of whole training batches, the same in all processes, without end."""
-        for batch in self._read(self._recordings, self._build_sampler(0, 1), 0):
+        for batch in self._read(self._recordings, 0, 0, 1):
             assert isinstance(batch.speech, SpeechBatch)
             yield batch.speech
 
@@ -134,14 +146,11 @@ class TrainingData:
             "images": len(self._recordings.image_paths),
         }
 
-    def _build_sampler(self, rank: int, world_size: int) -> BucketBatchSampler:
-        return BucketBatchSampler(
-            self._lengths, self._config.data.batch_size, self._config.seed, rank, world_size
-        )
-
     def _read(
-        self, dataset: PairDataset, sampler: BucketBatchSampler, position: int
+        self, dataset: PairDataset, position: int, rank: int, world_size: int
     ) -> Iterator[PairBatch]:
+        size, seed = self._config.data.batch_size, self._config.seed
+        sampler = BucketBatchSampler(self._lengths, size, seed, rank, world_size)
         while True:
             epoch, start = divmod(position, len(sampler))
             batches = list(sampler.batches(epoch, start))

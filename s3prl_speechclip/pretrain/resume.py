@@ -73,13 +73,11 @@ def find_start(past: Path) -> Start:
     if (past / RUN_CONFIG).is_file():
         model, state = load_newest(past)
         return Start(model=model, state=state, config=read_config(past / RUN_CONFIG), folder=past)
-    if (past / STATE_FILE).is_file():
-        model, state = load_checkpoint(past)
-        config = past.resolve().parent / RUN_CONFIG
-        return Start(
-            model=model, state=state, config=read_config(config) if config.is_file() else None
-        )
-    return Start(model=read(past))
+    if not (past / STATE_FILE).is_file():
+        return Start(model=read(past))
+    model, state = _load_checkpoint(past)
+    path = past.resolve().parent / RUN_CONFIG
+    return Start(model=model, state=state, config=read_config(path) if path.is_file() else None)
 
 
 def choose_start(folder: Path, past: Start, auto_resume: bool) -> Start:
@@ -103,16 +101,15 @@ def choose_start(folder: Path, past: Start, auto_resume: bool) -> Start:
             f"'{folder}' already holds a run: resume it with -a, name another folder with -n or "
             "-p, or remove it"
         )
-    if past.state is not None and past.state.best_step not in checkpoints:
-        past = replace(past, state=replace(past.state, best_step=0, best_recall=-1.0))
-    return past
+    if past.state is None or past.state.best_step in checkpoints:
+        return past
+    return replace(past, state=replace(past.state, best_step=0, best_recall=-1.0))
 
 
 def find_checkpoints(folder: Path) -> dict[int, Path]:
     """Find the checkpoints of an experiment by step, the oldest first.
 
-    They lie in folders `step-N`. Where a copying tool followed the links `last` and `best`, those
-    are folders too, and may be all that was copied.
+    They lie in folders `step-N`, and in `last` and `best` where a copy followed these links.
     """
     found = numbered(folder, STEP)
     for path in (folder / BEST, folder / LAST):
@@ -132,15 +129,11 @@ def load_newest(folder: Path) -> tuple[StoredModel, TrainerState]:
         raise CheckpointError(
             f"cannot resume from '{folder}': no checkpoint in it; give another folder with -e"
         )
-    return read_newest(list(checkpoints.values()), load_checkpoint)[1]
+    return read_newest(list(checkpoints.values()), _load_checkpoint)[1]
 
 
-def load_checkpoint(folder: Path) -> tuple[StoredModel, TrainerState]:
-    """Load one checkpoint folder of a run, to resume from it.
-
-    Raises:
-        CheckpointError: it is incomplete or damaged.
-    """
+def _load_checkpoint(folder: Path) -> tuple[StoredModel, TrainerState]:
+    """Load one checkpoint folder of a run; an error where it is incomplete or damaged."""
     path = folder / STATE_FILE
     if not path.is_file():
         raise CheckpointError(

@@ -13,28 +13,29 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.native import StoredModel
 from ..data.manifest import Manifest
-from ..encoders.image_features import load_image_table
 from ..encoders.spectral_start import learn_spectrum
-from ..encoders.speech_features import cached_features
 from ..encoders.vocabulary import find_vocabulary
 from ..errors import CheckpointError, TrainingError
 from ..model.embedding import RetrievalSet, SpeechEmbeddings, embed_images, embed_speech, in_order
 from ..model.speechclip import SpeechClip
-from ..modules.quantizer import code_perplexity
 from ..modules.recall import recall_at_k
-from ..runtime.allocation import KeptMemory
-from ..runtime.devices import build_fabric, loss_scale_state, restore_loss_scale
-from ..runtime.distributed import all_true, broadcast_parameters, gather, gather_objects
+from ..runtime.devices import (
+    build_fabric,
+    keep_freed_memory,
+    loss_scale_state,
+    restore_loss_scale,
+    return_freed_memory,
+)
+from ..runtime.distributed import StopSignal, all_true, broadcast_parameters, gather_objects
 from ..runtime.log import ScalarLog, draw_curves
 from ..runtime.optimization import build_optimizer, learning_rate, set_learning_rate
 from ..runtime.randomness import random_state, restore_random_state
-from ..runtime.signals import StopSignal
-from ..structures import PairBatch, SpeechOutput, StepOutput
+from ..structures import PairBatch
 from .config import PretrainConfig
 from .corpus import TrainingData, load_manifest
 from .resume import (
@@ -45,6 +46,7 @@ from .resume import (
     prepare_folder,
     save_checkpoint,
 )
+from .step import PretrainStep
 
 logger = logging.getLogger(__name__)
 
@@ -58,59 +60,6 @@ class Outcome:
 
     step: int
     interrupted: bool
-
-
-class PretrainStep(nn.Module):
-    """A model and its objective, as one module that Fabric and DDP can wrap."""
-
-    def __init__(self, model: SpeechClip) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: PairBatch, step: int) -> StepOutput:
-        """Compute the losses of a batch that is shared by all processes.
-
-        Args:
-            batch: this process's share.
-            step: steps taken before this one; CIF scales its quantity to the target in the first.
-        """
-        model = self.model
-        scaling_steps = model.config.cif.scaling_steps
-        scaling = scaling_steps < 0 or step < scaling_steps
-        output = model(batch.speech, scaling=scaling, frames=False)
-        gathered = replace(
-            output,
-            parallel=None if output.parallel is None else gather(output.parallel),
-            cascaded=None if output.cascaded is None else gather(output.cascaded),
-        )
-        images = gather(model.clip.encode_images(batch.images))
-        pair_ids = gather(batch.pair_ids)
-        losses = model.objective(gathered, images, pair_ids)
-        if model.config.clip.trainable and model.config.objective.text_weight > 0:
-            texts = gather(model.clip.encode_text(batch.texts))
-            weight = model.config.objective.text_weight
-            losses["text"] = weight * model.contrast(texts, images, pair_ids)
-        return StepOutput(losses, self._report(output))
-
-    @torch.no_grad()
-    def _report(self, output: SpeechOutput) -> dict[str, float]:
-        report = {"logit_scale": float(self.model.contrast.logit_scale)}
-        if output.keywords is not None:
-            token_ids = output.keywords.token_ids
-            vocabulary_size = int(self.model.clip.vocabulary.max()) + 1
-            report["keywords"] = float(output.keywords.lengths.float().mean())
-            report["code_perplexity"] = float(
-                code_perplexity(token_ids[token_ids > 0], vocabulary_size)
-            )
-        return report
-
-
-def _gather_embeddings(output: SpeechOutput) -> SpeechOutput:
-    return replace(
-        output,
-        parallel=None if output.parallel is None else gather(output.parallel),
-        cascaded=None if output.cascaded is None else gather(output.cascaded),
-    )
 
 
 def pretrain(
@@ -145,32 +94,11 @@ def pretrain(
     fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
 
-    # The first process fetches, computes and caches; the others then read.
-    is_first = fabric.is_global_zero
     with fabric.rank_zero_first():
         manifest = load_manifest(config)
     model = _build_model(config, manifest, start.model)
     fabric.to_device(model)
-    with fabric.rank_zero_first():
-        images, manifest = load_image_table(
-            model.clip,
-            manifest,
-            (manifest.train_split, *manifest.dev_splits),
-            skip_broken=config.data.skip_broken,
-            show_progress=is_first,
-        )
-    with fabric.rank_zero_first():
-        features = cached_features(
-            model.speech_encoder,
-            manifest,
-            (manifest.train_split, *manifest.dev_splits),
-            when=config.data.cache_features,
-            batch_size=config.data.eval_batch_size,
-            workers=config.data.num_workers,
-            skip_broken=config.data.skip_broken,
-            show_progress=is_first,
-        )
-    data = TrainingData(config, manifest, images, features, fabric.global_rank, fabric.world_size)
+    data = TrainingData(config, manifest, model, fabric)
 
     # Each process draws its own dropout; the model above is the same in all.
     fabric.seed_everything(config.seed + fabric.global_rank, verbose=False)
@@ -182,7 +110,7 @@ def pretrain(
         restore_loss_scale(fabric, state.scaler)
         restore_random_state(state.random_state(fabric.global_rank))
     log = None
-    if is_first:
+    if fabric.is_global_zero:
         prepare_folder(folder, config, start.state)
         _log_summary(config, model, data, folder, fabric, state)
         log = ScalarLog(folder, state.step)
@@ -197,7 +125,7 @@ def pretrain(
     def save() -> None:
         states = gather_objects(random_state())
         rng = {f"{rank}/{name}": s for rank, own in enumerate(states) for name, s in own.items()}
-        if is_first:
+        if fabric.is_global_zero:
             complete = replace(
                 state, optimizer=optimizer.state_dict(), scaler=loss_scale_state(fabric), rng=rng
             )
@@ -205,7 +133,8 @@ def pretrain(
             save_checkpoint(folder, model.stored(about), complete, runner.max_keep)
         fabric.barrier()
 
-    memory = KeptMemory() if fabric.device.type == "cpu" else None
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     parts = runner.gradient_accumulate_steps
     loss_is_scaled = bool(loss_scale_state(fabric))
     batches = data.batches(state.step * parts)
@@ -218,7 +147,7 @@ def pretrain(
         initial=state.step,
         desc=config.model.variant,
         unit="step",
-        disable=not is_first,
+        disable=not fabric.is_global_zero,
         dynamic_ncols=True,
     )
     module.train()
@@ -245,16 +174,17 @@ def pretrain(
                 max_norm=runner.gradient_clipping or math.inf,
                 error_if_nonfinite=False,
             )
+            state = replace(state, step=state.step + 1)
             # fp16's loss scale is found by letting gradients overflow: such a step it skips itself.
             is_finite = is_finite and (loss_is_scaled or bool(norm.isfinite()))
-            state = replace(state, step=state.step + 1)
-            if all_true(is_finite, fabric.device):
-                skipped_in_a_row = 0
+            is_finite = all_true(is_finite, fabric.device)
+            if is_finite or loss_is_scaled:
                 optimizer.step()
-            else:
+            skipped_in_a_row = 0 if is_finite else skipped_in_a_row + 1
+            if not is_finite:
                 ids = [name for batch in taken for name in data.utterance_ids(batch)]
-                problem = _report_nonfinite(folder, fabric, state.step, output.losses, norm, ids)
-                skipped_in_a_row += 1
+                terms = {**output.losses, "gradient norm": norm}
+                problem = _record_nonfinite(folder, fabric, state.step, terms, ids)
                 if runner.nonfinite == "stop" or skipped_in_a_row == SKIPPED_IN_A_ROW:
                     newest = next(reversed(find_checkpoints(folder).values()), "none yet")
                     raise TrainingError(
@@ -265,26 +195,21 @@ def pretrain(
                 state = replace(state, skipped=state.skipped + 1)
                 for buffer, value in zip(model.buffers(), kept, strict=True):
                     buffer.copy_(value)
-                if loss_is_scaled:
-                    optimizer.step()
             optimizer.zero_grad()
             examples += sum(len(batch.pair_ids) for batch in taken) * fabric.world_size
-            bar.update()
             is_last = state.step == runner.total_steps
 
             if state.step % runner.log_step == 0 or is_last:
-                values = {"loss": float(output.loss.detach())}
-                values |= {f"loss/{k}": float(v.detach()) for k, v in output.losses.items()}
+                values: dict[str, Any] = {"loss": output.loss.detach()}
+                values |= {f"loss/{name}": value.detach() for name, value in output.losses.items()}
                 values |= {**output.report, "lr": rate}
                 values["examples_per_second"] = examples / (time.perf_counter() - started)
                 if runner.nonfinite == "skip":
                     values["skipped_steps"] = state.skipped
                 started, examples = time.perf_counter(), 0
-                shown |= values
+                shown |= {name: float(value) for name, value in values.items()}
                 if log is not None:
-                    log.add(state.step, values)
-                if memory is not None:
-                    memory.return_surplus()
+                    log.add(state.step, {name: shown[name] for name in values})
             if state.step % runner.eval_step == 0 or is_last:
                 paused = time.perf_counter()
                 recalls = evaluate(model, data.validation, fabric)
@@ -295,11 +220,13 @@ def pretrain(
                     state = replace(state, best_step=state.step, best_recall=recalls["recall@10"])
                 save()
                 saved_step = state.step
+                return_freed_memory()
                 started += time.perf_counter() - paused
             elif state.step % runner.save_step == 0:
                 save()
                 saved_step = state.step
             bar.set_postfix(_progress(shown), refresh=False)
+            bar.update()
         if saved_step != state.step:
             save()
     if log is not None:
@@ -360,24 +287,17 @@ def _merge(parts: Sequence[SpeechEmbeddings]) -> SpeechEmbeddings:
     )
 
 
-def _report_nonfinite(
-    folder: Path,
-    fabric: Fabric,
-    step: int,
-    losses: Mapping[str, Tensor],
-    norm: Tensor,
-    ids: list[str],
+def _record_nonfinite(
+    folder: Path, fabric: Fabric, step: int, values: Mapping[str, Tensor], ids: list[str]
 ) -> str:
     """Append a step whose loss is not finite to a file, and describe it on one line."""
     path = folder / NONFINITE_FILE
     every = [name for part in gather_objects(ids) for name in part]
-    values = {name: float(value.detach()) for name, value in losses.items()}
-    values["gradient norm"] = float(norm)
+    found = {name: float(value.detach()) for name, value in values.items()}
     if fabric.is_global_zero:
-        record = {"step": step, **values, "recordings": every}
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-    terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            file.write(json.dumps({"step": step, **found, "recordings": every}) + "\n")
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
     return (
         f"step {step}: the loss or its gradient is not finite ({terms}) on the recordings "
         f"{', '.join(every[:4])}, ... ({len(every)}, listed in '{path}')"
@@ -388,9 +308,8 @@ def _describe_training(
     config: PretrainConfig, data: TrainingData, fabric: Fabric, state: TrainerState
 ) -> dict[str, Any]:
     """Return what a checkpoint says about its training."""
-    device = fabric.device
-    is_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if is_gpu else device.type.upper()
+    gpu = fabric.device if fabric.device.type == "cuda" else None
+    name = fabric.device.type.upper() if gpu is None else torch.cuda.get_device_name(gpu)
     return {
         **data.about(),
         "mini": data.manifest.mini or config.model.size == "mini",
@@ -413,13 +332,8 @@ def _log_summary(
 ) -> None:
     about = data.about()
     hours = f", {about['hours']:.1f} h" if about["hours"] else ""
-    logger.info(
-        "%s on %s: %s recordings%s",
-        config.model.variant,
-        about["corpus"],
-        f"{about['recordings']:,}",
-        hours,
-    )
+    recordings = f"{about['recordings']:,} recordings{hours}"
+    logger.info("%s on %s: %s", config.model.variant, about["corpus"], recordings)
     for note in data.manifest.notes:
         logger.info("  %s", note)
     logger.info(
@@ -437,12 +351,6 @@ def _log_summary(
 
 def _progress(shown: Mapping[str, float]) -> dict[str, str]:
     """Format the figures that the progress bar shows."""
-    chosen = {}
-    for name, value in shown.items():
-        if name == "loss" or name.startswith("loss/"):
-            chosen[name.removeprefix("loss/")] = f"{value:.3f}"
-        elif name == "recall@10":
-            chosen["R@10"] = f"{value:.1f}"
-        elif name == "examples_per_second":
-            chosen["ex/s"] = f"{value:.0f}"
-    return chosen
+    losses = {k.removeprefix("loss/"): f"{v:.3f}" for k, v in shown.items() if k[:4] == "loss"}
+    others = (("recall@10", "R@10", ".1f"), ("examples_per_second", "ex/s", ".0f"))
+    return losses | {name: format(shown[k], form) for k, name, form in others if k in shown}

@@ -1,10 +1,15 @@
-"""Exchange between the processes of a distributed run; with one process all return at once."""
+"""Exchange between the processes of a distributed run, and the signals that end it.
+
+With one process all return at once.
+"""
 
 from __future__ import annotations
 
+import signal
 from typing import TypeVar
 
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.nn.functional import all_reduce
@@ -64,3 +69,32 @@ def broadcast_parameters(module: nn.Module) -> None:
     if world_size() > 1:
         for parameter in module.parameters():
             dist.broadcast(parameter.data, src=0)
+
+
+class StopSignal:
+    """Catch SIGTERM and SIGINT inside a `with` block, so that a loop can stop at a step.
+
+    with StopSignal(fabric) as stop:
+        while step < total_steps and not stop.requested():
+            ...
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self._caught = False
+
+    def __enter__(self) -> StopSignal:
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        self._previous = {number: signal.signal(number, self._catch) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def requested(self) -> bool:
+        """Return whether any process caught a signal; the same in all, which must all call it."""
+        return not all_true(not self._caught, self._fabric.device)
+
+    def _catch(self, *_: object) -> None:
+        self._caught = True

@@ -11,7 +11,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 LOG_FILE = "log.csv"
 PLOT_FILE = "curves.png"
-RECALL = "recall@"  # columns of validation recall begin with it
 
 
 class ScalarLog(SummaryWriter):
@@ -30,10 +29,8 @@ class ScalarLog(SummaryWriter):
         self.folder = folder
         self.latest: dict[str, float] = {}
         """The last value of each scalar that this process wrote."""
-        self._rows: dict[int, dict[str, str]] = {}
-        for row in read_log(folder):
-            if from_step is None or int(row["step"]) <= from_step:
-                self._rows[int(row["step"])] = row
+        rows = {int(row["step"]): row for row in read_log(folder)}
+        self._rows = {s: row for s, row in rows.items() if from_step is None or s <= from_step}
         purge = None if from_step is None else from_step + 1
         super().__init__(str(folder / "tensorboard"), purge_step=purge)
 
@@ -82,27 +79,23 @@ def read_log(folder: Path) -> list[dict[str, str]]:
 
 def draw_curves(folder: Path) -> Path:
     """Draw losses and validation recall over steps, from the log of a run; return the image."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")  # a run on a cluster has no screen
-    from matplotlib import pyplot as plt
-
+    figure = Figure((11, 4), layout="constrained")
+    losses, recalls = figure.subplots(1, 2)
     rows = read_log(folder)
-    figure, (losses, recalls) = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
-    names = dict.fromkeys(name for row in rows for name in row)
-    for name in names:
+    for name in dict.fromkeys(name for row in rows for name in row):
         points = [(int(row["step"]), float(row[name])) for row in rows if name in row]
-        if name == "loss" or name.startswith("loss/"):
+        kind, _, part = name.partition("/")
+        if kind == "loss":
             losses.plot(*zip(*points, strict=True), label=name)
-        elif name.startswith(RECALL + "10"):
-            split = name.partition("/")[2] or "mean"
-            recalls.plot(*zip(*points, strict=True), marker=".", label=split)
+        elif kind == "recall@10":
+            recalls.plot(*zip(*points, strict=True), marker=".", label=part or "mean")
     losses.set(xlabel="step", ylabel="loss", title="Training")
     recalls.set(xlabel="step", ylabel="recall@10, %", title="Validation", ylim=(0, None))
     for axes in (losses, recalls):
+        axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-        axes.grid(alpha=0.3)
     figure.savefig(folder / PLOT_FILE, dpi=120)
-    plt.close(figure)
     return folder / PLOT_FILE

@@ -15,7 +15,7 @@ class OptimizerConfig:
     name: Literal["adam", "adamw"] = "adam"
     lr: float = 1e-4
     weight_decay: float = 1e-6
-    betas: tuple[float, ...] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
 
@@ -32,11 +32,10 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
     from torch import optim
 
     kinds: dict[str, type[optim.Adam]] = {"adam": optim.Adam, "adamw": optim.AdamW}
-    beta1, beta2 = config.betas
     return kinds[config.name](
         [parameter for parameter in parameters if parameter.requires_grad],
         lr=config.lr,
-        betas=(beta1, beta2),
+        betas=config.betas,
         eps=config.eps,
         weight_decay=config.weight_decay,
     )

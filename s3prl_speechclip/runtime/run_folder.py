@@ -42,7 +42,10 @@ def atomic_write(target: Path) -> Iterator[Path]:
         remove(partial)
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        _flush(partial)
+        for file in partial.rglob("*") if partial.is_dir() else [partial]:
+            if file.is_file():  # a name must not reach the disk before its contents
+                with file.open("rb") as content:
+                    os.fsync(content.fileno())
         if target.is_dir() and not target.is_symlink():
             remove(target)
         os.replace(partial, target)
@@ -73,12 +76,9 @@ def remove(path: Path) -> None:
 
 def numbered(folder: Path, prefix: str, suffix: str = "") -> dict[int, Path]:
     """Find a run's checkpoints, named prefix, step, suffix, by step, the oldest first."""
-    found = {}
-    for path in folder.glob(f"{prefix}*{suffix}"):
-        number = path.name[len(prefix) : len(path.name) - len(suffix)]
-        if number.isdigit():
-            found[int(number)] = path
-    return dict(sorted(found.items()))
+    paths = folder.glob(f"{prefix}*{suffix}")
+    steps = {path.name.removeprefix(prefix).removesuffix(suffix): path for path in paths}
+    return {int(step): steps[step] for step in sorted(filter(str.isdigit, steps), key=int)}
 
 
 def drop_old(checkpoints: Iterable[Path], max_keep: int, spared: Iterable[Path] = ()) -> None:
@@ -113,14 +113,3 @@ def read_newest(checkpoints: Sequence[Path], read: Callable[[Path], Read]) -> tu
         f"no checkpoint in '{checkpoints[-1].parent}' can be read ({failures[0]}); restore one, or "
         "remove that folder to start anew"
     )
-
-
-def _flush(path: Path) -> None:
-    """Have the system write a file's or a folder's contents to the disk before it is renamed."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)

@@ -28,6 +28,22 @@ def _declared() -> dict[str, Corpus]:
 CORPORA: Mapping[str, Corpus] = _declared()
 
 
+def find_corpus(name: str) -> Corpus:
+    """Look a corpus up by its name, or by the path of a folder of one's own.
+
+    Raises:
+        CorpusError: no corpus has that name; the message names the nearest.
+    """
+    if name not in CORPORA and not is_folder(name):
+        raise CorpusError(unknown_name("corpus", name, CORPORA))
+    return CORPORA.get(name, CORPORA["own"])
+
+
+def is_folder(name: str) -> bool:
+    """Return whether a name stands for a folder of one's own."""
+    return name not in CORPORA and ("/" in name or Path(name).expanduser().is_dir())
+
+
 def load_corpus(
     name: str,
     root: str | Path | None = None,
@@ -47,13 +63,11 @@ def load_corpus(
         CorpusError: the name is unknown, no folder is given, or the corpus is missing, incomplete
             or not in its layout.
     """
-    if name not in CORPORA and ("/" in name or Path(name).expanduser().is_dir()):
+    corpus = find_corpus(name)
+    if is_folder(name):
         if root:
             raise CorpusError(f"--data '{name}' is a folder itself; leave --data-root out")
-        name, root = "own", name
-    if name not in CORPORA:
-        raise CorpusError(unknown_name("corpus", name, CORPORA))
-    corpus = CORPORA[name]
+        root = name
     folder = Path(root).expanduser().absolute() if root else None
     if corpus.fetched:
         from ...minis import mini_set

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ...errors import CorpusError
 from ..files import WAV_HEADER, read_json
@@ -58,8 +58,7 @@ class Corpus:
         A corpus has its own name only with the published number of images in every split, less at
         most `LEFT_OUT` that cannot be read; else other recordings lie in its layout.
         """
-        splits = {u.image: u.split for u in manifest.utterances}.values()
-        found = Counter(splits)
+        found = Counter({u.image: u.split for u in manifest.utterances}.values())
         for sizes in self.published:
             if found.keys() == sizes.keys() and all(
                 (1 - LEFT_OUT) * size <= found[split] <= size for split, size in sizes.items()
@@ -100,13 +99,12 @@ class Corpus:
 
     def member(self, path: Path, row: Any, *names: str) -> Any:
         """Return the first of the named members that an object of `path` has; null is absent."""
-        if isinstance(row, dict):
-            for name in names:
-                if row.get(name) is not None:
-                    return row[name]
-        raise self.error(
-            f"an entry of '{path}' has no '{names[0]}' ({str(row)[:80]}); restore the file"
-        )
+        found = [row[n] for n in names if row.get(n) is not None] if isinstance(row, dict) else ()
+        if not found:
+            raise self.error(
+                f"an entry of '{path}' has no '{names[0]}' ({str(row)[:80]}); restore the file"
+            )
+        return found[0]
 
     def manifest(
         self,
@@ -114,11 +112,11 @@ class Corpus:
         utterances: Sequence[Utterance],
         skip_broken: bool,
         *,
-        sizes: bool,
+        sizes: bool = True,
         train: bool = True,
         dev_splits: tuple[str, ...] = ("dev",),
         test_splits: tuple[str, ...] = ("test",),
-        overlap: Literal["refuse", "note"] = "refuse",
+        may_overlap: bool = False,
         notes: Sequence[str] = (),
     ) -> Manifest:
         """Check what a reader found, and put it into a manifest.
@@ -130,12 +128,11 @@ class Corpus:
             utterances: all recordings that the corpus lists.
             skip_broken: leave out, and count, recordings whose own file or image is missing or
                 empty, instead of raising.
-            sizes: find empty files too. It costs a system call a file, which is cheap for 40,000
-                files and slow for 600,000 on a network file system.
+            sizes: find empty files too, at a system call a file: slow for 600,000 on a network.
             train: whether there must be a training split.
             dev_splits: names of the validation splits.
             test_splits: names of the test splits.
-            overlap: treatment of an evaluation image that is in the training split too.
+            may_overlap: whether an evaluation image in the training split is noted, not refused.
             notes: facts to show with any figure; logged here.
 
         Raises:
@@ -147,16 +144,15 @@ class Corpus:
             unique.setdefault((u.split, u.language, u.audio), u)
         repeats = len(utterances) - len(unique)
         kept, left_out = self.keep_sound(root, tuple(unique.values()), skip_broken, sizes)
-        splits = dict.fromkeys((*(("train",) if train else ()), *dev_splits, *test_splits))
-        present = {utterance.split for utterance in kept}
+        splits = list(dict.fromkeys((*(("train",) if train else ()), *dev_splits, *test_splits)))
+        present = {u.split for u in kept}
         for split in splits:
             if split not in present:
                 raise self.error(
                     f"no usable recording in split '{split}'; check the corpus's files"
                 )
-        overlaps = self._overlaps(kept, list(splits), overlap)
         repeated = [f"{repeats} recordings are listed twice and count once"] if repeats else []
-        facts = (*repeated, *notes, *overlaps)
+        facts = (*repeated, *notes, *self._overlaps(kept, splits, may_overlap))
         for fact in facts:
             log.warning("%s: %s", self.name, fact)
         return Manifest(
@@ -169,40 +165,33 @@ class Corpus:
         )
 
     def keep_sound(
-        self, root: Path, utterances: Sequence[Utterance], skip_broken: bool, sizes: bool
+        self, root: Path, utterances: Sequence[Utterance], skip_broken: bool, sizes: bool = True
     ) -> tuple[tuple[Utterance, ...], tuple[str, ...]]:
-        """Check that files are there; see `manifest`.
+        """Return the recordings whose own file and image are there, and a note on the others.
 
-        Returns:
-            The recordings whose own file and image are there, and a note on the others.
+        See `manifest` for arguments and errors.
         """
-        base = str(root)
-        listed: dict[str, dict[str, int]] = {}
-        broken: dict[str, list[str]] = {}
-
-        def is_sound(kind: str, relative: str, header: int) -> bool:
-            folder, name = os.path.split(os.path.join(base, relative))
-            if folder not in listed:
-                listed[folder] = _files(folder, sizes)
-            size = listed[folder].get(name)
-            if size is not None and (size > header or not sizes):
-                return True
-            fault = "missing" if size is None else "empty"
-            broken.setdefault(f"{fault} {kind}", []).append(relative)
-            return False
-
-        images: dict[str, bool] = {}
+        folders: dict[str, dict[str, int]] = {}
+        broken: dict[str, dict[str, None]] = {}
         kept = []
-        for utterance in utterances:
-            if utterance.image not in images:
-                images[utterance.image] = is_sound("images", utterance.image, 0)
-            if is_sound("recordings", utterance.audio, WAV_HEADER) and images[utterance.image]:
-                kept.append(utterance)
+        for u in utterances:
+            is_sound = True
+            for kind, file, header in (("images", u.image, 0), ("recordings", u.audio, WAV_HEADER)):
+                path = os.path.join(root, file)
+                folder, name = os.path.split(path)
+                if folder not in folders:
+                    folders[folder] = _files(folder, sizes)
+                size = folders[folder].get(name)
+                if size is None or (sizes and size <= header):
+                    fault = "missing" if size is None else "empty"
+                    broken.setdefault(f"{fault} {kind}", {})[path] = None
+                    is_sound = False
+            if is_sound:
+                kept.append(u)
         if not broken:
             return tuple(kept), ()
         counts = ", ".join(
-            f"{len(paths)} {kind} (first '{os.path.join(base, paths[0])}')"
-            for kind, paths in broken.items()
+            f"{len(paths)} {kind} (first '{next(iter(paths))}')" for kind, paths in broken.items()
         )
         if not skip_broken:
             raise self.error(f"{counts}; restore them, or leave them out with --skip-broken")
@@ -210,33 +199,30 @@ class Corpus:
         log.warning("%s: %s", self.name, note)
         for kind, paths in broken.items():
             for path in paths:
-                log.warning("left out, %s: '%s'", kind.split()[0], os.path.join(base, path))
+                log.warning("left out, %s: '%s'", kind.split()[0], path)
         return tuple(kept), (note,)
 
     def _overlaps(
-        self, utterances: Iterable[Utterance], splits: Sequence[str], overlap: str
+        self, utterances: Iterable[Utterance], splits: Sequence[str], may_overlap: bool
     ) -> list[str]:
         """Compare each split's images with those of the splits before it."""
         # Published pair ids may count from 0 in each split; several sets that share images, each
         # with folders of its own, may not share their paths.
         images: dict[str, dict[str | int, str]] = {split: {} for split in splits}
-        for utterance in utterances:
-            if utterance.split in images:
-                key = utterance.image if overlap == "refuse" else utterance.pair_id
-                images[utterance.split][key] = utterance.image
+        for u in utterances:
+            if u.split in images:
+                images[u.split][u.pair_id if may_overlap else u.image] = u.image
         notes = []
         for earlier, split in combinations(splits, 2):
-            shared = images[split].keys() & images[earlier].keys()
-            if shared and overlap == "refuse":
-                first = next(image for key, image in images[split].items() if key in shared)
+            shared = [image for key, image in images[split].items() if key in images[earlier]]
+            if shared and not may_overlap:
                 raise self.error(
                     f"{len(shared)} images are in both '{earlier}' and '{split}' (first "
-                    f"'{first}'), so figures would be wrong; correct the lists of the splits"
+                    f"'{shared[0]}'), so figures would be wrong; correct the lists of the splits"
                 )
             if shared and earlier == "train":
-                notes.append(
-                    f"{len(shared)} of {len(images[split])} images of '{split}' are in 'train' too"
-                )
+                number = len(images[split])
+                notes.append(f"{len(shared)} of {number} images of '{split}' are in 'train' too")
         return notes
 
 

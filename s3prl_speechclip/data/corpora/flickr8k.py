@@ -13,7 +13,6 @@ from ..manifest import Manifest, Utterance, Word
 from .corpus import Corpus, fullest_folder
 
 SPLITS = ("train", "dev", "test")
-TEXT_FOLDERS = ("", "Flickr8k_text")
 IMAGE_FOLDERS = (
     "Images",
     "Flicker8k_Dataset",  # as the archive spells it
@@ -40,51 +39,50 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     final full stop; aligned words are in lower case.
     """
     CORPUS.require_folder(root)
-    listings = {split: _text_file(root, f"Flickr_8k.{split}Images.txt") for split in SPLITS}
-    images = {split: read_lines(listing) for split, listing in listings.items()}
-    folder = image_folder(CORPUS, root, [name for names in images.values() for name in names])
+    listings = {
+        split: CORPUS.first_file(text_files(root, f"Flickr_8k.{split}Images.txt"))
+        for split in SPLITS
+    }
+    listed = [(split, name) for split, path in listings.items() for name in read_lines(path)]
+    folder = image_folder(CORPUS, root, [name for _, name in listed])
     CORPUS.require_folder(root / WAVS)
     captions = _captions(root)
     recorded = _by_recording(root / "flickr_audio" / "wav2capt.txt", "NAME_k.wav NAME.jpg #k")
     speakers = _by_recording(root / "flickr_audio" / "wav2spk.txt", "NAME_k.wav speaker")
     words = _alignments(root)
-
     utterances = []
     unrecorded = 0
     pair_ids: dict[str, int] = {}
-    for split, names in images.items():
-        for image in names:
-            pair_id = pair_ids.setdefault(image, len(pair_ids))
-            if image not in captions:
-                raise CORPUS.error(
-                    f"'{listings[split]}' lists '{image}', which has no caption; {CORPUS.expected}"
+    for split, image in listed:
+        if image not in captions:
+            raise CORPUS.error(
+                f"'{listings[split]}' lists '{image}', which has no caption; {CORPUS.expected}"
+            )
+        for number, text in sorted(captions[image].items()):
+            name = f"{Path(image).stem}_{number}"
+            if recorded and name not in recorded:
+                unrecorded += 1
+                continue
+            utterances.append(
+                Utterance(
+                    utterance_id=name,
+                    audio=f"{WAVS}/{name}.wav",
+                    image=f"{folder}/{image}",
+                    pair_id=pair_ids.setdefault(image, len(pair_ids)),
+                    text=text,
+                    caption=text,
+                    split=split,
+                    speaker=speakers.get(name, ""),
+                    words=words.get(name, ()),
                 )
-            for number, text in sorted(captions[image].items()):
-                name = f"{Path(image).stem}_{number}"
-                if recorded and name not in recorded:
-                    unrecorded += 1
-                    continue
-                utterances.append(
-                    Utterance(
-                        utterance_id=name,
-                        audio=f"{WAVS}/{name}.wav",
-                        image=f"{folder}/{image}",
-                        pair_id=pair_id,
-                        text=text,
-                        caption=text,
-                        split=split,
-                        speaker=speakers.get(name, ""),
-                        words=words.get(name, ()),
-                    )
-                )
+            )
     note = f"{unrecorded} captions without a recording, by the corpus's own wav2capt.txt"
-    return CORPUS.manifest(
-        root, utterances, skip_broken, sizes=True, notes=[note] if unrecorded else []
-    )
+    return CORPUS.manifest(root, utterances, skip_broken, notes=[note] if unrecorded else [])
 
 
-def _text_file(root: Path, *names: str) -> Path:
-    return CORPUS.first_file([root / folder / name for name in names for folder in TEXT_FOLDERS])
+def text_files(root: Path, *names: str) -> list[Path]:
+    """Return the places where a text file may lie."""
+    return [root / folder / name for name in names for folder in ("", "Flickr8k_text")]
 
 
 def image_folder(corpus: Corpus, root: Path, images: Sequence[str]) -> str:
@@ -97,15 +95,15 @@ def image_folder(corpus: Corpus, root: Path, images: Sequence[str]) -> str:
 
 
 def _captions(root: Path) -> Captions:
-    """Read `NAME.jpg#k<tab>caption`, or the `image,caption` table of Kaggle's copy."""
-    path = _text_file(root, CAPTIONS, KAGGLE_CAPTIONS)
-    if path.name == KAGGLE_CAPTIONS:
-        captions: Captions = {}
-        for _, row in read_table(path, ("image", "caption")):
-            of_image = captions.setdefault(row["image"], {})
-            of_image[len(of_image)] = row["caption"]
-        return captions
-    return read_tokens(CORPUS, path)
+    """Read the captions of the archive, or the `image,caption` table of Kaggle's copy."""
+    path = CORPUS.first_file(text_files(root, CAPTIONS, KAGGLE_CAPTIONS))
+    if path.name == CAPTIONS:
+        return read_tokens(CORPUS, path)
+    captions: Captions = {}
+    for _, row in read_table(path, ("image", "caption")):
+        of_image = captions.setdefault(row["image"], {})
+        of_image[len(of_image)] = row["caption"]
+    return captions
 
 
 def read_tokens(corpus: Corpus, path: Path) -> Captions:
@@ -138,13 +136,12 @@ def _alignments(root: Path) -> dict[str, tuple[Word, ...]]:
         return {}
     words: dict[str, list[Word]] = {}
     for line in read_lines(path):
-        fields = line.split()
         try:
-            start, duration = float(fields[2]), float(fields[3])
-            word = Word(fields[4].lower(), start, round(start + duration, 4))
-        except (IndexError, ValueError):
+            key, _, start, duration, text = line.split()[:5]
+            word = Word(text.lower(), float(start), round(float(start) + float(duration), 4))
+        except ValueError:
             raise CORPUS.malformed(path, "NAME.jpg_#k 1 start duration word", line) from None
-        words.setdefault(fields[0].replace(".jpg_#", "_"), []).append(word)
+        words.setdefault(key.replace(".jpg_#", "_"), []).append(word)
     return {name: tuple(sorted(spoken, key=lambda w: w.start)) for name, spoken in words.items()}
 
 

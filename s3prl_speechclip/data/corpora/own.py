@@ -55,8 +55,8 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     """Read a folder with a manifest; `skip_broken` also leaves out rows that cannot be used."""
     rows = read_rows(root)
     if rows.saved:
-        kept, notes = CORPUS.keep_sound(root, rows.saved.utterances, skip_broken, sizes=True)
-        return replace(rows.saved, utterances=kept, notes=(*rows.notes, *notes))
+        kept, left_out = CORPUS.keep_sound(root, rows.saved.utterances, skip_broken)
+        return replace(rows.saved, utterances=kept, notes=(*rows.notes, *left_out))
     notes = rows.notes
     if rows.faults:
         line, reason = next(iter(rows.faults.items()))
@@ -72,11 +72,10 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
         root,
         list(rows.utterances.values()),
         skip_broken,
-        sizes=True,
         train="train" in splits,
         dev_splits=tuple(split for split in splits if split.startswith("dev")),
         test_splits=tuple(split for split in splits if split.startswith("test")),
-        overlap="note",
+        may_overlap=True,
         notes=notes,
     )
     return replace(manifest, corpus=f"own ({root.name})")
@@ -90,24 +89,23 @@ def read_rows(root: Path) -> Rows:
     found = [path.name for path in candidates if path.is_file()]
     if len(found) > 1:
         raise CORPUS.error(f"'{root}' holds {' and '.join(found)}; keep one of them")
-    if listing.name == MANIFEST and _is_saved(listing):
-        saved = Manifest.load(listing)
-        return Rows(listing, dict(enumerate(saved.utterances, 2)), {}, saved.notes, saved)
-    given: dict[int, dict[str, Any]] = {}
-    faults: dict[int, str] = {}
     lines: Iterable[tuple[int, Any]]
     if listing.suffix == ".jsonl":
-        lines = enumerate(read_text(listing).split("\n"), 1)
+        lines = [
+            (n, line) for n, line in enumerate(read_text(listing).split("\n"), 1) if line.strip()
+        ]
     else:
         lines = read_table(listing, ("audio", "image"), "\t" if listing.suffix == ".tsv" else ",")
+    given: dict[int, dict[str, Any]] = {}
+    faults: dict[int, str] = {}
     for line, content in lines:
         try:
-            if isinstance(content, dict):
-                given[line] = _values(content)
-            elif content.strip():
-                given[line] = _object(content)
+            given[line] = _values(content)
         except (ValueError, RecursionError) as error:
             faults[line] = str(error)
+        if "format" in given.get(1, ()):  # the first line of `Manifest.save`
+            saved = Manifest.load(listing)
+            return Rows(listing, dict(enumerate(saved.utterances, 2)), {}, saved.notes, saved)
     if not given and not faults:
         raise CORPUS.error(f"'{listing}' holds no rows; {CORPUS.expected}")
 
@@ -136,31 +134,20 @@ def read_rows(root: Path) -> Rows:
     return Rows(listing, utterances, dict(sorted(faults.items())), (note,) if drawn else ())
 
 
-def _is_saved(listing: Path) -> bool:
-    """Return whether `Manifest.save` wrote a manifest: its first line is about the corpus."""
-    try:
-        return "format" in _object(read_text(listing).partition("\n")[0])
-    except (ValueError, RecursionError):
-        return False
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Parse a line of JSON; null counts as absent."""
-    row = json.loads(text)
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, found {text[:80]}")
-    return {name: value for name, value in row.items() if value is not None}
-
-
-def _values(cells: Mapping[str, str]) -> dict[str, Any]:
-    """Read the cells of a table as the types of their fields; empty ones count as absent."""
-    row: dict[str, Any] = {name: cell for name, cell in cells.items() if cell}
-    for name in [name for name in row if name in FIELD_TYPES]:
+def _values(content: str | Mapping[str, str]) -> dict[str, Any]:
+    """Parse a line of JSON, or the cells of a table's row; null and empty cells are absent."""
+    if isinstance(content, str):
+        row = json.loads(content)
+        if not isinstance(row, dict):
+            raise ValueError(f"expected an object, found {content[:80]}")
+        return {name: value for name, value in row.items() if value is not None}
+    cells: dict[str, Any] = {name: cell for name, cell in content.items() if cell}
+    for name in cells.keys() & FIELD_TYPES.keys():
         try:
-            row[name] = json.loads(row[name].lower() if name == "synthetic" else row[name])
+            cells[name] = json.loads(cells[name].lower() if name == "synthetic" else cells[name])
         except ValueError:
-            raise ValueError(f"'{name}' is '{row[name][:80]}', of the wrong type") from None
-    return row
+            raise ValueError(f"'{name}' is '{cells[name][:80]}', of the wrong type") from None
+    return cells
 
 
 def _split(given: Any) -> str:

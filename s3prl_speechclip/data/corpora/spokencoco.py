@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..manifest import Manifest, Utterance
 from .corpus import Corpus
@@ -37,8 +36,8 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     utterances: list[Utterance] = []
     for split, name in FILE_SPLITS.items():
         if karpathy or split != "test":
-            file = (karpathy or PUBLISHED).format(name)
-            utterances += _utterances(CORPUS.first_file([root / AUDIO / file]), split)
+            path = CORPUS.first_file([root / AUDIO / (karpathy or PUBLISHED).format(name)])
+            utterances += _utterances(path, split)
     return CORPUS.manifest(
         root,
         utterances,
@@ -49,48 +48,39 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     )
 
 
-def _utterances(path: Path, split: str) -> list[Utterance]:
+def _utterances(path: Path, split: str) -> Iterator[Utterance]:
     rows = CORPUS.read_metadata(path)["data"]
-    utterances = []
-    for row, pair_id in zip(rows, _pair_ids(path, rows), strict=True):
-        image = CORPUS.member(path, row, "image")
+    reassigned = sum("reassign_id" in row for row in rows)
+    if reassigned not in (0, len(rows)):
+        # COCO numbers beside reassigned ones could make two images one answer.
+        raise CORPUS.error(
+            f"{reassigned} of {len(rows)} entries of '{path}' have a 'reassign_id'; all or none "
+            "must"
+        )
+    for row in rows:
+        image = str(CORPUS.member(path, row, "image"))
+        try:
+            pair_id = int(row["reassign_id"] if reassigned else Path(image).stem.split("_")[-1])
+        except (TypeError, ValueError) as error:
+            raise CORPUS.error(
+                f"an image of '{path}' has no number ({error}); "
+                "expected COCO_val2014_000000000042.jpg or a 'reassign_id'"
+            ) from None
         # FaST-VGS's form has a row for each caption, the others one for each image.
         captions = CORPUS.member(path, row, "captions", "caption")
         for caption in captions if isinstance(captions, list) else [captions]:
             wav = str(CORPUS.member(path, caption, "wav"))
             text = str(caption.get("text") or "").strip()
-            utterances.append(
-                Utterance(
-                    utterance_id=str(caption.get("uttid") or Path(wav).stem),
-                    audio=f"{AUDIO}/{wav}",
-                    image=f"{IMAGES}/{image}",
-                    pair_id=pair_id,
-                    text=text,
-                    caption=text,
-                    split=split,
-                    speaker=str(caption.get("speaker") or ""),
-                )
+            yield Utterance(
+                utterance_id=str(caption.get("uttid") or Path(wav).stem),
+                audio=f"{AUDIO}/{wav}",
+                image=f"{IMAGES}/{image}",
+                pair_id=pair_id,
+                text=text,
+                caption=text,
+                split=split,
+                speaker=str(caption.get("speaker") or ""),
             )
-    return utterances
-
-
-def _pair_ids(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    given = sum("reassign_id" in row for row in rows)
-    if given not in (0, len(rows)):
-        # COCO numbers beside reassigned ones could make two images one answer.
-        raise CORPUS.error(
-            f"{given} of {len(rows)} entries of '{path}' have a 'reassign_id'; all or none must"
-        )
-    try:
-        if given:
-            return [int(row["reassign_id"]) for row in rows]
-        images = [str(CORPUS.member(path, row, "image")) for row in rows]
-        return [int(Path(image).stem.rpartition("_")[2]) for image in images]
-    except (TypeError, ValueError) as error:
-        raise CORPUS.error(
-            f"an image of '{path}' has no number ({error}); "
-            "expected COCO_val2014_000000000042.jpg or a 'reassign_id'"
-        ) from None
 
 
 CORPUS = Corpus(

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from ..manifest import Manifest, Utterance
 from .corpus import Corpus
-from .flickr8k import image_folder, read_tokens
+from .flickr8k import CAPTIONS, SPLITS, image_folder, read_tokens, text_files
 
-SPLITS = ("train", "dev", "test")
 SPEAKER = "S001"  # all recordings are of one speaker
 
 
@@ -19,34 +18,32 @@ def read(root: Path, skip_broken: bool = False) -> Manifest:
     `Flickr8k.token.txt`, where it lies in the root or in `Flickr8k_text/`.
     """
     CORPUS.require_folder(root)
-    texts = {}
-    for split in SPLITS:
-        path = root / "Flickr8k_text" / f"Flickr8k.token.{split}_yoruba.txt"
-        texts[split] = read_tokens(CORPUS, CORPUS.first_file([path]))
-    tokens = [root / folder / "Flickr8k.token.txt" for folder in ("", "Flickr8k_text")]
-    english = next((read_tokens(CORPUS, path) for path in tokens if path.is_file()), {})
-    images = [image for captions in texts.values() for image in captions]
-    folder = image_folder(CORPUS, root, images)
-    pair_ids = {image: number for number, image in enumerate(dict.fromkeys(images))}
-    utterances = []
-    for split, captions in texts.items():
-        for image, numbered in captions.items():
-            for number, text in sorted(numbered.items()):
-                name = f"{SPEAKER}_{Path(image).stem}_{number}"
-                utterances.append(
-                    Utterance(
-                        utterance_id=name,
-                        audio=f"flickr_audio_yoruba_{split}/{name}.wav",
-                        image=f"{folder}/{image}",
-                        pair_id=pair_ids[image],
-                        text=text,
-                        caption=english.get(image, {}).get(number, ""),
-                        split=split,
-                        speaker=SPEAKER,
-                        language="yo",
-                    )
-                )
-    return CORPUS.manifest(root, utterances, skip_broken, sizes=True)
+    listing = "Flickr8k_text/Flickr8k.token.{}_yoruba.txt"
+    paths = {split: CORPUS.first_file([root / listing.format(split)]) for split in SPLITS}
+    english = next((read_tokens(CORPUS, p) for p in text_files(root, CAPTIONS) if p.is_file()), {})
+    rows = [
+        (split, image, number, text)
+        for split, path in paths.items()
+        for image, captions in read_tokens(CORPUS, path).items()
+        for number, text in sorted(captions.items())
+    ]
+    folder = image_folder(CORPUS, root, [image for _, image, *_ in rows])
+    pair_ids: dict[str, int] = {}
+    utterances = [
+        Utterance(
+            utterance_id=f"{SPEAKER}_{Path(image).stem}_{number}",
+            audio=f"flickr_audio_yoruba_{split}/{SPEAKER}_{Path(image).stem}_{number}.wav",
+            image=f"{folder}/{image}",
+            pair_id=pair_ids.setdefault(image, len(pair_ids)),
+            text=text,
+            caption=english.get(image, {}).get(number, ""),
+            split=split,
+            speaker=SPEAKER,
+            language="yo",
+        )
+        for split, image, number, text in rows
+    ]
+    return CORPUS.manifest(root, utterances, skip_broken)
 
 
 CORPUS = Corpus(

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ...errors import CorpusError
 from ..files import read_table
@@ -31,19 +31,16 @@ LAYOUT = "semantic/{dev,test}/{gold.csv,pairs.csv,synthetic/*.wav,librispeech/*.
 REMEDY = "restore the file"
 
 
-@dataclass(frozen=True)
-class Token:
-    """A recording of a word."""
+class Token(NamedTuple):
+    """A recording of a word; the file's name is without its suffix."""
 
     type: str
     filename: str
-    """Without suffix."""
     word: str
     voice: str
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Two words, and people's score of their similarity or relatedness."""
 
     type: str
@@ -55,19 +52,12 @@ class Pair:
     """Of the two scores, NaN where people were not asked for it."""
 
 
-@dataclass(frozen=True)
 class SemanticSplit:
-    """`dev` or `test`."""
+    """`dev` or `test`, in a folder."""
 
-    folder: Path
-
-    @property
-    def gold(self) -> Path:
-        return self.folder / "gold.csv"
-
-    @property
-    def pairs(self) -> Path:
-        return self.folder / "pairs.csv"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.gold, self.pairs = folder / "gold.csv", folder / "pairs.csv"
 
     def recordings(self) -> dict[tuple[str, str], Path]:
         """Find the recordings of the gold file, by type and file name, in its order."""
@@ -84,8 +74,7 @@ class SemanticSplit:
         return paths
 
 
-@dataclass(frozen=True)
-class SemanticSet:
+class SemanticSet(NamedTuple):
     """The whole set."""
 
     root: Path
