@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from ..data.batches import PairDataset, approximate_lengths, load_batches
-from ..data.cache import cache_home, made_once
-from ..data.feature_store import FORMAT, FeatureStore, frame_count, write_features
-from ..data.manifest import Manifest, Utterance
+from ..data.feature_store import (
+    FeatureFolder,
+    FeatureStore,
+    KnownRecordings,
+    features_home,
+    frame_count,
+)
+from ..data.manifest import Manifest
 from ..data.sampling import evaluation_batches
 from ..errors import ConfigError, EncoderError
 from ..hashing import state_hash
+from ..structures import SpeechBatch
 from .speech import SpeechEncoder
 
 logger = logging.getLogger(__name__)
@@ -44,8 +47,9 @@ def cached_features(
 ) -> dict[str, FeatureStore]:
     """Return the hidden states of splits from the cache, which is filled where it lacks them.
 
-    The cache identifies the encoder by its weights and settings, recordings by path, size and
-    modification time. Recordings are encoded whole and in full precision.
+    The store identifies the encoder by its weights and settings, and recordings by their samples,
+    which are read again where a file's size or modification time changed. Recordings are encoded
+    whole and in full precision.
 
     Args:
         encoder: encoder on the device that computes.
@@ -70,24 +74,56 @@ def cached_features(
     if when == "off" or not _is_wanted(encoder, manifest, splits, when):
         return {}
 
+    settings = {
+        "encoder": "speech encoder",
+        "architecture": encoder.architecture,
+        "normalize_waveform": encoder.normalize_waveform,
+        "weights": state_hash(encoder.model.state_dict()),
+        "kind": "frames",
+    }
+    folder = FeatureFolder(settings, "float16")
+    known = KnownRecordings("16 kHz mono")
+
     def open_store(split: str) -> FeatureStore:
         utterances = manifest.split(split)
         dataset = PairDataset(manifest, utterances, on_broken="drop" if skip_broken else "raise")
-        batches = evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
+        paths = [manifest.path(utterance.audio) for utterance in utterances]
 
-        def fill(folder: Path) -> None:
-            with tqdm(
-                total=len(utterances),
-                desc=f"features of {split}",
-                unit="recording",
-                leave=False,
-                disable=not show_progress,
-            ) as bar:
-                states = _encode(encoder, dataset, batches, workers, bar)
-                write_features(folder, len(utterances), states)
+        def keys(indices: Iterable[int]) -> list[str | None]:
+            found = (known.find(paths[index]) for index in indices)
+            return [None if recording is None else recording.key for recording in found]
 
-        key = _key(encoder, manifest, utterances)
-        return FeatureStore(made_once(cache_home() / "speech_features" / key, fill))
+        # Whole batches, so that what another run left unfinished rounds no value otherwise.
+        batches = [
+            batch
+            for batch in evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
+            if not all(key in folder for key in keys(batch))
+        ]
+        bar = tqdm(
+            total=sum(map(len, batches)),
+            desc=f"features of {split}",
+            unit="recording",
+            leave=False,
+            disable=not show_progress or not batches,
+        )
+        with bar, folder.writer() as writer:
+            for pairs in load_batches(dataset, batches, workers):
+                speech, indices = pairs.speech, pairs.indices.tolist()
+                assert isinstance(speech, SpeechBatch)
+                for index, row, length in zip(
+                    indices, speech.waveforms.numpy(), speech.lengths.tolist(), strict=True
+                ):
+                    known.add(paths[index], row[:length])
+                found = [key for key in keys(indices) if key is not None]
+                missing = {key for key in found if key not in folder}
+                if missing:  # a corpus that was moved has its features
+                    for key, states in zip(found, _encode(encoder, speech), strict=True):
+                        if key in missing:
+                            missing.remove(key)
+                            writer.add(key, states)
+                bar.update(len(indices))
+        known.save()
+        return FeatureStore(folder, keys(range(len(utterances))))
 
     try:
         return {split: open_store(split) for split in splits}
@@ -117,7 +153,7 @@ def _is_wanted(
     utterances = [u for split in splits for u in manifest.split(split)]
     frames = sum(frame_count(int(n)) for n in approximate_lengths(manifest, utterances))
     size = frames * encoder.layers * encoder.width * VALUE
-    home = cache_home()
+    home = features_home()
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if size > LIMIT or 2 * size > free:
@@ -133,44 +169,15 @@ def _is_wanted(
 
 
 @torch.no_grad()
-def _encode(
-    encoder: SpeechEncoder,
-    dataset: PairDataset,
-    batches: Sequence[Sequence[int]],
-    workers: int,
-    bar: tqdm[Any],
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield each recording's place in its split and its hidden states, (layers, T, D) float16."""
-    device = next(encoder.parameters()).device
-    for pairs in load_batches(dataset, batches, workers):
-        features = encoder(pairs.speech.to(device))
-        stacked = torch.stack(features.hidden_states, 1).half().cpu()
-        for index, states, frames in zip(
-            pairs.indices.tolist(), stacked, features.lengths.tolist(), strict=True
-        ):
-            valid = states[:, :frames]
-            if not valid.isfinite().all():
-                raise EncoderError(
-                    "hidden states of this speech encoder do not fit float16 and cannot be kept; "
-                    "set data.cache_features=off"
-                )
-            yield index, valid
-        bar.update(len(pairs.indices))
-
-
-def _key(encoder: SpeechEncoder, manifest: Manifest, utterances: Sequence[Utterance]) -> str:
-    settings = {
-        "format": FORMAT,
-        "architecture": encoder.architecture,
-        "normalize_waveform": encoder.normalize_waveform,
-        "weights": state_hash(encoder.model.state_dict()),
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for utterance in utterances:
-        path = manifest.path(utterance.audio)
-        try:
-            status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
-        except OSError:  # named when it is read
-            digest.update(f"{path} missing\n".encode())
-    return digest.hexdigest()[:32]
+def _encode(encoder: SpeechEncoder, speech: SpeechBatch) -> Iterator[Tensor]:
+    """Yield the hidden states of each recording of a batch, (layers, T, D) float16."""
+    features = encoder(speech.to(next(encoder.parameters()).device))
+    stacked = torch.stack(features.hidden_states, 1).half().cpu()
+    for states, frames in zip(stacked, features.lengths.tolist(), strict=True):
+        valid = states[:, :frames]
+        if not valid.isfinite().all():
+            raise EncoderError(
+                "hidden states of this speech encoder do not fit float16 and cannot be kept; "
+                "set data.cache_features=off"
+            )
+        yield valid

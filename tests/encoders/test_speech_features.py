@@ -16,7 +16,7 @@ from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.data.batches import collate_speech
 from s3prl_speechclip.data.cache import CACHE_VARIABLE
 from s3prl_speechclip.data.corpora import load_corpus
-from s3prl_speechclip.data.feature_store import FeatureStore
+from s3prl_speechclip.data.feature_store import FeatureFolder, FeatureStore, stored
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders import speech_features as features
 from s3prl_speechclip.encoders.speech import SpeechEncoder, build_speech_encoder
@@ -25,6 +25,7 @@ from s3prl_speechclip.errors import AudioError, ConfigError, EncoderError
 from s3prl_speechclip.model.config import SpeechEncoderConfig
 
 SPLITS = ("train", "dev")
+DERIVED = ("format", "precision")
 
 
 def cached(model: SpeechEncoder, manifest: Manifest, **options: object) -> dict[str, FeatureStore]:
@@ -53,8 +54,12 @@ def encoder(seed: int = 0, **changes: object) -> SpeechEncoder:
     return build_speech_encoder(config, batch_invariant=invariant).eval()
 
 
-def caches(tmp_path: Path) -> set[str]:
-    return {p.name for p in (tmp_path / "cache" / "speech_features").glob("[!.]*")}
+def kept() -> int:
+    """Number of recordings in the store."""
+    return sum(
+        len(FeatureFolder({k: v for k, v in found.about.items() if k not in DERIVED}, "float16"))
+        for found in stored()
+    )
 
 
 def test_cached_states_are_those_of_each_recording_alone(manifest: Manifest) -> None:
@@ -87,32 +92,33 @@ def test_features_are_computed_once(manifest: Manifest, monkeypatch: pytest.Monk
 
 
 def test_another_encoder_or_recording_has_other_features(
-    manifest: Manifest, tmp_path: Path
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards against the features of another run's encoder, or of a file that was replaced."""
     cached(encoder(), manifest)
-    first = caches(tmp_path)
-    for other in (encoder(seed=1), encoder(normalize_waveform=True)):
-        before = caches(tmp_path)
-        cached(other, manifest)
-        assert len(caches(tmp_path) - before) == 2
+    first = kept()
+    cached(encoder(seed=1), manifest)
+    cached(encoder(normalize_waveform=True), manifest)
+    assert kept() == 3 * first and len(stored()) == 3
 
     root = shutil.copytree(manifest.root, tmp_path / "changed", copy_function=shutil.copyfile)
     moved = replace(manifest, root=root)
-    cached(encoder(), moved)
-    before = caches(tmp_path)
-    assert len(first) == 2 and first < before
+    with monkeypatch.context() as patched:
+        patched.setattr(SpeechEncoder, "_encode", lambda *_: pytest.fail("encoded again"))
+        stores = cached(encoder(), moved)
     changed, other = (moved.path(u.audio) for u in moved.split("train")[:2])
     changed.write_bytes(other.read_bytes())
-    cached(encoder(), moved)
-    assert len(caches(tmp_path) - before) == 1
+    after = cached(encoder(), moved)["train"]
+    assert torch.equal(after.read(0), stores["train"].read(1)) and kept() == 3 * first
 
 
-def test_an_interrupted_computation_leaves_nothing(
-    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_computation_goes_on(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards against half a split that is taken for a whole one."""
+    """Guards against half a split that is taken for a whole one, or is computed again."""
     model, calls = encoder(), []
+    whole = cached(encoder(), manifest)["train"]
+    shutil.rmtree(stored()[0].path)
     compute = model._encode
 
     def stop(speech):
@@ -124,11 +130,10 @@ def test_an_interrupted_computation_leaves_nothing(
     monkeypatch.setattr(model, "_encode", stop)
     with pytest.raises(KeyboardInterrupt):
         cached(model, manifest)
-    assert not caches(tmp_path)
-    monkeypatch.undo()
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    stores = cached(model, manifest)
-    assert all(stores["train"].read(n) is not None for n in range(len(stores["train"])))
+    assert kept() == 4
+    again = cached(model, manifest)["train"]
+    for n in range(len(whole)):
+        assert torch.equal(whole.read(n), again.read(n))
 
 
 @pytest.mark.parametrize(
@@ -136,14 +141,14 @@ def test_an_interrupted_computation_leaves_nothing(
     [({"trainable": True}, "trainable=false"), ({"batch_invariant": False}, "batch_invariant")],
 )
 def test_what_changes_from_batch_to_batch_is_not_cached(
-    manifest: Manifest, tmp_path: Path, changes: dict, key: str
+    manifest: Manifest, changes: dict, key: str
 ) -> None:
     """Guards base and large, trained as published, and encoders that learn."""
     model = encoder(**changes)
     assert cached(model, manifest) == {}
     with pytest.raises(ConfigError, match=key):
         cached(model, manifest, when="on")
-    assert not caches(tmp_path)
+    assert not kept()
 
 
 def test_what_is_too_large_is_kept_only_when_asked_for(
@@ -151,7 +156,7 @@ def test_what_is_too_large_is_kept_only_when_asked_for(
 ) -> None:
     """Guards a user's disk, and the estimate: it is of the size that is written."""
     stores = cached(encoder(), manifest)
-    files = (tmp_path / "cache" / "speech_features").glob("[!.]*/states.bin")
+    files = (tmp_path / "cache" / "features").glob("*/*.bin")
     written = sum(path.stat().st_size for path in files)
     shutil.rmtree(tmp_path / "cache")
     monkeypatch.setattr(features, "LIMIT", written - 1)
@@ -164,7 +169,7 @@ def test_what_is_too_large_is_kept_only_when_asked_for(
 
 
 def test_states_beyond_half_precision_are_not_kept(
-    manifest: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    manifest: Manifest, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Guards against infinities that training would meet as NaN."""
     model = encoder()
@@ -175,7 +180,7 @@ def test_states_beyond_half_precision_are_not_kept(
     assert "float16" in caplog.text
     with pytest.raises(EncoderError, match="cache_features=off"):
         cached(model, manifest, when="on")
-    assert not caches(tmp_path)
+    assert not kept()
 
 
 def test_a_broken_recording_is_named_or_left_out(manifest: Manifest, tmp_path: Path) -> None:
