@@ -136,7 +136,7 @@ class FeatureFolder:
         if found is None:
             values, first, shape, check = self._entries[key]
             block = values[first : first + shape[0] * shape[1] * shape[2]]
-            if zlib.crc32(block) != check:
+            if zlib.crc32(block.data) != check:
                 raise self._damaged(f"the values of recording {key} were changed")
             found = self._read[key] = torch.from_numpy(block.reshape(shape))
         return found
@@ -198,7 +198,7 @@ class Writer:
             self._file = (self._folder / f"{uuid.uuid4().hex}{DATA}").open("wb")
             self._states, _, self._width = content.shape
         self._file.write(content.data)
-        self._rows.append((key.encode(), self._size, content.shape[1], zlib.crc32(content)))
+        self._rows.append((key.encode(), self._size, content.shape[1], zlib.crc32(content.data)))
         self._size += content.size
         if self._size * self._dtype.itemsize >= SHARD:
             self.publish()
@@ -272,9 +272,13 @@ class KnownRecordings:
         self._new[_identify(path)] = found
         return found
 
-    def update(self, others: Mapping[str, Recording]) -> None:
+    def noted(self) -> dict[str, Recording]:
+        """Return what was noted and not saved, for `merge` in another process."""
+        return self._new
+
+    def merge(self, noted: Mapping[str, Recording]) -> None:
         """Add what another process noted."""
-        self._new.update(others)
+        self._new.update(noted)
 
     def save(self) -> None:
         """Write what was noted, beside what other processes wrote."""
