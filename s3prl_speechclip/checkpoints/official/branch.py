@@ -16,11 +16,6 @@ from .reading import Settings
 PARALLEL = "parallel_branch."
 CASCADED = "cascaded_branch."
 
-_ENCODER_LAYER = re.compile(
-    r"layers\.\d+\.(self_attn\.(in_proj_(weight|bias)|out_proj\.(weight|bias))"
-    r"|(linear1|linear2|norm1|norm2)\.(weight|bias))"
-)
-
 # Names of the branches in the official code over the years, without a leading KW_ and with `plus`
 # for `dynamic`.
 CASCADED_TYPES = {
@@ -109,8 +104,7 @@ def _convert_attention(ledger: Ledger, prefix: str) -> str:
     layers = f"{prefix}self_att.model."
     ledger.map_layer(f"{layers}norm", "branch.attention.norm")
     for name in ledger.names(f"{layers}layers."):
-        if _ENCODER_LAYER.fullmatch(name.removeprefix(layers)):
-            ledger.map(name, "branch.attention." + name.removeprefix(layers))
+        ledger.map(name, "branch.attention." + name.removeprefix(layers))
     return "encoder"
 
 

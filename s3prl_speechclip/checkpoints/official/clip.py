@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from typing import Any
 
@@ -18,32 +17,17 @@ OPENAI = "clip.model."
 NATIVE = "clip.clip."
 TABLE = OPENAI + "token_embedding.weight"
 FULL_TABLE = "clip.original_text_emb_weight"
+BLOCKS = "transformer.resblocks."
 HEAD_WIDTH = 64  # of every published ViT and text tower of CLIP
 PUBLISHED_TEXT_WIDTHS = (512, 640, 768, 1024)
 OTHER_TEXT_HEADS = 4  # of other widths; like HuBERT's, heads cannot be read from the weights
-
-# open_clip kept OpenAI's names for ViT and text encoder.
-_BLOCK = (
-    r"transformer\.resblocks\.\d+\.(attn\.(in_proj_(weight|bias)|out_proj\.(weight|bias))"
-    r"|(ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(weight|bias))"
-)
-_KNOWN = re.compile(
-    rf"positional_embedding|text_projection|logit_scale|ln_final\.(weight|bias)|{_BLOCK}"
-    r"|visual\.(class_embedding|positional_embedding|proj|conv1\.weight"
-    rf"|(ln_pre|ln_post)\.(weight|bias)|{_BLOCK})"
-)
 
 
 def convert_clip(ledger: Ledger, where: str) -> tuple[dict[str, Any], str]:
     """Convert CLIP and the vocabulary.
 
-    Args:
-        ledger: weights of the file.
-        where: path of the file, for messages.
-
     Returns:
-        CLIP's open_clip configuration, and the vocabulary's name: `flickr8k`, `spokencoco`,
-        `full`, or `corpus` for any other.
+        CLIP's open_clip configuration, and the vocabulary's name, see `recover_vocabulary`.
 
     Raises:
         CheckpointError: its image tower is no ViT, or the vocabulary cannot be recovered.
@@ -60,7 +44,7 @@ def convert_clip(ledger: Ledger, where: str) -> tuple[dict[str, Any], str]:
         ledger.map(FULL_TABLE, f"{NATIVE}token_embedding.weight")
         ledger.drop(TABLE, "rows of the full token table, which is kept with their ids")
     for weight in ledger.names(OPENAI):
-        if _KNOWN.fullmatch(weight.removeprefix(OPENAI)):
+        if weight != TABLE:  # open_clip kept OpenAI's names for ViT and text encoder
             ledger.map(weight, NATIVE + weight.removeprefix(OPENAI))
     ledger.drop_copies("cascaded_branch.", "clip.")
     return _architecture(ledger, len(reduced if full is None else full)), name
@@ -75,7 +59,8 @@ def recover_vocabulary(reduced: Tensor, full: Tensor | None, where: str) -> tupl
         where: path of the file, for messages.
 
     Returns:
-        Name of the vocabulary, and the original ids, (V,) int64.
+        Name of the vocabulary (`flickr8k`, `spokencoco`, `full`, or `corpus` for any other), and
+        the original ids, (V,) int64.
 
     Raises:
         CheckpointError: they cannot be recovered.
@@ -124,7 +109,7 @@ def _architecture(ledger: Ledger, table_size: int) -> dict[str, Any]:
             "patch_size": patch,
             "width": vision,
             "head_width": HEAD_WIDTH if vision % HEAD_WIDTH == 0 else vision,
-            "layers": _layers(ledger, f"{OPENAI}visual."),
+            "layers": ledger.count(f"{OPENAI}visual.{BLOCKS}"),
             "mlp_ratio": _mlp_ratio(ledger, f"{OPENAI}visual.", vision),
         },
         "text_cfg": {
@@ -132,7 +117,7 @@ def _architecture(ledger: Ledger, table_size: int) -> dict[str, Any]:
             "vocab_size": table_size,
             "width": text,
             "heads": _text_heads(text),
-            "layers": _layers(ledger, OPENAI),
+            "layers": ledger.count(OPENAI + BLOCKS),
             "mlp_ratio": _mlp_ratio(ledger, OPENAI, text),
         },
     }
@@ -144,11 +129,6 @@ def _text_heads(width: int) -> int:
     return OTHER_TEXT_HEADS if width % OTHER_TEXT_HEADS == 0 else 1
 
 
-def _layers(ledger: Ledger, tower: str) -> int:
-    prefix = f"{tower}transformer.resblocks."
-    return len({name.removeprefix(prefix).partition(".")[0] for name in ledger.names(prefix)})
-
-
 def _mlp_ratio(ledger: Ledger, tower: str, width: int) -> float:
-    inner = ledger.look(f"{tower}transformer.resblocks.0.mlp.c_fc.weight").shape[0]
+    inner = ledger.look(f"{tower}{BLOCKS}0.mlp.c_fc.weight").shape[0]
     return inner / width

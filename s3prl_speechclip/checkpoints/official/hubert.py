@@ -22,51 +22,29 @@ STRIDES = [5, 2, 2, 2, 2, 2, 2]  # their product is the hop of 320 samples
 PUBLISHED_HEADS = {768: 12, 1024: 16, 1280: 16}
 OTHER_HEADS = 4
 
-_CONV = r"feature_extractor\.conv_layers\.(\d+)"
-_LAYER = r"encoder\.layers\.(\d+)"
-_POSITIONS = "encoder.pos_conv_embed.conv"
 RENAMES = (
-    (_CONV + r"\.0\.(weight|bias)", r"feature_extractor.conv_layers.\1.conv.\2"),
-    (_CONV + r"\.2\.(?:1\.)?(weight|bias)", r"feature_extractor.conv_layers.\1.layer_norm.\2"),
-    (r"layer_norm\.(weight|bias)", r"feature_projection.layer_norm.\1"),
-    (r"post_extract_proj\.(weight|bias)", r"feature_projection.projection.\1"),
-    (r"encoder\.pos_conv\.0\.bias", f"{_POSITIONS}.bias"),
-    (r"encoder\.pos_conv\.0\.weight_g", f"{_POSITIONS}.parametrizations.weight.original0"),
-    (r"encoder\.pos_conv\.0\.weight_v", f"{_POSITIONS}.parametrizations.weight.original1"),
-    (
-        r"encoder\.pos_conv\.0\.(parametrizations\.weight\.original[01])",
-        rf"{_POSITIONS}.\1",
-    ),
-    (r"encoder\.layer_norm\.(weight|bias)", r"encoder.layer_norm.\1"),
-    (
-        _LAYER + r"\.self_attn\.([kqv]_proj|out_proj)\.(weight|bias)",
-        r"encoder.layers.\1.attention.\2.\3",
-    ),
-    (_LAYER + r"\.self_attn_layer_norm\.(weight|bias)", r"encoder.layers.\1.layer_norm.\2"),
-    (_LAYER + r"\.fc1\.(weight|bias)", r"encoder.layers.\1.feed_forward.intermediate_dense.\2"),
-    (_LAYER + r"\.fc2\.(weight|bias)", r"encoder.layers.\1.feed_forward.output_dense.\2"),
-    (
-        _LAYER + r"\.final_layer_norm\.(weight|bias)",
-        r"encoder.layers.\1.final_layer_norm.\2",
-    ),
+    (r"^(feature_extractor\.conv_layers\.\d+)\.0\.", r"\1.conv."),
+    (r"^(feature_extractor\.conv_layers\.\d+)\.2\.(?:1\.)?", r"\1.layer_norm."),
+    (r"^layer_norm\.", "feature_projection.layer_norm."),
+    (r"^post_extract_proj\.", "feature_projection.projection."),
+    (r"^encoder\.pos_conv\.0\.", "encoder.pos_conv_embed.conv."),
+    (r"\.weight_g$", ".parametrizations.weight.original0"),
+    (r"\.weight_v$", ".parametrizations.weight.original1"),
+    (r"\.self_attn\.", ".attention."),
+    (r"\.self_attn_layer_norm\.", ".layer_norm."),
+    (r"\.fc1\.", ".feed_forward.intermediate_dense."),
+    (r"\.fc2\.", ".feed_forward.output_dense."),
 )
+"""What differs in the names; a name that the model does not have is refused when it is loaded."""
 ONLY_FOR_PRETRAINING = ("mask_emb", "label_embs_concat", "final_proj.weight", "final_proj.bias")
 
 
 def convert_hubert(ledger: Ledger, settings: Settings) -> dict[str, Any]:
-    """Convert HuBERT.
+    """Convert HuBERT; returns its transformers configuration.
 
     The architecture is read from the weights. A layer-norm extractor means the form of HuBERT
     Large, which also has pre-norm layers and normalises waveforms; a group-norm extractor that of
-    HuBERT Base. The number of attention heads is not in the weights: published widths have their
-    published number, other widths are assumed to have four.
-
-    Args:
-        ledger: weights of the file.
-        settings: configuration of the file.
-
-    Returns:
-        Its transformers configuration.
+    HuBERT Base.
 
     Raises:
         CheckpointError: it is not a known form of HuBERT.
@@ -89,9 +67,8 @@ def convert_hubert(ledger: Ledger, settings: Settings) -> dict[str, Any]:
     for name in ONLY_FOR_PRETRAINING:
         ledger.drop(prefix + name, "only HuBERT's own pretraining uses it")
     for name in ledger.names(prefix):
-        native = _native_name(name.removeprefix(prefix))
-        if native is not None:
-            ledger.map(name, NATIVE + native)
+        if name not in ledger.dropped:
+            ledger.map(name, NATIVE + _native_name(name.removeprefix(prefix)))
     if f"{prefix}post_extract_proj.weight" not in ledger:
         # fairseq leaves the projection out where widths agree.
         width = architecture["hidden_size"]
@@ -109,7 +86,6 @@ def _architecture(ledger: Ledger, settings: Settings, prefix: str) -> dict[str, 
             f"'{settings.where}': its feature extractor is not HuBERT's; convolutions of {KERNELS} "
             f"expected, {kernels} found"
         )
-    layers = {int(m[1]) for n in ledger.names(prefix) if (m := re.match(_LAYER, n[len(prefix) :]))}
     first = prefix + "encoder.layers.0."
     width = ledger.look(first + "fc2.weight").shape[0]
     directions = prefix + "encoder.pos_conv.0.weight_v"
@@ -121,7 +97,7 @@ def _architecture(ledger: Ledger, settings: Settings, prefix: str) -> dict[str, 
     return {
         "model_type": "hubert",
         "hidden_size": width,
-        "num_hidden_layers": len(layers),
+        "num_hidden_layers": ledger.count(prefix + "encoder.layers."),
         "num_attention_heads": _heads(width, settings),
         "intermediate_size": ledger.look(first + "fc1.weight").shape[0],
         "conv_dim": [weight.shape[0] for weight in convolutions],
@@ -158,9 +134,7 @@ def _heads(width: int, settings: Settings) -> int:
     return OTHER_HEADS
 
 
-def _native_name(name: str) -> str | None:
+def _native_name(name: str) -> str:
     for pattern, replacement in RENAMES:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match.expand(replacement)
-    return None
+        name = re.sub(pattern, replacement, name)
+    return name

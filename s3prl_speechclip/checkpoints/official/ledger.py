@@ -35,6 +35,10 @@ class Ledger:
         """Return the official names with a prefix."""
         return (name for name in self._state if name.startswith(prefix))
 
+    def count(self, prefix: str) -> int:
+        """Count the numbered parts, such as layers, whose names follow a prefix."""
+        return len({name.removeprefix(prefix).partition(".")[0] for name in self.names(prefix)})
+
     def look(self, name: str) -> Tensor:
         """Return a weight without accounting for it; raises CheckpointError if it is missing."""
         if name not in self._state:

@@ -72,7 +72,6 @@ class Settings:
 class OfficialFile:
     """Content of an official checkpoint."""
 
-    path: Path
     settings: Settings
     state: Mapping[str, Tensor]
     """Weights by their official names."""
@@ -105,7 +104,6 @@ def open_official(path: Path) -> OfficialFile:
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"'{path}' holds no weights under state_dict")
     return OfficialFile(
-        path=path,
         settings=Settings(settings["config"], str(path)),
         state=state,
         step=int(content.get("global_step", 0)),

@@ -43,17 +43,7 @@ def model_config(
 ) -> ModelConfig:
     """Build the configuration of the converted model.
 
-    It computes what the official code does: `batch_invariant` is off, CIF's dropout is 0.5, the
-    learned scale is free.
-
-    Args:
-        settings: configuration of the file.
-        variant: architecture of the file.
-        speech: transformers configuration of its HuBERT.
-        clip: open_clip configuration of its CLIP.
-        shape: shape of the branch, from its weights.
-        vocabulary: name of its vocabulary.
-        learned_scale: whether the file holds the contrastive loss's scale.
+    It computes what the official code does, see `checkpoints.official`.
 
     Raises:
         CheckpointError: a setting means something that this version does not compute.
@@ -70,7 +60,9 @@ def model_config(
             architecture=speech,
             trainable=bool(settings.get("audio_encoder.trainable", False)),
             normalize_waveform=speech["do_stable_layer_norm"],
-            normalize_layers=_normalize_layers(settings),
+            # The s3prl encoder of the official code has no such switch.
+            normalize_layers=settings.get("audio_encoder.type") != "s3prl_plus"
+            and bool(settings.get("audio_encoder.normalize_hiddenstates", False)),
         ),
         clip=ClipConfig(
             name=clip_name,
@@ -144,7 +136,12 @@ def _keywords(settings: Settings, shape: BranchShape) -> KeywordConfig:
         raise CheckpointError(
             f"'{settings.where}': its quantiser is a {quantizer}; SimpleVectorQuantizer can be read"
         )
-    learn, temperature = _temperature(settings, f"{branch}.vq.args.temp")
+    kind, _, temperature = str(settings.get(f"{branch}.vq.args.temp")).partition("=")
+    if kind not in ("fixed", "learnable") or not temperature:
+        raise CheckpointError(
+            f"'{settings.where}': {branch}.vq.args.temp must be fixed=... or learnable=..., found "
+            f"'{kind}'"
+        )
     scale = settings.get(f"{branch}.keyword.batchnorms.std_scale", 1.0)
     return KeywordConfig(
         number=shape.keywords,
@@ -153,22 +150,12 @@ def _keywords(settings: Settings, shape: BranchShape) -> KeywordConfig:
         norm=shape.norm,  # type: ignore[arg-type]
         norm_scale=float(scale[0] if isinstance(scale, list) else scale),
         norm_learnable=bool(settings.get(f"{branch}.keyword.batchnorms.learnable", True)),
-        temperature=temperature,
-        learn_temperature=learn,
+        temperature=float(temperature),
+        learn_temperature=kind == "learnable",
         straight_through=bool(settings.get(f"{branch}.vq.args.hard", True)),
         gumbel=bool(settings.get(f"{branch}.vq.args.use_gumbel", False)),
         banned_rows=OFFICIAL_BANNED_ROWS,
     )
-
-
-def _temperature(settings: Settings, name: str) -> tuple[bool, float]:
-    kind, equals, value = str(settings.get(name)).partition("=")
-    if not equals or kind not in ("fixed", "learnable"):
-        raise CheckpointError(
-            f"'{settings.where}': {name} must be fixed=... or learnable=..., found "
-            f"'{settings.get(name)}'"
-        )
-    return kind == "learnable", float(value)
 
 
 def _cif(settings: Settings, shape: BranchShape) -> CifConfig:
@@ -206,13 +193,6 @@ def _objective(settings: Settings, learned_scale: bool) -> ObjectiveConfig:
         margin=float(settings.get(f"{loss}.margin", 0.0)),
         decoupled=bool(settings.get(f"{loss}.dcl", False)),
     )
-
-
-def _normalize_layers(settings: Settings) -> bool:
-    # The s3prl encoder of the official code has no such switch.
-    if settings.get("audio_encoder.type") == "s3prl_plus":
-        return False
-    return bool(settings.get("audio_encoder.normalize_hiddenstates", False))
 
 
 def _refuse_unknown(settings: Settings) -> None:
