@@ -35,7 +35,7 @@ BENCHMARKS: Mapping[str, str] = {
     "zerospeech": "zerospeech",
 }
 """Benchmarks of the shipped models, and the folder of their results."""
-PARTS = ("hubert", "clip", "models", "keyword_norm", "table", "results")
+PARTS = ("hubert", "clip", "models", "table", "results")
 """Steps of `make`, in order; what is done already is not done again."""
 
 
@@ -126,7 +126,7 @@ def _demo(args: argparse.Namespace) -> Path | None:
 
 
 def _make(args: argparse.Namespace) -> Path:
-    from .training import models, recipe
+    from .training import recipe
 
     unknown = [part for part in args.parts if part not in PARTS]
     if unknown:
@@ -135,7 +135,7 @@ def _make(args: argparse.Namespace) -> Path:
     for part in PARTS:
         if not args.parts or part in args.parts:
             steps[part](args.device)
-    return models.RESULTS / recipe.TABLE
+    return recipe.RESULTS / recipe.TABLE
 
 
 def _measure_shipped(device: str) -> None:
@@ -143,7 +143,7 @@ def _measure_shipped(device: str) -> None:
     from ..checkpoints.locate import Located
     from ..cli import benchmark
     from ..model.config import VARIANTS
-    from .training.models import ASSETS, RESULTS, is_result_of
+    from .training.recipe import ASSETS, RESULTS, is_result_of
 
     for name, variant in VARIANTS.items():
         located = Located((ASSETS / name).as_posix(), "shipped")
@@ -159,10 +159,10 @@ def _measure_shipped(device: str) -> None:
 
 
 def _table(args: argparse.Namespace) -> Path:
-    from .training import models, recipe
+    from .training import recipe
 
     recipe.make_table(device="auto")
-    return models.RESULTS / recipe.TABLE
+    return recipe.RESULTS / recipe.TABLE
 
 
 def _superb(args: argparse.Namespace) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soxr
 
@@ -15,7 +16,7 @@ from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.minis import debian, mini_set
 from s3prl_speechclip.minis.stamps_package import PACKAGE, Inventory, read_inventory
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
-from s3prl_speechclip.minis.training.speech import Recording, SpeechCorpus
+from s3prl_speechclip.minis.training.speech import SpeechCorpus
 
 MakeDeb = Callable[..., Path]
 
@@ -110,21 +111,8 @@ def small_speech() -> SpeechCorpus:
     libraries = fetch_libraries()
     readings = [(v, read_aloud(s, v, libraries)) for v in VOICES for s in SENTENCES]
     readings.insert(0, readings[0])
-    samples, recordings, start = [], [], 0
-    for number, (voice, reading) in enumerate(readings):
-        part = soxr.resample(reading.samples, reading.sample_rate, 16_000)
-        samples.append(part)
-        recordings.append(
-            Recording(
-                recording_id=str(number),
-                start=start,
-                length=len(part),
-                source="readings",
-                speaker=voice,
-                language="en",
-                split="dev" if number == 8 else "train",
-                synthetic=True,
-            )
-        )
-        start += len(part)
-    return SpeechCorpus(tuple(recordings), np.concatenate(samples))
+    samples = [soxr.resample(r.samples, r.sample_rate, 16_000) for _, r in readings]
+    recordings = pd.DataFrame(
+        {"speaker": [v for v, _ in readings], "length": [len(part) for part in samples]}
+    )
+    return SpeechCorpus(recordings, np.concatenate(samples))

@@ -11,7 +11,7 @@ import torch
 from s3prl_speechclip.checkpoints.locate import locate_model
 from s3prl_speechclip.checkpoints.native import read_checkpoint
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
-from s3prl_speechclip.minis.training.models import CARD
+from s3prl_speechclip.minis.training.recipe import CARD
 from s3prl_speechclip.model.config import VARIANTS
 from s3prl_speechclip.model.speechclip import SpeechClip
 

