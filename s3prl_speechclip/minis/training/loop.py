@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ...errors import CheckpointError, first_line
 from ...runtime.devices import build_fabric
+from ...runtime.distributed import StopSignal
 from ...runtime.log import ScalarLog, draw_curves
 from ...runtime.optimization import (
     OptimizerConfig,
@@ -22,7 +23,6 @@ from ...runtime.optimization import (
 )
 from ...runtime.randomness import random_state, restore_random_state
 from ...runtime.run_folder import atomic_write
-from ...runtime.signals import StopSignal
 from ...structures import StepOutput
 
 logger = logging.getLogger(__name__)

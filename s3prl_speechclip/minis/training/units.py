@@ -70,7 +70,7 @@ def encoded(
     """
     batch: list[int] = []
     order = sorted(range(len(samples)), key=lambda index: (samples[index], index))
-    with tqdm(order, "encoding", unit="recording", dynamic_ncols=True) as bar:
+    with tqdm(order, "encoding", unit="recording", disable=None, leave=False) as bar:
         for place, index in enumerate(bar):
             batch.append(index)
             longest = samples[order[min(place + 1, len(order) - 1)]]
