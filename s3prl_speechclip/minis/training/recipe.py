@@ -27,10 +27,10 @@ from ...pretrain.train import pretrain
 from ...results import read_result, write_result
 from ...structures import SAMPLE_RATE
 from . import units
-from .clip import TRUNK_PACKAGE, ClipRecipe, evaluate_clip, ship_clip, train_clip
+from .clip import TRUNK_PACKAGE, ClipRecipe, ship_clip, train_clip
 from .clip_data import load_pictures, training_pictures
 from .hubert import HubertRecipe, ship_hubert, train_hubert
-from .probe import evaluate_hubert
+from .probe import evaluate_clip, evaluate_hubert
 from .report import NO_NORM, models_report
 from .speech import load_speech
 
@@ -62,14 +62,12 @@ def make_hubert(device: str) -> None:
     write_result(result, RESULTS / "hubert.json")
     samples = corpus.recordings.groupby("source", sort=False)["length"].sum()
     hours = [(name, f"{count / SAMPLE_RATE / 3600:.1f}") for name, count in samples.items()]
-    rounds = [(r.steps, r.units, r.layer or "MFCC") for r in recipe.rounds]
     scores = [(name, f"{found['accuracy']:.1f}") for name, found in result.metrics["words"].items()]
     _write_card(
         shipped,
         recipe=recipe,
         units=units,
         hours=table(hours, ("source", "hours")),
-        rounds=table(rounds, ("steps", "clusters", "of hidden state")),
         scores=table(scores, ("features", "words")),
     )
 
@@ -84,7 +82,7 @@ def make_clip(device: str) -> None:
     shipped = ship_clip(encoder, ASSETS / "clip")
     result = evaluate_clip(shipped, manifest, recipe.seed)
     write_result(result, RESULTS / "clip.json")
-    models = ("trained", "untrained", "chance")
+    models = ("trained", "chance")
     scores = [
         (
             f"{split} ({found['images']} images)",

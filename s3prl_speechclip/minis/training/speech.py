@@ -54,7 +54,7 @@ FLITE = ("slt", "awb", "kal16")
 """flite's voices but rms, which the stamps' test of unseen speakers has."""
 PLAIN = re.compile(r"[A-Za-z][A-Za-z ,.'?!]*", re.ASCII)
 """Texts that every voice reads as the words that are written."""
-NO_PHRASE = re.compile(r"(Jump|Ooff|Ow|Ouch|Hmm|Laugh|Poison)", re.ASCII)
+CRY = re.compile(r"(Jump|Ooff|Ow|Ouch|Hmm|Laugh|Poison)", re.ASCII)
 """Recordings of hedgewars that hold no words."""
 
 PACKAGES = (
@@ -107,11 +107,7 @@ class SpeechCorpus:
 
 
 def load_speech() -> SpeechCorpus:
-    """Load the corpus; fetch and make it at the first use, in some 8 minutes on two cores.
-
-    Raises:
-        CorpusError: a package cannot be fetched, the disk is full.
-    """
+    """Load the corpus; fetch and make it at the first use, in some 8 minutes on two cores."""
     versions = [(package.name, package.version) for package in debian.packages(PACKAGES)]
     key = hashlib.sha256(f"{VERSION} {versions}".encode()).hexdigest()[:16]
     folder = cache_home() / "speech" / key
@@ -129,7 +125,7 @@ def plan() -> Iterator[Item]:
     for game, found in (
         ("fillets", sources.fillets(None)),
         ("asterisk", sources.clear_prompts(None)),
-        ("hedgewars", spoken_phrases(None)),
+        ("hedgewars", [s for s in sources.hedgewars(None) if not CRY.match(s.path.stem)]),
         ("ktuberling", sources.ktuberling(None)),
     ):
         for spoken in found:
@@ -139,11 +135,6 @@ def plan() -> Iterator[Item]:
     (package,) = debian.packages([WORD_LIST])
     prompts = tuple(sources.prompts(None).values())
     yield from readings(manifest, prompts, words_to_say(package.root))
-
-
-def spoken_phrases(archive: Path | None) -> list[sources.Spoken]:
-    """Return the recordings of hedgewars, but grunts and cries."""
-    return [one for one in sources.hedgewars(archive) if not NO_PHRASE.match(one.path.stem)]
 
 
 def readings(manifest: Manifest, prompts: Sequence[str], words: Sequence[str]) -> Iterator[Item]:
@@ -187,15 +178,10 @@ def words_to_say(root: Path) -> list[str]:
 def prepare(items: Sequence[Item], libraries: tuple[Path, ...], folder: Path) -> None:
     """Fill a corpus' folder; what is left out is counted in the log.
 
-    Args:
-        items: the recordings, in order.
-        libraries: result of `synthesis.fetch_libraries`; empty where nothing is read aloud.
-        folder: an empty folder.
-
     Raises:
         CorpusError: nothing can be used, or a voice cannot read a text.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[tuple[str, str, str, int]] = []
     seen: set[bytes] = set()
     faults: Counter[str] = Counter()
     with open(folder / SAMPLES, "wb") as handle:
@@ -209,13 +195,12 @@ def prepare(items: Sequence[Item], libraries: tuple[Path, ...], folder: Path) ->
                 continue
             seen.add(digest)
             handle.write(content)
-            known = {name: getattr(item, name) for name in COLUMNS[:-1]}
-            rows.append({**known, "length": len(samples)})
+            rows.append((item.recording_id, item.source, item.speaker, len(samples)))
     if not rows:
         raise CorpusError("no recording of the speech corpus can be read; fetch its packages again")
     for fault, count in faults.items():
         logger.info("left out: %d recordings, %s", count, fault)
-    pd.DataFrame(rows).to_csv(folder / LISTING, index=False)
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(folder / LISTING, index=False)
 
 
 def load(folder: Path) -> SpeechCorpus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...downstream.request import RESULTS, Request
 from ...downstream.run import run
@@ -24,18 +25,16 @@ SHIPPED: Mapping[str, str] = {
 
 
 def run_superb(
-    systems: Sequence[str],
-    tasks: Sequence[str],
-    folder: Path,
-    *,
-    override: str = "",
-    archive: str | None = None,
-    seed: int | None = None,
-    device: str = "auto",
+    systems: Sequence[str], tasks: Sequence[str], folder: Path, *, device: str, **options: Any
 ) -> Path | None:
     """Run what has no result yet, or has one of other weights.
 
-    Options are those of run_downstream.py; results go to `folder`.
+    Args:
+        systems: names of upstreams.
+        tasks: names of tasks.
+        folder: folder of the results.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        **options: other fields of a downstream request, such as `override`.
 
     Returns:
         The folder of the experiment that a signal stopped, or None where all are done.
@@ -48,19 +47,16 @@ def run_superb(
             if out.is_file() and read_result(out).checkpoint_hash == digest:
                 logger.info("%s is there", out)
                 continue
-            outcome = run(
-                Request(
-                    task=task,
-                    upstream=system,
-                    checkpoint=checkpoint,
-                    override=override,
-                    archive=archive,
-                    folder=RESULTS / "superb_mini" / f"{task}-{system}-{digest[:8] or 'plain'}",
-                    auto_resume=True,
-                    seed=seed,
-                    device=device,
-                )
+            request = Request(
+                task=task,
+                upstream=system,
+                checkpoint=checkpoint,
+                folder=RESULTS / "superb_mini" / f"{task}-{system}-{digest[:8] or 'plain'}",
+                auto_resume=True,
+                device=device,
+                **options,
             )
+            outcome = run(request)
             if outcome.result is None:
                 return outcome.folder
             write_result(outcome.result, out)

@@ -31,7 +31,7 @@ from .speech import SpeechCorpus
 
 WINDOW = 400  # samples under a frame, as under HuBERT's convolutions
 FITTED = 250_000  # frames that clusters are fitted to
-BATCH_FRAMES = 3_000  # padded frames encoded at once
+BATCH = 8  # recordings encoded at once
 
 MASKED = 0.1  # share of frames that a masked span begins at
 SPAN = 5  # frames of a span; half of the paper's, which a small model learns from sooner
@@ -61,22 +61,12 @@ def frames_of(samples: int) -> int:
 def encoded(
     encode: Features, waveform: Callable[[int], Array], samples: Sequence[int]
 ) -> Iterator[tuple[int, Array]]:
-    """Encode recordings in batches of like length; yield them, by index, with their features.
-
-    Args:
-        encode: features of a batch.
-        waveform: reader of a recording by index.
-        samples: length of each recording, at least a frame.
-    """
-    batch: list[int] = []
-    order = sorted(range(len(samples)), key=lambda index: (samples[index], index))
-    with tqdm(order, "encoding", unit="recording", disable=None, leave=False) as bar:
-        for place, index in enumerate(bar):
-            batch.append(index)
-            longest = samples[order[min(place + 1, len(order) - 1)]]
-            if place + 1 == len(order) or (len(batch) + 1) * frames_of(longest) > BATCH_FRAMES:
-                yield from zip(batch, encode([waveform(i) for i in batch]), strict=True)
-                batch = []
+    """Encode recordings of given lengths in batches; yield their indices and features."""
+    order = np.argsort(samples, kind="stable").tolist()
+    starts = range(0, len(order), BATCH)
+    for start in tqdm(starts, "encoding", unit="batch", disable=None, leave=False):
+        batch = order[start : start + BATCH]
+        yield from zip(batch, encode([waveform(index) for index in batch]), strict=True)
 
 
 def mfcc(waveforms: list[Array]) -> list[Array]:
@@ -111,13 +101,6 @@ def make_units(
 
     Features are normalised to zero mean and unit variance per speaker first: a unit should be a
     sound, not a voice.
-
-    Args:
-        corpus: recordings that get units.
-        features: frame features of a batch of recordings.
-        count: number of clusters.
-        folder: place of the units.
-        seed: seed of k-means and of the frames that it is fitted to.
     """
     frames = [frames_of(length) for length in corpus.lengths.tolist()]
     ends = np.cumsum(frames)
@@ -240,13 +223,7 @@ def played(samples: NDArray[np.number], speed: float, length: int) -> Array:
 
 
 def source_frames(frames: int, speed: float, known: int) -> NDArray[np.int64]:
-    """Return the frames of a recording that lie under its frames when it is played faster.
-
-    Args:
-        frames: number of frames of what is played.
-        speed: factor by which it is faster.
-        known: number of frames of the recording.
-    """
+    """Return the frames, of `known`, under the frames of what is played `speed` times faster."""
     centres = (np.arange(frames) * HOP + WINDOW / 2) * speed
     return np.clip(np.rint((centres - WINDOW / 2) / HOP), 0, known - 1).astype(np.int64)
 
