@@ -106,6 +106,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add_option(
         group,
+        "-i --init CKPT",
+        "begin a new run with the weights that another model, of any name, shares with it: an "
+        "experiment or checkpoint folder, official .ckpt, name of a shipped model or Hub id; "
+        "init_parts=[branch.head] takes the keyword head alone",
+    )
+    add_option(
+        group,
         "-a --auto_resume",
         "continue from the newest checkpoint in the experiment folder, or begin at step 0 where "
         "there is none; suits jobs that a cluster starts again",
@@ -171,6 +178,8 @@ def _resolve(
         changes["model"]["speech_encoder"] = {"name": args.hubert, "pretrained": True}
     if args.clip:
         changes["model"]["clip"] = {"pretrained": args.clip}
+    if args.init:
+        changes["init"] = args.init
     if args.seed is not None:
         changes["seed"] = args.seed
     model = None if start is None or start.model is None else start.model.config

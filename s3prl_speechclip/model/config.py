@@ -138,6 +138,9 @@ class CifConfig:
     conv_layers: int = 1
     dropout: float = 0.5
     """0.5 in all released models, whatever their files say."""
+    initial_alpha: float | None = None
+    """Frame weight that the bias of a new weight network stands for, such as 0.05, a keyword in 20
+    frames; None: torch's default, about 0.5."""
     threshold: float = 1.0
     tail_threshold: float = 0.5
     """Smallest remainder that fires one more keyword."""
@@ -204,6 +207,9 @@ def check_model(config: ModelConfig, width: int) -> None:
         raise ConfigError(
             f"model.keywords.number must be 1 to 75 (CLIP's limit), found {config.keywords.number}"
         )
+    alpha = config.cif.initial_alpha
+    if alpha is not None and not 0 < alpha < 1:
+        raise ConfigError(f"model.cif.initial_alpha must be between 0 and 1, found {alpha}")
     for name, value in (
         ("objective.temperature", config.objective.temperature),
         ("keywords.temperature", config.keywords.temperature),

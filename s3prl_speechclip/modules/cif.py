@@ -192,6 +192,8 @@ class CifWeights(nn.Module):
         )
         self.dropout = Dropout(config.dropout)
         self.unit = nn.Linear(width, 1)
+        if config.initial_alpha is not None:
+            nn.init.constant_(self.unit.bias, float(torch.tensor(config.initial_alpha).logit()))
 
     def forward(self, features: Tensor, padding: Tensor) -> Tensor:
         """Predict the frames' weights.

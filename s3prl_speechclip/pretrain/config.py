@@ -75,6 +75,11 @@ class DataConfig:
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     seed: int = 0
+    init: str = ""
+    """Trained model, of any variant, whose weights a new one begins with where part, name and shape
+    agree: a folder, a file or a name, as `-k` takes it."""
+    init_parts: tuple[str, ...] = ("branch", "layer_mix")
+    """Beginnings of the names that are taken, such as `branch.head`, the keyword head."""
     runner: RunnerConfig = field(default_factory=RunnerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)

@@ -16,11 +16,12 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
+from ..checkpoints import read
 from ..checkpoints.native import StoredModel
 from ..data.manifest import Manifest
 from ..encoders.spectral_start import learn_spectrum
 from ..encoders.vocabulary import find_vocabulary
-from ..errors import CheckpointError, TrainingError
+from ..errors import CheckpointError, ConfigError, TrainingError
 from ..model.embedding import RetrievalSet, SpeechEmbeddings, embed_images, embed_speech, in_order
 from ..model.speechclip import SpeechClip
 from ..modules.recall import recall_at_k
@@ -267,12 +268,33 @@ def _build_model(
     if stored is None:
         captions = [u.caption or u.text for u in manifest.split(manifest.train_split)]
         vocabulary = find_vocabulary(config.model.clip.vocabulary, captions)
-        return SpeechClip(config.model, vocabulary)
+        model = SpeechClip(config.model, vocabulary)
+        if config.init:
+            _warm_start(model, config)
+        return model
     if stored.config.variant != config.model.variant:
         raise CheckpointError(
             f"the checkpoint is a {stored.config.variant}, not a {config.model.variant}"
         )
     return SpeechClip.from_stored(replace(stored, config=config.model))
+
+
+def _warm_start(model: SpeechClip, config: PretrainConfig) -> None:
+    """Replace the new weights that another model has, by name and shape."""
+    own = model.state_dict()
+    taken = {
+        name: value
+        for name, value in read(config.init).state.items()
+        if name.startswith(config.init_parts) and name in own and own[name].shape == value.shape
+    }
+    if not taken:
+        parts = ", ".join(config.init_parts)
+        raise ConfigError(
+            f"init: '{config.init}' shares no weight of {parts} with the new model; choose others "
+            "with init_parts, such as init_parts=[branch.head]"
+        )
+    model.load_state_dict(taken, strict=False)
+    logger.info("%d weights begin as those of %s: %s", len(taken), config.init, ", ".join(taken))
 
 
 def _merge(parts: Sequence[SpeechEmbeddings]) -> SpeechEmbeddings:
