@@ -183,7 +183,7 @@ def superb_figures(result: TaskResult) -> Iterator[Figure]:
 def probe_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the figures of a speech encoder's probes; features that are no layer are baselines."""
     for column, (probe, metric) in PROBES.items():
-        for features in result.metrics.get(probe, (metric,)):
+        for features in result.metrics.get(probe, ()):
             own = "/" in features
             yield Figure(
                 column=column,
@@ -192,7 +192,8 @@ def probe_figures(result: TaskResult) -> Iterator[Figure]:
                 baseline="" if own else features,
             )
     for column, probe in PROBE_CHANCE.items():
-        yield Figure(column=column, keys=(CHANCE, probe), baseline=CHANCE)
+        if probe in result.metrics:
+            yield Figure(column=column, keys=(CHANCE, probe), baseline=CHANCE)
 
 
 def image_text_figures(result: TaskResult) -> Iterator[Figure]:

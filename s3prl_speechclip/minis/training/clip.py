@@ -132,14 +132,8 @@ def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:
     """Estimate the trunk's mean features of each class from the classifier's weights.
 
     Were features normally distributed with one covariance S in all classes, the best classifier's
-    weights would be S^-1 (m_c - m): so m_c = m + S w_c, with S and m of the pictures at hand.
-
-    Args:
-        features: features of many pictures, (N, F).
-        weight: weights of the classifier, (C, F).
-
-    Returns:
-        (C, F), not negative, as the trunk's are.
+    weights (C, F) would be S^-1 (m_c - m): so m_c = m + S w_c, with S and m of the pictures at
+    hand, (N, F). The means (C, F) are cut at zero, as the trunk's features are.
     """
     steps = (weight - weight.mean(0)) @ torch.cov(features.T)
     return (features.mean(0) + steps).clamp_min(0)

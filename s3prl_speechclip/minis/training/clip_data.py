@@ -128,9 +128,8 @@ class Batches:
         pictures: N pictures.
         classes: ImageNet's classes.
         named: the classifier's logits of each picture, (N, 1000).
-        size: pictures and classes of a step; the classes are named for the pictures, and shown as
-            their prototypes.
-        seed: seed of all draws, not negative.
+        size: pictures and classes of a step.
+        seed: seed of all draws.
     """
 
     def __init__(

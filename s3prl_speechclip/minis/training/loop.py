@@ -55,8 +55,8 @@ def train(
         optimizer: configuration of Adam.
         scheduler: configuration of the learning rate.
         folder: place of the log and the checkpoint; made where it is missing.
-        precision: precision of the forward pass, see `runtime.devices.build_fabric`.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: precision of the forward pass, see `build_fabric`.
+        device: device, see `find_device`.
         seed: seed of dropout.
 
     Raises:

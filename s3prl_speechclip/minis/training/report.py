@@ -56,14 +56,11 @@ def models_report(results: Path) -> str:
 
 def superb_table(results: Sequence[TaskResult]) -> str:
     """Report results on the SUPERB mini sets, an upstream a row, with the minutes of all."""
-    by_system: dict[str, dict[str, TaskResult]] = {}
-    for result in results:
-        by_system.setdefault(result.system, {})[result.task] = result
-    order = sorted(by_system, key=lambda name: SYSTEMS.index(name) if name in SYSTEMS else 99)
     columns = [(name, metric) for name in SUPERB for metric in find_task(name).metrics]
+    measured = {result.system for result in results}
     rows = []
-    for system in order:
-        found = by_system[system]
+    for system in [name for name in SYSTEMS if name in measured] + sorted(measured - {*SYSTEMS}):
+        found = {result.task: result for result in results if result.system == system}
         cells = [_cell(found.get(name), metric) for name, metric in columns]
         minutes = sum(result.wall_time for result in found.values()) / 60
         rows.append((system, *cells, f"{minutes:.0f}"))
