@@ -10,6 +10,7 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertModel
 
+from s3prl_speechclip.benchmarks.leaderboard import probe_figures
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import EncoderError
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
@@ -70,6 +71,7 @@ def test_a_network_is_probed_whole(tmp_path: Path):
     result = evaluate_hubert(tmp_path / "hubert", stamps(tmp_path / "stamps"))
     assert set(result.metrics["words"]) == {"mfcc", *(f"trained/layer_{k}" for k in range(3))}
     assert result.metrics["chance"]["words"] == 20
+    assert [f for f in probe_figures(result) if f.keys[-1] in ("accuracy", "words")]
     assert result.mini
     assert read_result(write_result(result, tmp_path / "result.json")) == result
     with pytest.raises(EncoderError):
