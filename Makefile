@@ -4,7 +4,7 @@
 # make superb-mini  SUPERB's five tasks on their mini sets, for two models and two baselines
 # make leaderboard  gather the committed results and the published ones
 # make site    leaderboard and keyword pages to look at, in site/
-# make readme  put the last demo's result and the tables into the README and the leaderboard
+# make readme  put the last demo's result and the tables into docs/ and the leaderboard
 # make test    ruff, mypy and the whole test suite
 # make soak    the long form of what must survive: kills, processes, fuzz, bad and hostile files
 # make lock    resolve requirements.lock anew

@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What README and documentation say is so."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ import pytest
 from s3prl_speechclip.cli.readme import blocks, place
 
 
-def section(root: Path, title: str) -> str:
-    text = (root / "README.md").read_text(encoding="utf-8")
-    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def pages(root: Path) -> list[Path]:
+    return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").glob("*.md"))]
+
+
+def code(path: Path, kind: str) -> str:
+    """Return the first block of code of a kind."""
+    found = re.search(rf"```{kind}\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
 @pytest.mark.parametrize("name", ["demo", "superb"])
 def test_the_tables_are_the_committed_results(name: str, root: Path) -> None:
     """Guards against figures that no file holds."""
-    found = place(name).search((root / "README.md").read_text(encoding="utf-8"))
+    found = place(name).search((root / "docs" / "miniatures.md").read_text(encoding="utf-8"))
     assert found is not None
     assert found[0] == blocks(root)[name]
 
@@ -30,30 +36,32 @@ def test_the_tables_are_the_committed_results(name: str, root: Path) -> None:
 def test_the_released_checkpoints_are_used_as_written(
     case: str, root: Path, goldens: Path, tmp_path: Path
 ) -> None:
-    """Guards the section on released checkpoints, line by line."""
+    """Guards what README and documentation do with released checkpoints, line by line."""
     shutil.copyfile(goldens / case / "official.ckpt", tmp_path / "official.ckpt")
-    text = section(root, "Using the released checkpoints")
-    python, shell = (
-        re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "sh")
-    )
-    assert python is not None and shell is not None
-    done = subprocess.run(
-        [sys.executable, "-c", python[1]], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "native" / "model.safetensors").is_file()
-    shutil.rmtree(tmp_path / "native")
-    convert = shell[1].splitlines()[0].partition("#")[0].split()
-    done = subprocess.run(
-        [sys.executable, *convert[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "native" / "config.json").is_file()
+    python = code(root / "README.md", "python")
+    convert = code(root / "docs" / "checkpoints.md", "sh").splitlines()[0].partition("#")[0]
+    for arguments in (["-c", python], convert.split()[1:]):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "native" / "model.safetensors").is_file()
+        shutil.rmtree(tmp_path / "native")
 
 
-def test_every_command_of_the_readme_has_an_option_that_exists(root: Path) -> None:
+def test_every_link_leads_to_a_file(root: Path) -> None:
+    """Guards against a page that was moved after it was linked."""
+    for page in pages(root):
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_command_of_the_documentation_has_an_option_that_exists(root: Path) -> None:
     """Guards against an option that was renamed after it was written down."""
-    text = (root / "README.md").read_text(encoding="utf-8")
+    # CONTRIBUTING.md's commands are of what its recipes add; tests/test_recipes.py runs them.
+    tested = (page for page in pages(root) if page.name != "CONTRIBUTING.md")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in tested)
     shown: dict[tuple[str, ...], str] = {}
     for script in ("run_pretrain.py", "run_downstream.py", "run_benchmark.py"):
         for line in text.replace("\\\n", " ").splitlines():

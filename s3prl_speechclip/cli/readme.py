@@ -1,4 +1,4 @@
-"""`make readme`: put the last demo's result beside the code, and the tables into the README."""
+"""`make readme`: put the last demo's result beside the code, and its tables into docs/."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..minis.training.report import DEMO, SUPERB_RESULTS, superb_table
 from ..results import read_result
 from .common import run
 
-README = Path("README.md")
+PAGE = Path("docs") / "miniatures.md"
 COMMITTED = Path("benchmarks") / "results" / "demo.json"
 
 
 def blocks(root: Path = Path()) -> dict[str, str]:
-    """Return the README's tables by the name of their place, from the committed results."""
+    """Return the page's tables by the name of their place, from the committed results."""
     superb = [read_result(path) for path in sorted((root / SUPERB_RESULTS).glob("*.json"))]
     return {
         "demo": retrieval_table(read_result(root / COMMITTED)) + "\n",
@@ -34,7 +34,7 @@ def place(name: str) -> re.Pattern[str]:
 
 
 def command(argv: Sequence[str] | None) -> Path:
-    """Copy the last demo's result, if any, and rewrite the tables; returns the README."""
+    """Copy the last demo's result, if any, and rewrite the tables; returns the page."""
     made = sorted(
         RESULTS.glob(f"retrieval-stamps-{DEMO}-mini-*.json"), key=lambda p: p.stat().st_mtime
     )
@@ -42,12 +42,12 @@ def command(argv: Sequence[str] | None) -> Path:
         shutil.copyfile(made[-1], COMMITTED)
     elif not COMMITTED.is_file():
         raise ResultError(f"'{RESULTS}' holds no result of the demo: run 'make demo' first")
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     for name, table in blocks().items():
         before, after = place(name).split(text, maxsplit=1)
         text = before + table + after
-    README.write_text(text, encoding="utf-8")
-    return README
+    PAGE.write_text(text, encoding="utf-8")
+    return PAGE
 
 
 main = run(command)
