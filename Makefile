@@ -81,7 +81,8 @@ test: venv
 	MYPYPATH=$(TYPED) $(BIN)/mypy --package s3prl_speechclip
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-SOAK := tests/pretrain/test_resume.py tests/pretrain/test_run.py tests/runtime \
+SOAK := tests/pretrain/test_resume.py tests/pretrain/test_run.py tests/pretrain/test_two_hosts.py \
+	tests/runtime \
 	tests/cli/test_downstream.py tests/downstream/test_hostile.py tests/downstream/test_checks.py \
 	tests/checkpoints/test_reading.py tests/data tests/encoders/test_image_features.py \
 	tests/encoders/test_speech_features.py tests/minis/test_debian.py tests/modules \

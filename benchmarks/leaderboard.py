@@ -356,7 +356,7 @@ def result_figures(folders: Sequence[Path], home: Path) -> tuple[list[dict[str, 
 def _is_result(path: Path) -> bool:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultError(f"it cannot be read ({error}); measure again") from error
     return isinstance(values, Mapping) and {"task", "metrics"} <= values.keys()
 
@@ -367,12 +367,6 @@ def _figures_of(result: TaskResult, path: Path, folder: str, link: str) -> list[
     Raises:
         ResultError: the file is damaged, lacks a metric, or is of a task without a section.
     """
-    texts = (result.task, result.system, result.size, result.corpus, result.checkpoint_hash)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(result.metrics, Mapping):
-        raise ResultError(
-            "it is no result file: expected names in task, system, size, corpus and "
-            "checkpoint_hash, and metrics by name; measure again"
-        )
     section = section_of(result.task)
     if section is None or section.figures is None:
         raise ResultError(f"no table for the task '{result.task}'")

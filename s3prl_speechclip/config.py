@@ -11,6 +11,7 @@ import math
 import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -93,6 +94,16 @@ def parse_overrides(text: str) -> dict[str, Any]:
     return changes
 
 
+class _Yaml(yaml.SafeLoader):
+    """Safe loader that refuses a key given twice; PyYAML's keeps the second without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, times in Counter(key.value for key, _ in node.value if key.id == "scalar").items():
+            if times > 1:
+                raise ValueError(f"line {node.start_mark.line + 1}: the key '{key}' is given twice")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
@@ -100,10 +111,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML or holds no mapping.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = _Yaml(Path(path).read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"'{path}' is not a YAML file: {reason}") from error
     if values is None:

@@ -18,6 +18,13 @@ from .structures import TaskResult
 FORMAT = 1
 STORED = "computed in float32, kept as float16"
 """In protocols, where stored hidden states were read instead of recordings."""
+KINDS = {
+    str: "task system size corpus checkpoint checkpoint_hash",
+    Mapping: "metrics protocol versions",
+    (int, float): "seed wall_time",
+    bool: "mini",
+}
+"""Types of a result's fields."""
 REPORTED = ("s3prl_speechclip", "torch", "transformers", "open_clip_torch", "s3prl")
 
 
@@ -65,10 +72,15 @@ def read_result(path: Path) -> TaskResult:
             raise ResultError(
                 f"'{path}' is a result of format {found}, this version reads {FORMAT}"
             )
-        return TaskResult(**values)
+        result = TaskResult(**values)
+        for kind, names in KINDS.items():
+            for name in names.split():
+                if not isinstance(getattr(result, name), kind):
+                    raise TypeError(f"its {name} is '{str(getattr(result, name))[:40]}'")
+        return result
     except OSError as error:
         raise ResultError(f"cannot read the result '{path}': {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ResultError(f"'{path}' is not a result file: {error}") from error
 
 

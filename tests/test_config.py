@@ -265,6 +265,9 @@ def test_read_yaml(tmp_path: Path):
         (b"\xff\xfe\x00", "is not a YAML file"),
         (b"a: 2024-99-99\n", "is not a YAML file"),
         (b"a: !!python/object/apply:os.getcwd []\n", "is not a YAML file"),
+        (b"[" * 2000, "is not a YAML file: maximum recursion depth"),
+        (b"a: &a [*a]\n? [1]\n: 2", "is not a YAML file"),
+        (b"a:\n  b: 1\n  c: 2\n  b: 3\n", "line 2: the key 'b' is given twice"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, content: bytes, message: str):

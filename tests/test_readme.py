@@ -81,3 +81,16 @@ def test_every_command_of_the_documentation_has_an_option_that_exists(root: Path
                 ).stdout
             for option in re.findall(r" (--?[a-z][a-z-]*)", arguments):
                 assert f"{option}" in shown[command], (command, option)
+
+
+def test_the_page_of_what_is_tested_names_tests_that_are_there(root: Path) -> None:
+    """Guards docs/robustness.md against a test that was renamed or removed."""
+    for row in (root / "docs" / "robustness.md").read_text(encoding="utf-8").splitlines():
+        tests = ""
+        for name in re.findall("`([^`]*)`", row.rpartition("|")[0].rpartition(" | ")[2]):
+            if name.startswith("tests/"):
+                path = root / name
+                files = sorted(path.glob("test_*.py")) if path.is_dir() else [path]
+                tests += "".join(file.read_text(encoding="utf-8") for file in files)
+            else:
+                assert re.search(rf"def test_\w*{name}", tests), name

@@ -110,13 +110,15 @@ def read_checkpoint(folder: Path) -> StoredModel:
             )
     try:
         about = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        if not isinstance(about, dict) or "model" not in about:
+            raise ValueError("expected an object with 'format' and 'model'")
         if about.get("format") != FORMAT:
             raise CheckpointError(
                 f"'{folder}' is a checkpoint of format {about.get('format')}, this version reads "
                 f"{FORMAT}"
             )
         config = build(ModelConfig, about["model"], "model")
-    except (ValueError, KeyError, AttributeError, ConfigError) as error:
+    except (ValueError, AttributeError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"'{folder / CONFIG_FILE}' cannot be read: {error}") from error
     try:
         state = load_file(folder / WEIGHTS_FILE)

@@ -8,8 +8,8 @@ Treatment of unusual recordings:
 - 10 minutes: valid, whole in evaluation; training crops it when batches are made;
 - silent: valid, since only a listener can tell a fault from a pause;
 - beyond [-1, 1] (floating-point files): kept as it is;
-- cut off, a frame or more shorter than its WAV, AIFF or AU header promises: `AudioError`; a header
-  of a stream, written before the length was known, promises nothing;
+- cut off, a frame or more shorter than its header promises: `AudioError`; a header of a stream,
+  written before the length was known, promises nothing, nor does an MP3 without a length;
 - missing, unreadable, without samples, or with NaN or infinity: `AudioError`.
 """
 
@@ -90,9 +90,12 @@ def read_channels(path: str | Path, start: int = 0, samples: int = -1) -> tuple[
         AudioError: see `read_audio`.
     """
     with _opened(path) as file:
-        file.seek(min(start, file.frames))
+        start = file.seek(min(start, file.frames))
         channels = file.read(samples, dtype="float32", always_2d=True)
         rate = file.samplerate
+        expected = file.frames - start if samples < 0 else min(samples, file.frames - start)
+        if len(channels) < expected and _knows_length(path, file):
+            _require_samples(path, file, file.frames, start + len(channels))
     if not len(channels):
         raise AudioError(f"recording '{path}' holds no samples; {REMEDY}")
     finite = np.isfinite(channels)
@@ -138,9 +141,22 @@ def _require_whole(path: str | Path, file: soundfile.SoundFile) -> None:
     promised, found = int(sizes[2]) - head, int(sizes[3]) - head
     if promised >= STREAM_SIZE or found <= 0:
         return
-    samples = round(file.frames * promised / found)
-    if samples - file.frames >= FRAME * file.samplerate / SAMPLE_RATE:
+    _require_samples(path, file, round(file.frames * promised / found), file.frames)
+
+
+def _require_samples(
+    path: str | Path, file: soundfile.SoundFile, promised: int, found: int
+) -> None:
+    if promised - found >= FRAME * file.samplerate / SAMPLE_RATE:
         raise AudioError(
-            f"recording '{path}' is cut off: its header promises {samples} samples, the file holds "
-            f"{file.frames}; {REMEDY}"
+            f"recording '{path}' is cut off: its header promises {promised} samples, the file "
+            f"holds {found}; {REMEDY}"
         )
+
+
+def _knows_length(path: str | Path, file: soundfile.SoundFile) -> bool:
+    """Return whether a length is more than libsndfile's estimate from an MP3's bit rate."""
+    if file.format != "MP3":
+        return True
+    with open(path, "rb") as content:
+        return re.search(b"Xing|Info", content.read(2**20)) is not None

@@ -300,7 +300,7 @@ class KnownRecordings:
         try:
             found = json.loads(self._path.read_bytes())
             return {name: Recording(*entry) for name, entry in found.items()}
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return {}  # files are read once more
 
 
@@ -337,7 +337,7 @@ def stored() -> list[Stored]:
     """List the folders of features, the one that was not used for the longest time first."""
     found = []
     for path in features_home().glob("*/"):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             size = sum(file.stat().st_size for file in path.iterdir())
             about = json.loads((path / ABOUT_FILE).read_bytes())
             found.append(Stored(path, about, size, (path / LOCK_FILE).stat().st_mtime))

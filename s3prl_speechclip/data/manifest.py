@@ -164,7 +164,7 @@ class Manifest:
         for number, row in enumerate(rows[1:], 2):
             try:
                 utterances.append(parse_utterance(json.loads(row)))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise CorpusError(f"'{path}', line {number}: {error}; correct it") from error
         return cls(root=path.parent, utterances=tuple(utterances), **values)
 

@@ -13,6 +13,12 @@ from ..data.files import read_lines
 from ..errors import CorpusError
 
 Entry = tuple[Path, list[int]]
+LIBRISPEECH = {
+    "train-clean-100/*/*/*.flac": 28_539,
+    "dev-clean/*/*/*.flac": 2_703,
+    "test-clean/*/*/*.flac": 2_620,
+}
+"""Recordings of the published corpus, by split."""
 
 
 class Bucketed:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import merge
 from ..data.corpora import ROOT_VARIABLE
+from ..data.corpora.corpus import LEFT_OUT
+from ..data.files import read_lines
 from ..errors import CorpusError
 from ..minis import NAMES as MINI_SETS
 from ..minis import mini_set
@@ -48,7 +51,10 @@ def place_corpus(
     if given is None and request.data_root is None:
         given = value_at(config[EXPERT], layout.key)
     if given:
-        return config, Data(corpus=task.name, root=str(given))
+        places = (Path(str(given)), Path(str(given)).parent)  # the root, or a folder in it
+        published = any(has_size(place, layout.published) for place in places)
+        name = task.name if published else _own(layout)
+        return config, Data(corpus=name, root=str(given))
     root = _given_root(task, request.data_root)
     data = Data(corpus=task.name, root=str(root))
     if root is None:
@@ -70,6 +76,8 @@ def place_corpus(
     edition = layout.edition(root) if layout.edition is not None else ""
     if edition:
         data = replace(data, corpus=f"{data.corpus}_{edition}")
+    elif not data.mini and not has_size(root, layout.published):
+        data = replace(data, corpus=_own(layout))
     return merge(config, {EXPERT: layout.place(root)}), data
 
 
@@ -100,3 +108,28 @@ def _check_layout(root: Path, layout: Layout) -> None:
                 f"{layout.title}: no '{root / name.split('|')[0]}'; fetch it from {layout.fetch}; "
                 f"expected under --data-root DIR: {layout.text}"
             )
+
+
+def has_size(root: Path, published: Mapping[str, int]) -> bool:
+    """Return whether a corpus has published numbers, less at most what may be unreadable.
+
+    Args:
+        root: folder of the corpus.
+        published: as a `Layout` declares them.
+    """
+    for names, size in published.items():
+        counts = (count(root, name) for name in names.split("|"))
+        if not (1 - LEFT_OUT) * size <= next(filter(None, counts), 0) <= size:
+            return False
+    return True
+
+
+def count(root: Path, name: str) -> int:
+    """Count the files of a pattern below a root, or the lines of a list there."""
+    if "*" in name:
+        return sum(1 for _ in root.glob(name))
+    return len(read_lines(root / name)) if (root / name).is_file() else 0
+
+
+def _own(layout: Layout) -> str:
+    return f"own ({layout.title} layout)"

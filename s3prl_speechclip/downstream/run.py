@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from .upstreams import Upstream, load_upstream
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
-WAIT = timedelta(hours=12)  # for the process that evaluates
 
 Measured = tuple[Scores, Mapping[str, Any]]
 """Metrics by split, and notes for the protocol."""
@@ -57,7 +55,7 @@ def run(request: Request) -> Experiment:
     take_converted()  # those of an earlier run in this process
     started = time.perf_counter()
     plan = resolve(request)
-    fabric = build_fabric(request.device, plan.runner.precision, timeout=WAIT)
+    fabric = build_fabric(request.device, plan.runner.precision)
     fabric.launch()
     request = plan.request
     upstream = load_upstream(

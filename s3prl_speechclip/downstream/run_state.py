@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..runtime.run_folder import atomic_write, drop_old, numbered, read_newest
+from ..runtime.run_folder import atomic_write, drop_old, numbered, read_newest, read_values
 from .task import Scores
 
 BEST = "dev-best.ckpt"
@@ -116,15 +115,12 @@ def read_state(path: Path) -> RunState:
     Raises:
         CheckpointError: it is missing, damaged or something else.
     """
-    import torch
-
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            values = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"cannot read the checkpoint '{path}': {reason}") from error
-    if not isinstance(values, Mapping) or not {"Downstream", "Config", "Args"} <= values.keys():
+    values = read_values(path)
+    if (
+        not isinstance(values, Mapping)
+        or not isinstance(values.get("Args"), argparse.Namespace)
+        or not all(isinstance(values.get(part), Mapping) for part in ("Downstream", "Config"))
+    ):
         raise CheckpointError(f"'{path}' is no checkpoint of a downstream run; give one with -e")
     return RunState(
         step=int(values.get("Step", 0)),

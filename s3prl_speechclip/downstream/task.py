@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -63,6 +63,9 @@ class Layout:
     """Dotted key, in that section, of the root; an override of it means another corpus."""
     edition: Callable[[Path], str] | None = None
     """Returns the edition of the corpus below a root; empty: the one that SUPERB takes."""
+    published: Mapping[str, int] = field(default_factory=dict)
+    """Files of a pattern below the root, or lines of a list, that the published corpus has;
+    alternatives are separated by `|`; empty: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

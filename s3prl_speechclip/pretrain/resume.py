@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..checkpoints import read
 from ..checkpoints.locate import RUN_CONFIG
 from ..checkpoints.native import CONFIG_FILE, StoredModel, read_checkpoint, write_checkpoint
 from ..errors import CheckpointError, ConfigError, first_line
-from ..runtime.run_folder import atomic_write, drop_old, link, numbered, read_newest
+from ..runtime.run_folder import atomic_write, drop_old, link, numbered, read_newest, read_values
 from .config import PretrainConfig, read_config, write_config
 
 logger = logging.getLogger(__name__)
@@ -140,8 +139,8 @@ def _load_checkpoint(folder: Path) -> tuple[StoredModel, TrainerState]:
             f"cannot resume from '{folder}': it lacks {STATE_FILE}; give an experiment folder"
         )
     try:
-        state = TrainerState(**torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        state = TrainerState(**read_values(path))
+    except TypeError as error:
         raise CheckpointError(f"'{path}' is damaged: {first_line(error)}") from error
     return read_checkpoint(folder), state
 

@@ -15,6 +15,7 @@ from lightning.fabric.strategies import DDPStrategy
 
 from ..errors import ConfigError
 
+WAIT = timedelta(hours=12)  # of the others for the process that fills caches or evaluates alone
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 # Options of glibc's allocator, with the values of its malloc.h: one arena, since backward has a
 # thread of its own; no mapping of its own for a large block; freed memory is kept.
@@ -40,13 +41,7 @@ def find_device(name: str) -> torch.device:
     return torch.device(f"{kind}:{index}" if index else kind)
 
 
-def build_fabric(
-    device: str,
-    precision: str,
-    *,
-    find_unused_parameters: bool = True,
-    timeout: timedelta | None = None,
-) -> Fabric:
+def build_fabric(device: str, precision: str, *, find_unused_parameters: bool = True) -> Fabric:
     """Build Fabric for the processes that torchrun or Slurm started, not launched yet.
 
     Args:
@@ -54,7 +49,6 @@ def build_fabric(
         precision: `bf16`, `fp16` or `fp32` of the forward pass; `auto`: bf16 where the device
             computes in it, else fp16 on a GPU and fp32 on a CPU.
         find_unused_parameters: DDP's option, needed where a step may leave parameters out.
-        timeout: longest wait of one process for the others; None: torch's default.
 
     Raises:
         ConfigError: the device is unknown or not present, or cannot compute in that precision.
@@ -66,12 +60,11 @@ def build_fabric(
     if processes == 1:
         devices: int | list[int] = 1 if found.index is None else [found.index]
         return Fabric(accelerator=found.type, devices=devices, precision=plugin)
-    options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     return Fabric(
         accelerator=found.type,
         devices=local,
         num_nodes=max(1, processes // local),
-        strategy=DDPStrategy(find_unused_parameters=find_unused_parameters, **options),
+        strategy=DDPStrategy(find_unused_parameters=find_unused_parameters, timeout=WAIT),
         precision=plugin,
     )
 

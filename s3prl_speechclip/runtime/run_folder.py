@@ -6,13 +6,14 @@ by tools that follow links or drop them.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import CheckpointError
 
@@ -54,6 +55,24 @@ def atomic_write(target: Path) -> Iterator[Path]:
         raise CheckpointError(
             f"cannot write the checkpoint '{target}' ({error}); free some space, then resume"
         ) from error
+
+
+def read_values(path: Path) -> Any:
+    """Read a file that `torch.save` wrote, in which pickled code is refused.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds code.
+    """
+    import torch  # late: the command line's --help reads this module
+
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # as many kinds as there are damages; torch advises to run the code
+        reason = (
+            getattr(error, "strerror", None) or "it is damaged, or holds code, which is not run"
+        )
+        raise CheckpointError(f"cannot read the checkpoint '{path}': {reason}") from error
 
 
 def link(path: Path, target: Path) -> None:

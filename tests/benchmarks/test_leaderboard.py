@@ -237,9 +237,12 @@ def test_mini_sets_have_no_superb_score(tmp_path: Path) -> None:
         ),
         (lambda v: v["metrics"]["test"].pop("parallel"), "it has no metric of parallel"),
         (lambda v: v.update(metrics={}), "it has no metrics"),
-        (lambda v: v.update(metrics=[]), "it is no result file"),
+        (lambda v: v.update(metrics=[]), "is not a result file.*metrics"),
+        (lambda v: v.update(mini="no"), "is not a result file.*mini"),
+        (lambda v: v.update(protocol=[1]), "is not a result file.*protocol"),
+        (lambda v: v.update(wall_time="1 h"), "is not a result file.*wall_time"),
         (lambda v: v.update(metrics={"test": 3}), "its metrics are not those of retrieval"),
-        (lambda v: v.update(system=3), "it is no result file"),
+        (lambda v: v.update(system=3), "is not a result file.*system"),
     ],
 )
 def test_a_bad_result_is_left_out_and_named(
@@ -264,9 +267,14 @@ def test_other_json_files_beside_results_are_passed_over(tmp_path: Path) -> None
     small_model("speechclip_parallel").save_pretrained(tmp_path / "pretrain" / "last")
     (tmp_path / "list.json").write_text("[1, 2]")
     (tmp_path / "torn.json").write_text('{"task')
+    (tmp_path / "nested.json").write_text("[" * 100_000)
     write_result(result("snips", {"dev": {"slot_type_f1": 0.5}}), tmp_path / "dev.json")
     board = gather([tmp_path], tmp_path)
-    assert [line.partition(":")[0] for line in board.left_out] == ["dev.json", "torn.json"]
+    assert [line.partition(":")[0] for line in board.left_out] == [
+        "dev.json",
+        "nested.json",
+        "torn.json",
+    ]
     assert "one.json" in set(board.figures.source)
 
 

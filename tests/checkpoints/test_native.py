@@ -90,14 +90,22 @@ def test_a_damaged_folder_is_an_error_of_one_line(tmp_path, name: str, damage: s
         ({"format": 99}, "format 99"),
         ({"model": {"variannt": "speechclip_plus"}}, "did you mean 'variant'"),
         ({"model": {"size": "huge"}}, "model.size"),
+        ({"model": [1]}, "cannot be read"),
+        ("[1, 2]", "expected an object"),
+        ("null", "expected an object"),
+        ("{}", "expected an object"),
+        ("[" * 100_000, "maximum recursion depth"),
+        ("<html>404</html>", "cannot be read"),
     ],
 )
 def test_a_configuration_of_another_kind_says_so(tmp_path, change, named: str):
     write_checkpoint(tmp_path, stored())
-    about = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**about, **change}))
-    with pytest.raises(CheckpointError, match=named):
+    path = tmp_path / "config.json"
+    text = change if isinstance(change, str) else json.dumps(json.loads(path.read_text()) | change)
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=named) as caught:
         read_checkpoint(tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_an_experiment_folder_means_its_best_checkpoint(tmp_path):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -56,7 +56,12 @@ def options(corpus: Path, folder: Path, steps: int) -> list[str]:
 
 
 def test_two_processes_train_what_one_does(corpus: Path, tmp_path: Path):
-    """Guards DDP under torchrun: the whole batch, its mean, and one result with its path last."""
+    """Guards DDP under torchrun: the whole batch, its mean, and one result with its path last.
+
+    The 7 recordings of the test split are measured once each, by the first process.
+    """
+    table = corpus / "data" / "test_data.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
     alone = command([*options(corpus, tmp_path / "one", 5)])
     assert alone == tmp_path / "one" / "result.json"
     done = subprocess.run(
@@ -78,7 +83,12 @@ def test_two_processes_train_what_one_does(corpus: Path, tmp_path: Path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == str(tmp_path / "two" / "result.json")
     assert "fluent_commands" in done.stdout
-    assert "processes" in json.loads((tmp_path / "two" / "result.json").read_text())["protocol"]
+    one, two = (read_result(tmp_path / name / "result.json") for name in ("one", "two"))
+    assert (one.protocol["processes"], two.protocol["processes"]) == (1, 2)
+    for split, metrics in one.metrics.items():  # the losses of weights that are rounded otherwise
+        assert two.metrics[split] == pytest.approx(metrics, rel=1e-4)
+    measured = [(tmp_path / name / "test_truth.csv").read_text() for name in ("one", "two")]
+    assert measured[0] == measured[1] and len(measured[1].splitlines()) == 7
     states = [
         torch.load(tmp_path / name / "states-5.ckpt", weights_only=False) for name in ("one", "two")
     ]
@@ -153,13 +163,26 @@ def test_an_evaluation_of_dev_leaves_the_test_result(corpus: Path, tmp_path: Pat
 
 
 def test_a_killed_run_resumes_to_the_same_weights(corpus: Path, tmp_path: Path):
-    """Guards against a SIGKILL at any moment, also inside the writing of a checkpoint."""
+    """Guards against a SIGKILL at any moment; the first is inside the writing of a checkpoint."""
     moments = random.Random(0)
-    steps, changes = 30 * (KILLS + 1), ",,runner.save_step=1,,runner.max_keep=2"
+    steps, changes = 12 * KILLS + 50, ",,runner.save_step=1,,runner.max_keep=2"
     whole = options(corpus, tmp_path / "whole", steps)
     command([word + changes if word.startswith(SETTINGS) else word for word in whole])
     killed = options(corpus, tmp_path / "killed", steps)
     killed = [word + changes if word.startswith(SETTINGS) else word for word in killed]
+    program = (
+        "import os, torch; save = torch.save\n"
+        "def stop(values, path):\n"
+        "    save(values, path)\n"
+        "    if values['Step'] == 4: os.truncate(path, 1000); os.kill(os.getpid(), 9)\n"
+        "torch.save = stop\n"
+        "from s3prl_speechclip.cli.downstream import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *killed], capture_output=True, timeout=300
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert [path.stat().st_size for path in (tmp_path / "killed").glob("*4.ckpt*")] == [1000]
     for number in range(KILLS):
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "run_downstream.py"), *killed, "-a"],
@@ -167,7 +190,7 @@ def test_a_killed_run_resumes_to_the_same_weights(corpus: Path, tmp_path: Path):
             stderr=subprocess.DEVNULL,
             cwd=tmp_path,
         )
-        earliest = 5 + 30 * number
+        earliest = 5 + 12 * number
         while process.poll() is None and not any(
             (tmp_path / "killed" / f"states-{step}.ckpt").exists()
             for step in range(earliest, steps)

@@ -155,6 +155,7 @@ BROKEN_RECORDINGS: dict[str, Damage] = {
     "half": written(wav()[: SAMPLES + 44]),
     "half in 24 bits": written(wav(subtype="PCM_24")[: SAMPLES + 44]),
     "half of FLAC": written(wav(format="FLAC")[:4_000]),
+    "half of MP3": written(wav(format="MP3")[:1_500]),
     "half of Opus": written(wav(format="OGG", subtype="OPUS")[:1_000]),
     "text": written(b"this is no recording" * 20),
     "web page": written(HTML * 3),

@@ -51,6 +51,7 @@ def test_byte_order_mark_and_crlf_are_ignored(tmp_path: Path) -> None:
     [
         ("{", "Expecting property name"),
         ("[]", "expected an object"),
+        ("[" * 100_000, "maximum recursion depth"),
         (row(audio=None), "'audio' is missing"),
         (row(image=""), "'image' is empty"),
         (row(split=7), "'split' is 7, of the wrong type"),

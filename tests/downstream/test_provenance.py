@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from downstream_runs import SMALL, ask
 from small_models import small_model
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
+from s3prl_speechclip.downstream.placing import count, has_size
+from s3prl_speechclip.downstream.plan import resolve
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
+from s3prl_speechclip.downstream.task import find_task
 from s3prl_speechclip.downstream.upstreams import load_upstream
 from s3prl_speechclip.encoders.shipped import ASSETS
 from s3prl_speechclip.errors import CheckpointError, ConfigError
@@ -134,3 +138,18 @@ def test_half_precision_weights_are_used(tmp_path: Path):
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("task", SMALL)
+def test_a_corpus_of_another_size_has_not_the_published_name(
+    task: str, write_corpus: Write, tmp_path: Path
+):
+    """Guards the tables against a user's own recordings in the layout of a published corpus."""
+    root = write_corpus(task)
+    layout = find_task(task).layout
+    request = ask(task, root, tmp_path / "run")
+    assert layout is not None
+    assert resolve(request).data.corpus == f"own ({layout.title} layout)"
+    # The same files, were they all that was published.
+    found = {names: sum(count(root, n) for n in names.split("|")) for names in layout.published}
+    assert has_size(root, found) and not has_size(root, {n: 2 * s for n, s in found.items()})

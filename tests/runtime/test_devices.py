@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from lightning.fabric.strategies import DDPStrategy
 
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.runtime.devices import build_fabric, find_device, loss_scale_state
+from s3prl_speechclip.runtime.devices import WAIT, build_fabric, find_device, loss_scale_state
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:99"])
@@ -30,3 +31,10 @@ def test_fp16_on_a_cpu_is_refused() -> None:
     """Guards against a training that underflows, since a CPU has no loss scale."""
     with pytest.raises(ConfigError, match="needs a GPU"):
         build_fabric("cpu", "fp16")
+
+
+def test_processes_wait_for_the_one_that_fills_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards a long computation of features against torch's timeout of half an hour or less."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    strategy = build_fabric("cpu", "fp32").strategy
+    assert isinstance(strategy, DDPStrategy) and strategy._timeout == WAIT

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from s3prl_speechclip.errors import CheckpointError
-from s3prl_speechclip.runtime.run_folder import atomic_write, drop_old, link, numbered, read_newest
+from s3prl_speechclip.runtime.run_folder import (
+    atomic_write,
+    drop_old,
+    link,
+    numbered,
+    read_newest,
+    read_values,
+)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -91,3 +100,27 @@ def test_a_damaged_newest_checkpoint_falls_back_with_a_warning(
     assert f"'{paths[2]}' is damaged" in caplog.text and str(paths[1]) in caplog.text
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         read_newest(paths[2:], read)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        b"<!DOCTYPE html><html>404</html>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+        gzip.compress(b"values"),
+        pickle.dumps({"step": 1}),
+        bytes(2000),
+        b"PK\x03\x04" + bytes(2000),
+    ],
+)
+def test_a_file_that_holds_no_values_is_an_error_of_one_line(tmp_path: Path, content: bytes):
+    """Guards against torch's KeyError for some texts, and its advice to run what a file holds."""
+    path = tmp_path / "state.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state\.pt': it is damaged, or holds code") as error:
+        read_values(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match="No such file"):
+        read_values(tmp_path / "nothing")

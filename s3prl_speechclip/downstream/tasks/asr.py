@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import CorpusError
-from ..ctc_corpora import find_flac, transcripts
+from ..ctc_corpora import LIBRISPEECH, find_flac, transcripts
 from ..task import Layout, Metric, Task, Values
 
 SPLITS = ("train", "dev-clean", "dev-other", "test-clean", "test-other")
@@ -67,6 +67,7 @@ TASK = Task(
         needed=("train-clean-100", "dev-clean", "test-clean"),
         place=_place,
         key="datarc.libri_root",
+        published=LIBRISPEECH,
     ),
     prepare=_prepare,
 )

@@ -74,6 +74,9 @@ TASK = Task(
         needed=("Session1",),
         place=_place,
         key="datarc.root",
+        published={
+            "Session*/sentences/wav/*/*.wav": 10_039,
+        },
     ),
     prepare=_prepare,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.files import read_lines
 from ...errors import CorpusError
-from ..ctc_corpora import Bucketed, transcripts
+from ..ctc_corpora import LIBRISPEECH, Bucketed, transcripts
 from ..task import Layout, Metric, Task, Values
 
 LEXICONS = (
@@ -87,5 +87,6 @@ TASK = Task(
         needed=("train-clean-100", "dev-clean", "test-clean", "|".join(LEXICONS)),
         place=_place,
         key="corpus.path",
+        published=LIBRISPEECH,
     ),
 )

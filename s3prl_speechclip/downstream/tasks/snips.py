@@ -120,5 +120,13 @@ TASK = Task(
         needed=(f"SNIPS/{LABELS}|{LABELS}", f"SNIPS/{SLOTS}|{SLOTS}"),
         place=_place,
         key="corpus.path",
+        published={
+            f"SNIPS/{name}|{name}": size
+            for name, size in (
+                ("train/Ivy-snips-train-*.wav", 13_084),
+                ("valid/Aditi-snips-valid-*.wav", 700),
+                ("test/Brian-snips-test-*.wav", 700),
+            )
+        },
     ),
 )

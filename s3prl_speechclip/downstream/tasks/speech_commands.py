@@ -105,6 +105,10 @@ TASK = Task(
         place=_place,
         key="datarc.speech_commands_root",
         edition=_edition,
+        published={
+            "speech_commands_v0.01/*/*.wav|train/*/*.wav": 64_727,
+            "speech_commands_test_set_v0.01/*/*.wav|test/*/*.wav": 3_081,
+        },
     ),
     prepare=_prepare,
     correct=_sort_recordings,

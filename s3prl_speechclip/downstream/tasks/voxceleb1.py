@@ -77,6 +77,9 @@ TASK = Task(
         needed=("|".join(SPLITS),),
         place=_place,
         key="datarc.file_path",
+        published={
+            "iden_split.txt|veri_test_class.txt": 138_361 + 6_904 + 8_251,
+        },
     ),
     prepare=_prepare,
     correct=_remove_file_lists,
