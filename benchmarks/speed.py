@@ -1,8 +1,12 @@
-"""How fast does a model train and encode on this machine?"""
+"""How fast are training, probing and scoring here, beside plain formulas and s3prl's runner?
+
+With `-u` or `-k`: how fast that model trains and encodes.
+"""
 
 from __future__ import annotations
 
 import copy
+import logging
 import platform
 import statistics
 import time
@@ -16,7 +20,7 @@ import numpy as np
 import torch
 
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.results import markdown_table
+from s3prl_speechclip.results import markdown_table, result_record
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
 
 from .shared.benchmark import Benchmark, Measured, Trial, add_corpus_options, add_model_options
@@ -26,9 +30,20 @@ if TYPE_CHECKING:
     from s3prl_speechclip.data.manifest import Manifest
     from s3prl_speechclip.model.speechclip import SpeechClip
 
+logger = logging.getLogger(__name__)
+
 SPLIT = "train"
 MAX_SAMPLES = 102_400  # that the papers crop recordings to in training, 6.4 s
 WARM_UP = 2  # repetitions before those that are timed
+
+COMPARED = "s3prl_speechclip"
+"""System of a result that holds comparisons."""
+KEYS = (
+    *("quantiser", "hybrid_plus_step", "ic_step", "ic_run_500", "ic_run_2000", "qbe_pair"),
+    *("recall_25k_5k", "busy_core", "superb_mini_minutes"),
+)
+"""Comparisons, see `shared/comparisons.py`."""
+FEWER = ("hybrid_plus_step", "busy_core", "superb_mini_minutes")  # whose goals are upper bounds
 
 PROTOCOL = {
     "batch": f"recordings of {SPLIT} drawn by the seed, cropped at {MAX_SAMPLES} samples, padded "
@@ -44,13 +59,44 @@ PROTOCOL = {
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_model_options(p)
+    p.set_defaults(upstream=None)
     add_corpus_options(p, splits=False)
     p.add_argument(
         "--repetitions",
         type=int,
-        default=10,
         metavar="N",
-        help="timed repetitions of each (default: %(default)s)",
+        help="timed repetitions of each (default: 10 of a model, 3 of a comparison)",
+    )
+    p.add_argument(
+        "--against-s3prl",
+        metavar="PYTHON",
+        help="Python of an environment in which s3prl's own runner starts; 'python -m "
+        "s3prl_speechclip.benchmarks.shared.s3prl_peer FOLDER' makes one",
+    )
+    p.add_argument(
+        "--only",
+        action="append",
+        choices=KEYS,
+        metavar="KEY",
+        help=f"comparison to make; may be given again (default: all): {', '.join(KEYS)}",
+    )
+    p.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="of forward passes in comparisons (default: %(default)s)",
+    )
+    p.add_argument(
+        "--seconds",
+        type=float,
+        default=2.3,
+        metavar="S",
+        help="length of recordings in comparisons (default: %(default)s)",
+    )
+    p.add_argument(
+        "--openmp",
+        action="store_true",
+        help="measure busy_core under several settings of OpenMP's waiting threads",
     )
     p.add_argument(
         "--seed", type=int, default=0, metavar="N", help="chooses the recordings (default: 0)"
@@ -58,20 +104,79 @@ def add_options(p: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> Measured:
-    """Time training steps and encoding of one batch; the model is left as it is.
+    """Time a model where one is named, else make the comparisons.
 
     Raises:
-        ConfigError: a number below 1.
+        ConfigError: a number below 1, or a command that failed.
         AudioError, ImageError: something of the corpus cannot be read.
     """
+    if args.repetitions is None:
+        model_named = args.upstream or args.upstream_ckpt
+        args.repetitions = 10 if model_named else 3
+    if args.batch_size < 1 or args.repetitions < 1 or args.seconds <= 0:
+        raise ConfigError(
+            "--batch-size and --repetitions must be at least 1, and --seconds above 0; found "
+            f"{args.batch_size}, {args.repetitions} and {args.seconds:g}"
+        )
+    return _time_model(args) if args.upstream or args.upstream_ckpt else _compare(args)
+
+
+def _compare(args: Namespace) -> Measured:
+    from s3prl_speechclip.runtime.devices import find_device
+
+    from .shared.comparisons import COMPARISONS, Settings
+
+    started = time.perf_counter()
+    device = find_device(args.device)
+    settings = Settings(
+        device=device,
+        precision=args.precision,
+        batch_size=args.batch_size,
+        seconds=args.seconds,
+        repetitions=args.repetitions,
+        seed=args.seed,
+        s3prl=args.against_s3prl,
+        openmp=args.openmp,
+    )
+    metrics: dict[str, Any] = {}
+    for key in KEYS:
+        if args.only and key not in args.only:
+            metrics[key] = {name: None for name in ("ours", "theirs", "ratio", "goal", "unit")}
+            metrics[key]["reason"] = "not chosen by --only"
+            continue
+        metrics[key] = COMPARISONS[key].record(settings)
+        logger.info("%s: %s", key, metrics[key])
+    protocol = {
+        "batch_size": args.batch_size,
+        "seconds_of_speech": args.seconds,
+        "repetitions": args.repetitions,
+        "precision": args.precision,
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "ratio": "median over repetitions that alternate; goals name their direction",
+    }
+    return Measured(
+        result_record(
+            started=started,
+            task="speed",
+            system=COMPARED,
+            size="",
+            corpus=_device_name(device),
+            checkpoint="",
+            checkpoint_hash="",
+            metrics=metrics,
+            protocol=protocol,
+            seed=args.seed,
+            mini=False,
+        )
+    )
+
+
+def _time_model(args: Namespace) -> Measured:
+    """Time training steps and encoding of one batch; the model is left as it is."""
     from s3prl_speechclip.pretrain.train import PretrainStep
     from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
 
-    if args.batch_size < 1 or args.repetitions < 1:
-        raise ConfigError(
-            "--batch-size and --repetitions must be at least 1, found "
-            f"{args.batch_size} and {args.repetitions}"
-        )
     trial = Trial(args)
     model = trial.model
     device = model.clip.vocabulary.device
@@ -117,7 +222,19 @@ def run(args: Namespace) -> Measured:
 
 
 def table(result: TaskResult) -> str:
-    """Lay a result out, a figure a row."""
+    """Lay a result out, a figure or a comparison a row."""
+    if result.system == COMPARED:
+        shown = ("ours", "theirs", "ratio", "goal")
+        lines = [
+            (
+                key,
+                *("-" if found[name] is None else f"{found[name]:g}" for name in shown),
+                str(found["unit"] or ""),
+                found.get("reason") or f"goal is {found['goal_is']} that ratio",
+            )
+            for key, found in result.metrics.items()
+        ]
+        return markdown_table(("key", *shown, "unit", "about"), lines)
     rows = [
         (what, name.replace("_", " "), f"{value:g}")
         for what, found in result.metrics.items()
@@ -133,6 +250,11 @@ def table(result: TaskResult) -> str:
 
 def board_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the leaderboard figures of a result, under the name of the machine."""
+    if result.system == COMPARED:
+        for key, found in result.metrics.items():
+            if found["ratio"] is not None:
+                yield Figure(column=key, keys=(key, "ratio"))
+        return
     device = str(result.protocol.get("device", "unknown device"))
     for column, keys in (
         ("train", ("training", "examples_per_second")),
@@ -199,11 +321,13 @@ BENCHMARK = Benchmark(
     section=Section(
         name="speed",
         title="Speed",
-        about="On the machine that the corpus column names.",
+        about="On the machine that the corpus column names. Columns after the first three are "
+        "ratios to another program or a plain formula, see `benchmarks/shared/comparisons.py`.",
         columns=(
             Column(name="train", title="training, examples/s"),
             Column(name="encode", title="encoding, recordings/s"),
             Column(name="real_time", title="encoding, x real time"),
+            *(Column(name=key, lower_is_better=key in FEWER) for key in KEYS),
         ),
         rank_by="encode",
         figures=board_figures,
