@@ -11,7 +11,7 @@ import platform
 import statistics
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
 
 from .shared.benchmark import Benchmark, Measured, Trial, add_corpus_options, add_model_options
 from .shared.board import Column, Figure, Section
+from .shared.comparisons import COMPARISONS, rounded, side_by_side, training_step
 
 if TYPE_CHECKING:
     from s3prl_speechclip.data.manifest import Manifest
@@ -38,13 +39,6 @@ WARM_UP = 2  # repetitions before those that are timed
 
 COMPARED = "s3prl_speechclip"
 """System of a result that holds comparisons."""
-KEYS = (
-    *("quantiser", "hybrid_plus_step", "ic_step", "ic_run_500", "ic_run_2000", "qbe_pair"),
-    *("recall_25k_5k", "busy_core", "superb_mini_minutes"),
-)
-"""Comparisons, see `shared/comparisons.py`."""
-FEWER = ("hybrid_plus_step", "busy_core", "superb_mini_minutes")  # whose goals are upper bounds
-
 PROTOCOL = {
     "batch": f"recordings of {SPLIT} drawn by the seed, cropped at {MAX_SAMPLES} samples, padded "
     "to the longest, and read beforehand",
@@ -76,9 +70,9 @@ def add_options(p: ArgumentParser) -> None:
     p.add_argument(
         "--only",
         action="append",
-        choices=KEYS,
+        choices=COMPARISONS,
         metavar="KEY",
-        help=f"comparison to make; may be given again (default: all): {', '.join(KEYS)}",
+        help=f"comparison to make; may be given again (default: all): {', '.join(COMPARISONS)}",
     )
     p.add_argument(
         "--precision",
@@ -124,28 +118,17 @@ def run(args: Namespace) -> Measured:
 def _compare(args: Namespace) -> Measured:
     from s3prl_speechclip.runtime.devices import find_device
 
-    from .shared.comparisons import COMPARISONS, Settings
-
     started = time.perf_counter()
-    device = find_device(args.device)
-    settings = Settings(
-        device=device,
-        precision=args.precision,
-        batch_size=args.batch_size,
-        seconds=args.seconds,
-        repetitions=args.repetitions,
-        seed=args.seed,
-        s3prl=args.against_s3prl,
-        openmp=args.openmp,
-    )
+    args.device = device = find_device(args.device)
+    torch.manual_seed(args.seed)
     metrics: dict[str, Any] = {}
-    for key in KEYS:
+    for key, comparison in COMPARISONS.items():
         if args.only and key not in args.only:
-            metrics[key] = {name: None for name in ("ours", "theirs", "ratio", "goal", "unit")}
+            metrics[key] = dict.fromkeys(("ours", "theirs", "ratio", "goal", "unit"))
             metrics[key]["reason"] = "not chosen by --only"
-            continue
-        metrics[key] = COMPARISONS[key].record(settings)
-        logger.info("%s: %s", key, metrics[key])
+        else:
+            metrics[key] = comparison.record(args)
+            logger.info("%s: %s", key, metrics[key])
     protocol = {
         "batch_size": args.batch_size,
         "seconds_of_speech": args.seconds,
@@ -174,40 +157,29 @@ def _compare(args: Namespace) -> Measured:
 
 def _time_model(args: Namespace) -> Measured:
     """Time training steps and encoding of one batch; the model is left as it is."""
-    from s3prl_speechclip.pretrain.train import PretrainStep
-    from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
-
     trial = Trial(args)
     model = trial.model
-    device = model.clip.vocabulary.device
+    args.device = device = model.clip.vocabulary.device
     batch = _batch(model, trial.manifest, args.batch_size, args.seed).to(device)
     seconds = float(batch.speech.lengths.sum()) / SAMPLE_RATE
-    trained = copy.deepcopy(model).train()
-    train_step = PretrainStep(trained)
-    optimizer = build_optimizer(OptimizerConfig(), trained.parameters())
 
-    def step() -> None:
-        train_step(batch, 0).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
+    @torch.no_grad()
     def encode() -> None:
-        with torch.no_grad():
-            model(batch.speech)
+        model(batch.speech)
 
     torch.manual_seed(args.seed)
-    training = _median_time(step, args.repetitions, device)
-    model.eval()
-    encoding = _median_time(encode, args.repetitions, device)
+    step = training_step(copy.deepcopy(model), batch)
+    times = side_by_side(args, WARM_UP, training=step, encoding=encode)
+    training, encoding = (statistics.median(times[name]) for name in ("training", "encoding"))
     recordings = len(batch.pair_ids)
     metrics = {
         "training": {
-            "examples_per_second": _digits(recordings / training),
-            "seconds_per_step": _digits(training),
+            "examples_per_second": rounded(recordings / training),
+            "seconds_per_step": rounded(training),
         },
         "encoding": {
-            "recordings_per_second": _digits(recordings / encoding),
-            "times_real_time": _digits(seconds / encoding),
+            "recordings_per_second": rounded(recordings / encoding),
+            "times_real_time": rounded(seconds / encoding),
         },
     }
     protocol = {
@@ -280,24 +252,6 @@ def _batch(model: SpeechClip, manifest: Manifest, batch_size: int, seed: int) ->
     return replace(batch, images=features)
 
 
-def _median_time(work: Callable[[], Any], repetitions: int, device: torch.device) -> float:
-    """Return the median seconds of one piece of work."""
-    times = []
-    for number in range(WARM_UP + repetitions):
-        _wait_for(device)
-        start = time.perf_counter()
-        work()
-        _wait_for(device)
-        if number >= WARM_UP:
-            times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -307,11 +261,6 @@ def _device_name(device: torch.device) -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _digits(value: float) -> float:
-    """Round to four significant digits."""
-    return float(f"{value:.4g}")
 
 
 BENCHMARK = Benchmark(
@@ -327,7 +276,7 @@ BENCHMARK = Benchmark(
             Column(name="train", title="training, examples/s"),
             Column(name="encode", title="encoding, recordings/s"),
             Column(name="real_time", title="encoding, x real time"),
-            *(Column(name=key, lower_is_better=key in FEWER) for key in KEYS),
+            *(Column(name=key, lower_is_better=c.at_most) for key, c in COMPARISONS.items()),
         ),
         rank_by="encode",
         figures=board_figures,

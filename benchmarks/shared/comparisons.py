@@ -1,4 +1,8 @@
-"""What is fast here, each measured beside the plain way or another program on the same data."""
+"""What is fast here, each measured beside a plain formula or another program on the same data.
+
+A comparison takes the options of `run_benchmark.py speed`, its device found, and returns the
+figures of both sides and their ratio, the median over repetitions in which the sides alternate.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,67 +40,36 @@ WAITING: Mapping[str, Mapping[str, str]] = {
 """Ways in which OpenMP's threads wait for each other."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Where and how everything is measured."""
-
-    device: torch.device
-    precision: str = "fp32"
-    batch_size: int = 32
-    seconds: float = 2.3
-    """Of each recording, noise."""
-    repetitions: int = 3
-    seed: int = 0
-    s3prl: str | None = None
-    """Python of an environment in which s3prl's own runner starts."""
-    openmp: bool = False
-    """Whether `busy_core` is measured under each of `WAITING`."""
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False
-        )
-
-
 @dataclass(frozen=True)
-class Found:
-    """A measurement, in the comparison's unit."""
-
-    ours: float
-    theirs: float | None
-    ratio: float | None
-    more: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else was measured, and `reason` where the other side is missing."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two sides, the unit of both, and the ratio that is wanted."""
+    """A measurement of two sides."""
 
-    ours: str
-    theirs: str
+    measure: Callable[[Namespace], dict[str, Any]]
+    """Its docstring names the sides."""
     unit: str
     goal: float
+    """Of the ratio."""
     at_most: bool = False
     """Whether the goal bounds the ratio from above."""
-    measure: Callable[[Settings], Found]
 
-    def record(self, settings: Settings) -> dict[str, Any]:
+    def record(self, args: Namespace) -> dict[str, Any]:
         """Measure; returns what result files hold."""
-        with peak_memory(settings.device) as peak:
-            found = self.measure(settings)
-        met = found.ratio is not None and (found.ratio <= self.goal) == self.at_most
+        start_peak_memory(args.device)
+        found = self.measure(args)
+        ratio = found["ratio"]
         return {
-            "ours": rounded(found.ours),
-            "theirs": rounded(found.theirs),
-            "ratio": rounded(found.ratio),
+            **{name: rounded(found[name]) for name in ("ours", "theirs", "ratio")},
             "goal": self.goal,
             "goal_is": "at most" if self.at_most else "at least",
-            "met": met if found.ratio is not None else None,
+            "met": None if ratio is None else (ratio <= self.goal) == self.at_most,
             "unit": self.unit,
-            "compared": f"{self.ours} beside {self.theirs}",
-            "peak_mib": peak.get("mib"),
-            **found.more,
+            "compared": str(self.measure.__doc__).partition("\n")[0],
+            "peak_mib": peak_memory(args.device),
+            **{
+                name: value
+                for name, value in found.items()
+                if name not in ("ours", "theirs", "ratio")
+            },
         }
 
 
@@ -104,21 +78,39 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-@contextmanager
-def peak_memory(device: torch.device) -> Any:
-    """Measure the most memory that was in use; yields a dictionary that gets `mib` at the end."""
-    peak: dict[str, float] = {}
-    status = Path("/proc/self/status")
+def start_peak_memory(device: torch.device) -> None:
+    """Measure the peak of memory anew."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif status.exists():
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # starts the peak anew
-    yield peak
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most memory in use since `start_peak_memory`, MiB; None where nothing tells it."""
     if device.type == "cuda":
-        peak["mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
-    elif status.exists():
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="ascii"))
-        peak["mib"] = round(int(found.group(1)) / 1024) if found else 0
+        return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    status = Path("/proc/self/status")
+    text = status.read_text(encoding="ascii") if status.exists() else ""
+    found = re.search(r"VmHWM:\s*(\d+) kB", text)
+    return round(int(found.group(1)) / 1024) if found else None
+
+
+def side_by_side(
+    args: Namespace, warm_up: int = 1, **works: Callable[[], Any]
+) -> dict[str, list[float]]:
+    """Time pieces of work in turn, so that what else the machine does meets all of them.
+
+    Returns:
+        Seconds of each by its name, a number a repetition.
+    """
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(warm_up + args.repetitions):
+        for name, work in works.items():
+            seconds = timed(work, args.device)
+            if number >= warm_up:
+                times[name].append(seconds)
+    return times
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> float:
@@ -132,67 +124,43 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def side_by_side(
-    settings: Settings, works: Mapping[str, Callable[[], Any]], warm_up: int = 1
-) -> dict[str, list[float]]:
-    """Time pieces of work in turn, so that what else the machine does meets all of them.
-
-    Returns:
-        Seconds of each by its name, a number a repetition.
-    """
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(warm_up + settings.repetitions):
-        for name, work in works.items():
-            seconds = timed(work, settings.device)
-            if number >= warm_up:
-                times[name].append(seconds)
-    return times
-
-
-def faster(times: Mapping[str, list[float]], ours: float = 1.0, theirs: float = 1.0) -> Found:
-    """Compare the times of `ours` and `theirs`, each divided by how often it did the work."""
+def compare(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return the medians of `ours` and `theirs`, and how many times as fast ours is."""
+    medians = {name: statistics.median(times[name]) for name in ("ours", "theirs")}
     pairs = zip(times["theirs"], times["ours"], strict=True)
-    return Found(
-        statistics.median(times["ours"]) / ours,
-        statistics.median(times["theirs"]) / theirs,
-        statistics.median(t / o for t, o in pairs) * ours / theirs,
-        {"repetitions": len(times["ours"])},
-    )
+    ratio = statistics.median(theirs / ours for theirs, ours in pairs)
+    return {**medians, "ratio": ratio, "repetitions": len(times["ours"])}
 
 
-# Formulas
-
-
-def quantiser(settings: Settings) -> Found:
-    """Compare the quantiser's cosine with one that is broadcast, as the official code's."""
+def compare_quantisers(args: Namespace) -> dict[str, Any]:
+    """Compare the quantiser with a broadcast cosine, as the official code's."""
     from s3prl_speechclip.model.config import KeywordConfig
     from s3prl_speechclip.modules.quantizer import CosineQuantizer
 
-    torch.manual_seed(settings.seed)
-    keywords = torch.randn(settings.batch_size, 8, 512, device=settings.device)
-    codebook = torch.randn(8112, 512, device=settings.device)  # of the released Flickr8k models
-    banned = torch.tensor([0], device=settings.device)
-    own = CosineQuantizer(KeywordConfig()).to(settings.device).eval()
+    keywords = torch.randn(args.batch_size, 8, 512, device=args.device)
+    codebook = torch.randn(8112, 512, device=args.device)  # of the released Flickr8k models
+    banned = torch.tensor([0], device=args.device)
+    own = CosineQuantizer(KeywordConfig()).to(args.device).eval()
 
     def broadcast() -> Tensor:
         each = [
-            F.cosine_similarity(keyword[:, :, None], codebook.T[None], dim=1)
-            for keyword in keywords.unbind(1)
+            F.cosine_similarity(one[:, :, None], codebook.T, dim=1) for one in keywords.unbind(1)
         ]
         return torch.stack(each, dim=1).index_fill(-1, banned, -torch.inf).argmax(-1)
 
-    assert torch.equal(own(keywords[:2], codebook, banned).rows, broadcast()[:2])
-    works = {"ours": lambda: own(keywords, codebook, banned), "theirs": broadcast}
-    return faster(side_by_side(settings, works, warm_up=0))
+    return compare(
+        side_by_side(
+            args, ours=lambda: own(keywords, codebook, banned), theirs=broadcast, warm_up=0
+        )
+    )
 
 
-def recall(settings: Settings) -> Found:
-    """Compare exact ranks with a sort of all scores, as the official code's."""
+def compare_recall(args: Namespace) -> dict[str, Any]:
+    """Compare exact ranks of 25,000 captions and 5,000 images with a sort of all scores."""
     from s3prl_speechclip.modules.recall import recall_at_k
 
-    generator = torch.Generator().manual_seed(settings.seed)
-    speech = F.normalize(torch.randn(25_000, 512, generator=generator), dim=-1).to(settings.device)
-    images = F.normalize(torch.randn(5_000, 512, generator=generator), dim=-1).to(settings.device)
+    speech = F.normalize(torch.randn(25_000, 512, device=args.device), dim=-1)
+    images = F.normalize(torch.randn(5_000, 512, device=args.device), dim=-1)
     speech_ids, image_ids = torch.arange(25_000) % 5_000, torch.arange(5_000)
 
     def sort() -> None:
@@ -201,16 +169,17 @@ def recall(settings: Settings) -> Found:
             (scores, image_ids, speech_ids),
             (scores.T, speech_ids, image_ids),
         ):
-            order = side.argsort(dim=1, descending=True).cpu()
-            hits = ids[order] == right[:, None]
-            _ = [float(hits[:, :k].any(1).float().mean()) for k in (1, 5, 10)]
+            hits = ids[side.argsort(dim=1, descending=True).cpu()] == right[:, None]
+            _ = [hits[:, :k].any(1).float().mean() for k in (1, 5, 10)]
 
-    works = {"ours": lambda: recall_at_k(speech, images, speech_ids, image_ids), "theirs": sort}
-    return faster(side_by_side(settings, works, warm_up=0))
+    def rank() -> None:
+        recall_at_k(speech, images, speech_ids, image_ids)
+
+    return compare(side_by_side(args, ours=rank, theirs=sort, warm_up=0))
 
 
-def qbe_pair(settings: Settings) -> Found:
-    """Compare alignments of 32 queries and 30 documents with dtw-python's, a pair at a time."""
+def compare_alignments(args: Namespace) -> dict[str, Any]:
+    """Compare an alignment of 50 and 350 frames of 768 with dtw-python's."""
     from scipy.spatial.distance import cdist
 
     from s3prl_speechclip.downstream.compat import quiet
@@ -218,78 +187,60 @@ def qbe_pair(settings: Settings) -> Found:
 
     with quiet():  # it greets on standard output
         from dtw import dtw
-    generator = torch.Generator().manual_seed(settings.seed)
-    queries = [torch.randn(50, 768, generator=generator) for _ in range(32)]
-    documents = [torch.randn(350, 768, generator=generator) for _ in range(30)]
-    costs = []
+    queries = [torch.randn(50, 768) for _ in range(32)]
+    documents = [torch.randn(350, 768) for _ in range(30)]
+    there, others = ([frames.to(args.device) for frames in side] for side in (queries, documents))
 
-    def one_by_one() -> None:
-        for document in documents[:10]:
+    def together() -> Tensor:
+        return match_costs(there, others, find_distance("cosine_exp"), True)
+
+    def one_by_one(count: int = 10) -> Tensor:
+        costs = []
+        for document in documents[:count]:
             distances = np.exp(cdist(queries[0].numpy(), document.numpy(), "cosine")) - 1
             low, high = distances.min(1, keepdims=True), distances.max(1, keepdims=True)
             distances = (distances - low) / np.clip(high - low, 1e-9, np.inf)
             found = dtw(x=distances, step_pattern="asymmetric", open_begin=True, open_end=True)
             costs.append(found.normalizedDistance)
+        return torch.tensor(costs)
 
-    there = [[each.to(settings.device) for each in side] for side in (queries, documents)]
-    distance = find_distance("cosine_exp")
-    works = {"ours": lambda: match_costs(*there, distance, True), "theirs": one_by_one}
-    times = side_by_side(settings, works)
-    difference = (
-        (match_costs(*there, distance, True)[0, :10] - torch.tensor(costs[:10])).abs().max()
-    )
-    times = {name: [1000 * seconds for seconds in each] for name, each in times.items()}
-    found = faster(times, ours=32 * 30, theirs=10)
-    return Found(
-        found.ours, found.theirs, found.ratio, {**found.more, "difference": float(difference)}
-    )
+    difference = float((together()[0, :10] - one_by_one()).abs().max())
+    times = side_by_side(args, ours=together, theirs=one_by_one)
+    pairs = {"ours": 32 * 30, "theirs": 10}
+    each = {name: [1000 * s / pairs[name] for s in seconds] for name, seconds in times.items()}
+    return {**compare(each), "difference": difference}
 
 
-# Models
-
-
-def base_model(settings: Settings, variant: str = "speechclip_hybrid_plus") -> SpeechClip:
+def base_model(args: Namespace, variant: str = "speechclip_hybrid_plus") -> SpeechClip:
     """Build a model of base size with random weights."""
     from s3prl_speechclip.encoders.vocabulary import find_vocabulary
     from s3prl_speechclip.model.config import ClipConfig, ModelConfig, SpeechEncoderConfig
     from s3prl_speechclip.model.speechclip import SpeechClip
 
-    torch.manual_seed(settings.seed)
     encoder = SpeechEncoderConfig(pretrained=False, architecture={"model_type": "hubert"})
     clip = ClipConfig(pretrained="", quick_gelu=True)
     config = ModelConfig(variant=variant, speech_encoder=encoder, clip=clip)
-    return SpeechClip(config, find_vocabulary("flickr8k")).to(settings.device)
+    return SpeechClip(config, find_vocabulary("flickr8k")).to(args.device)
 
 
-def noise(settings: Settings) -> SpeechBatch:
+def noise(count: int, seconds: float) -> SpeechBatch:
     """Make recordings of one length."""
-    samples = int(settings.seconds * SAMPLE_RATE)
-    waveforms = 0.1 * torch.randn(settings.batch_size, samples)
-    lengths = torch.full((settings.batch_size,), samples)
-    return SpeechBatch(waveforms, lengths).to(settings.device)
+    samples = int(seconds * SAMPLE_RATE)
+    return SpeechBatch(0.1 * torch.randn(count, samples), torch.full((count,), samples))
 
 
-@torch.no_grad()
-def pair_batch(model: SpeechClip, speech: SpeechBatch | SpeechFeatures) -> PairBatch:
-    """Return a batch with a picture for each recording."""
-    count, device = len(speech.lengths), speech.lengths.device
-    side = model.clip.clip.visual.image_size
-    height, width = (side, side) if isinstance(side, int) else side
-    features = model.clip.image_features(torch.randn(2, 3, height, width, device=device))
-    images = torch.randn(count, features.shape[1], device=device)
-    return PairBatch(speech, images, torch.arange(count, device=device))
-
-
-def training_step(model: SpeechClip, batch: PairBatch, settings: Settings) -> Callable[[], None]:
-    """Return a function that takes one step."""
-    from s3prl_speechclip.pretrain.train import PretrainStep
+def training_step(
+    model: SpeechClip, batch: PairBatch, precision: str = "fp32"
+) -> Callable[[], None]:
+    """Return a function that takes one step: forward, backward, and the optimiser's."""
+    from s3prl_speechclip.pretrain.step import PretrainStep
     from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
 
     step = PretrainStep(model.train())
     optimizer = build_optimizer(OptimizerConfig(), model.parameters())
 
     def take() -> None:
-        with settings.autocast():
+        with torch.autocast(batch.images.device.type, torch.bfloat16, precision == "bf16"):
             loss = step(batch, 0).loss
         loss.backward()
         optimizer.step()
@@ -298,86 +249,62 @@ def training_step(model: SpeechClip, batch: PairBatch, settings: Settings) -> Ca
     return take
 
 
-def hybrid_plus_step(settings: Settings) -> Found:
-    """Compare a training step with the forward pass of its frozen speech encoder."""
-    model = base_model(settings)
-    speech = noise(settings)
+@torch.no_grad()
+def with_images(model: SpeechClip, speech: SpeechBatch | SpeechFeatures) -> PairBatch:
+    """Return a batch of recordings, each with an image's features, random."""
+    count, device = len(speech.lengths), speech.lengths.device
+    size = model.clip.clip.visual.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    trunk = model.clip.image_features(torch.zeros(2, 3, height, width, device=device)).shape[1]
+    images = torch.randn(count, trunk, device=device)
+    return PairBatch(speech, images, torch.arange(count, device=device))
+
+
+def compare_pretraining(args: Namespace) -> dict[str, Any]:
+    """Compare a training step of base size with its frozen encoder's forward pass."""
+    model = base_model(args)
+    speech = noise(args.batch_size, args.seconds).to(args.device)
 
     @torch.no_grad()
     def encode() -> SpeechFeatures:
-        with settings.autocast():
+        with torch.autocast(args.device.type, torch.bfloat16, args.precision == "bf16"):
             return model.speech_encoder(speech)
 
     kept = encode()
     stored = SpeechFeatures(tuple(state.float() for state in kept.hidden_states), kept.lengths)
-    works = {
-        "theirs": encode,
-        "ours": training_step(model, pair_batch(model, speech), settings),
-        "stored": training_step(model, pair_batch(model, stored), settings),
-    }
-    times = side_by_side(settings, works)
-    found = faster(times)
-    encoder = statistics.median(times["theirs"])
-    more = {
-        **found.more,
-        "with_stored_features": rounded(statistics.median(times["stored"])),
-        "recordings_per_second": rounded(settings.batch_size / encoder),
-        "times_real_time": rounded(settings.batch_size * settings.seconds / encoder),
-        "share_of_matrix_products": rounded(_share(settings, encode, encoder)),
-    }
-    ratio = statistics.median(
-        own / other for own, other in zip(times["ours"], times["theirs"], strict=True)
+    times = side_by_side(
+        args,
+        ours=training_step(model, with_images(model, speech), args.precision),
+        theirs=encode,
+        stored=training_step(model, with_images(model, stored), args.precision),
     )
-    return Found(found.ours, found.theirs, ratio, more)
+    found = compare(times)
+    found["ratio"] = statistics.median(
+        step / forward for step, forward in zip(times["ours"], times["theirs"], strict=True)
+    )
+    return {
+        **found,
+        "with_stored_features": rounded(statistics.median(times["stored"])),
+        "recordings_per_second": rounded(args.batch_size / found["theirs"]),
+        "times_real_time": rounded(args.batch_size * args.seconds / found["theirs"]),
+        "share_of_matrix_products": rounded(_share(args, encode, found["theirs"])),
+    }
 
 
-def _share(settings: Settings, work: Callable[[], Any], seconds: float) -> float:
-    """Return the floating point operations of a piece of work, relative to a large product's."""
+def _share(args: Namespace, work: Callable[[], Any], seconds: float) -> float:
+    """Return the operations a second of a piece of work, relative to a large product's."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
         work()
-    size = 8192 if settings.device.type == "cuda" else 2048
-    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    matrix = torch.randn(size, size, device=settings.device, dtype=dtype)
-    best = min(timed(lambda: matrix @ matrix, settings.device) for _ in range(5))
+    size = 8192 if args.device.type == "cuda" else 2048
+    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    matrix = torch.randn(size, size, device=args.device, dtype=dtype)
+    best = min(timed(lambda: matrix @ matrix, args.device) for _ in range(5))
     return counter.get_total_flops() / seconds / (2 * size**3 / best)
 
 
-def ic_step(settings: Settings) -> Found:
-    """Compare a step of intent classification's head on time means with one of everything."""
-    encoder = base_model(settings, "speechclip_parallel").speech_encoder
-    speech = noise(settings)
-
-    @torch.no_grad()
-    def encode() -> Tensor:
-        with settings.autocast():
-            return torch.stack(encoder(speech).hidden_states)
-
-    states = encode().float()
-    head = _IntentHead(len(states), states.shape[-1]).to(settings.device)
-    optimizer = torch.optim.Adam(head.parameters(), 1e-4)
-    labels = torch.randint(0, 4, (3, settings.batch_size), device=settings.device)
-
-    def learn(features: Tensor) -> None:
-        losses = [F.cross_entropy(*pair) for pair in zip(head(features), labels, strict=True)]
-        torch.stack(losses).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    means = states.mean(2, keepdim=True)
-    works = {
-        "theirs": lambda: learn(encode().float()),
-        "ours": lambda: learn(means),
-        "frames": lambda: learn(states),
-    }
-    times = side_by_side(settings, works)
-    found = faster(times)
-    more = {**found.more, "on_stored_frames": rounded(statistics.median(times["frames"]))}
-    return Found(found.ours, found.theirs, found.ratio, more)
-
-
-class _IntentHead(nn.Module):
+class IntentHead(nn.Module):
     """s3prl's head of intent classification, linear up to the mean over time."""
 
     def __init__(self, layers: int, width: int) -> None:
@@ -392,32 +319,53 @@ class _IntentHead(nn.Module):
         return self.output(self.projector(mixed).mean(1)).split([6, 14, 4], dim=1)
 
 
-# Whole commands
+def compare_probing(args: Namespace) -> dict[str, Any]:
+    """Compare a step of intent classification on time means with one that encodes, base size."""
+    encoder = base_model(args, "speechclip_parallel").speech_encoder
+    speech = noise(args.batch_size, args.seconds).to(args.device)
 
+    @torch.no_grad()
+    def encode() -> Tensor:
+        with torch.autocast(args.device.type, torch.bfloat16, args.precision == "bf16"):
+            return torch.stack(encoder(speech).hidden_states).float()
 
-@dataclass(frozen=True)
-class Ran:
-    """A command that has ended."""
+    states = encode()
+    means = states.mean(2, keepdim=True)
+    head = IntentHead(len(states), states.shape[-1]).to(args.device)
+    optimizer = torch.optim.Adam(head.parameters(), 1e-4)
+    labels = torch.randint(0, 4, (3, args.batch_size), device=args.device)
 
-    seconds: float
-    peak_mib: int
-    """Of the command itself, without those that it started."""
+    def learn(features: Tensor) -> None:
+        losses = [F.cross_entropy(*pair) for pair in zip(head(features), labels, strict=True)]
+        torch.stack(losses).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    times = side_by_side(
+        args,
+        ours=lambda: learn(means),
+        theirs=lambda: learn(encode()),
+        frames=lambda: learn(states),
+    )
+    return {**compare(times), "on_stored_frames": rounded(statistics.median(times["frames"]))}
 
 
 def run_command(
     command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
-) -> Ran:
-    """Run a command and keep what it says in `folder/log.txt`.
+) -> tuple[float, int]:
+    """Run a command; what it writes is kept in `folder/log.txt`.
+
+    Returns:
+        Its seconds, and the peak of its own memory, MiB.
 
     Raises:
         ConfigError: it fails.
     """
+    folder.mkdir(exist_ok=True)
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as file:
         start = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, env=environment, cwd=Path.cwd()
-        )
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
@@ -427,203 +375,141 @@ def run_command(
     if process.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         raise ConfigError(f"'{' '.join(command[:4])} ..' failed: {' '.join(last)}")
-    return Ran(time.perf_counter() - start, round(usage.ru_maxrss / 1024))
+    return time.perf_counter() - start, round(usage.ru_maxrss / 1024)
 
 
-def downstream(task: str, upstream: str, checkpoint: str, folder: Path, changes: str = "") -> Ran:
-    """Run a downstream task on its mini set, from its beginning to its result."""
+def run_downstream(task: str, upstream: str, folder: Path, *options: str) -> tuple[float, int]:
+    """Run a downstream task on its mini set, from the command's start to its result."""
     command = [sys.executable, "-m", "s3prl_speechclip.cli.downstream", "-d", task, "-u", upstream]
-    folder.mkdir()
-    options = ["-k", checkpoint, "-p", str(folder / "run"), "--device", "cpu"]
-    return run_command([*command, *options, *(["-o", changes] if changes else [])], folder)
+    return run_command([*command, "-p", str(folder / "run"), "--device", "cpu", *options], folder)
 
 
-def ic_run(settings: Settings, steps: int) -> Found:
-    """Compare a whole run of intent classification on the mini set with one by s3prl's runner."""
+def compare_intent_runs(args: Namespace, steps: int) -> dict[str, Any]:
+    """Compare a whole run of intent classification on its mini set with s3prl's own runner's."""
     import yaml
 
+    from s3prl_speechclip import downstream_configs
     from s3prl_speechclip.config import read_yaml
     from s3prl_speechclip.minis import mini_set
 
     from .s3prl_peer import write_mini_hubert
 
-    mini_set("fluent_commands")  # made before the clock starts
+    mini = mini_set("fluent_commands")  # made before the clock starts
+    runner = {"total_steps": steps, "eval_step": steps // 2, "save_step": steps // 2}
+    changes = ",,".join(f"runner.{key}={value}" for key, value in runner.items())
     with tempfile.TemporaryDirectory(prefix="speed-") as scratch:
-        work = Path(scratch)
-        hubert = str(write_mini_hubert(work / "hubert"))
-        runner = {"total_steps": steps, "eval_step": steps // 2, "save_step": steps // 2}
-        changes = ",,".join(f"runner.{key}={value}" for key, value in runner.items())
-        ours = downstream("fluent_commands", "hf_hubert_custom", hubert, work / "ours", changes)
-        if settings.s3prl is None:
+        folder = Path(scratch)
+        hubert = ("-k", str(write_mini_hubert(folder / "hubert")))
+        ours, own_peak = run_downstream(
+            "fluent_commands", "hf_hubert_custom", folder / "ours", *hubert, "-o", changes
+        )
+        if args.against_s3prl is None:
             reason = "s3prl's runner needs --against-s3prl"
-            return Found(ours.seconds, None, None, {"reason": reason, "repetitions": 1})
-        from s3prl_speechclip import downstream_configs
-
+            return {"ours": ours, "theirs": None, "ratio": None, "reason": reason}
         config = read_yaml(Path(downstream_configs.__path__[0]) / "fluent_commands.yaml")
-        mini = mini_set("fluent_commands")
         config["optimizer"] |= mini.config["optimizer"]
         config["runner"] |= {**runner, "num_workers": 0, "eval_dataloaders": ["dev", "test"]}
         config["downstream_expert"]["datarc"] |= {"file_path": str(mini.root), "num_workers": 0}
-        folder = work / "theirs"
-        folder.mkdir()
-        file = folder / "ic.yaml"
-        file.write_text(yaml.safe_dump(config), encoding="utf-8")
-        command = [settings.s3prl, "-m", "s3prl.run_downstream", "-m", "train"]
-        command += ["-u", "hf_hubert_custom", "-k", hubert, "-d", "fluent_commands"]
-        command += ["-c", str(file), "-p", str(folder / "run"), "--device", "cpu"]
-        plain = {name: value for name, value in os.environ.items() if name not in OPENMP}
-        theirs = run_command(command, folder, plain)
-    more = {
-        "repetitions": 1,
-        "command_peak_mib": {"ours": ours.peak_mib, "theirs": theirs.peak_mib},
-    }
-    return Found(ours.seconds, theirs.seconds, theirs.seconds / ours.seconds, more)
+        (folder / "ic.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        command = [args.against_s3prl, "-m", "s3prl.run_downstream", "-m", "train", *hubert]
+        command += ["-u", "hf_hubert_custom", "-d", "fluent_commands", "--device", "cpu"]
+        command += ["-c", str(folder / "ic.yaml"), "-p", str(folder / "theirs" / "run")]
+        theirs, their_peak = run_command(command, folder / "theirs", _without_openmp())
+    peaks = {"ours": own_peak, "theirs": their_peak}
+    return {"ours": ours, "theirs": theirs, "ratio": theirs / ours, "command_peak_mib": peaks}
 
 
-def superb_mini(settings: Settings) -> Found:
-    """Time SUPERB's five mini tasks for one upstream, sets made beforehand."""
+def time_mini_tasks(args: Namespace) -> dict[str, Any]:
+    """Compare SUPERB's five mini tasks for one upstream with a minute, sets made beforehand."""
     from s3prl_speechclip.minis import SUPERB, mini_set
 
-    minutes = {}
     with tempfile.TemporaryDirectory(prefix="speed-") as scratch:
         for task in SUPERB:
             mini_set(task)
-        for task in SUPERB:
-            ran = downstream(task, "speechclip_plus", "mini", Path(scratch) / task)
-            minutes[task] = ran.seconds / 60
-    total = sum(minutes.values())
-    more = {
-        "reason": "no other side: the goal is a number of minutes, and the ratio is to one",
-        "by_task": {task: rounded(value) for task, value in minutes.items()},
-        "repetitions": 1,
-    }
-    return Found(total, None, total, more)
-
-
-def busy_core(settings: Settings) -> Found:
-    """Compare training steps while another process keeps a core busy with those alone."""
-    own = {name: os.environ[name] for name in OPENMP if name in os.environ}
-    alone, beside = _rates(settings, own)
-    more: dict[str, Any] = {"openmp": own, "repetitions": settings.repetitions}
-    if settings.openmp:
-        found = {name: _rates(settings, waiting) for name, waiting in WAITING.items()}
-        more["by_setting"] = {
-            name: {"alone": rounded(rates[0]), "beside": rounded(rates[1])}
-            for name, rates in found.items()
+        seconds = {
+            task: run_downstream(task, "speechclip_plus", Path(scratch) / task, "-k", "mini")[0]
+            for task in SUPERB
         }
-    return Found(beside, alone, alone / beside, more)
+    minutes = sum(seconds.values()) / 60
+    by_task = {task: rounded(value / 60) for task, value in seconds.items()}
+    reason = "there is no other side"
+    return {"ours": minutes, "theirs": None, "ratio": minutes, "reason": reason, "by_task": by_task}
 
 
-def _rates(settings: Settings, waiting: Mapping[str, str]) -> tuple[float, float]:
-    """Return the examples per second of a step alone, and beside a busy process."""
-    code = f"from {__name__} import training_rate; print(training_rate())"
-    environment = {name: value for name, value in os.environ.items() if name not in OPENMP}
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    for _ in range(settings.repetitions):
+def compare_neighbours(args: Namespace) -> dict[str, Any]:
+    """Compare training while another process keeps a core busy with training alone."""
+    own = {name: os.environ[name] for name in OPENMP if name in os.environ}
+    beside, alone = _rates(args, own)
+    settings = {name: _rates(args, waiting) for name, waiting in WAITING.items() if args.openmp}
+    return {
+        "ours": beside,
+        "theirs": alone,
+        "ratio": alone / beside,
+        "repetitions": args.repetitions,
+        "openmp": own,
+        "beside_and_alone_by_setting": {
+            name: [rounded(rate) for rate in rates] for name, rates in settings.items()
+        },
+    }
+
+
+def _rates(args: Namespace, waiting: Mapping[str, str]) -> tuple[float, float]:
+    """Return the examples per second beside a busy process, and alone."""
+    command = [
+        sys.executable,
+        "-c",
+        f"from {__name__} import training_rate; print(training_rate())",
+    ]
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(args.repetitions):
         for busy, found in rates.items():
             other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
             try:
-                done = subprocess.run(
-                    [sys.executable, "-c", code],
-                    env={**environment, **waiting},
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
+                printed = subprocess.check_output(command, env={**_without_openmp(), **waiting})
             finally:
                 if other is not None:
                     other.kill()
                     other.wait()
-            found.append(float(done.stdout.split()[-1]))
-    return statistics.median(rates[False]), statistics.median(rates[True])
+            found.append(float(printed.split()[-1]))
+    return statistics.median(rates[True]), statistics.median(rates[False])
 
 
-def training_rate(seconds: float = 4.0) -> float:
-    """Return the examples per second of mini models' training on stored features."""
+def _without_openmp() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in OPENMP}
+
+
+def training_rate(seconds: float = 4.0, batch_size: int = 32) -> float:
+    """Return the examples per second of the mini hybrid model's training on stored features."""
     from s3prl_speechclip.encoders.shipped import ASSETS
     from s3prl_speechclip.model.speechclip import SpeechClip
 
-    settings = Settings(device=torch.device("cpu"))
-    torch.manual_seed(settings.seed)
     model = SpeechClip.from_pretrained(ASSETS / "speechclip_hybrid")
     with torch.no_grad():
-        features = model.speech_encoder(noise(settings))
-    step = training_step(model, pair_batch(model, features), settings)
+        features = model.speech_encoder(noise(batch_size, 2.3))
+    step = training_step(model, with_images(model, features))
     for _ in range(5):
         step()
     start, steps = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         step()
         steps += 1
-    return steps * settings.batch_size / (time.perf_counter() - start)
+    return steps * batch_size / (time.perf_counter() - start)
+
+
+def _intent_runs(steps: int) -> Callable[[Namespace], dict[str, Any]]:
+    measure = partial(compare_intent_runs, steps=steps)
+    return update_wrapper(measure, compare_intent_runs)
 
 
 COMPARISONS: Mapping[str, Comparison] = {
-    "quantiser": Comparison(
-        ours="the quantiser",
-        theirs="a broadcast cosine",
-        unit="seconds a batch",
-        goal=500.0,
-        measure=quantiser,
-    ),
-    "hybrid_plus_step": Comparison(
-        ours="a training step of base size",
-        theirs="the frozen encoder's forward pass",
-        unit="seconds a batch",
-        goal=1.15,
-        at_most=True,
-        measure=hybrid_plus_step,
-    ),
-    "ic_step": Comparison(
-        ours="a step of the head on time means",
-        theirs="a step with encoding, base size",
-        unit="seconds a batch",
-        goal=1000.0,
-        measure=ic_step,
-    ),
-    "ic_run_500": Comparison(
-        ours="a whole command of 500 steps",
-        theirs="s3prl's runner",
-        unit="seconds",
-        goal=10.0,
-        measure=lambda settings: ic_run(settings, 500),
-    ),
-    "ic_run_2000": Comparison(
-        ours="a whole command of 2,000 steps",
-        theirs="s3prl's runner",
-        unit="seconds",
-        goal=25.0,
-        measure=lambda settings: ic_run(settings, 2000),
-    ),
-    "qbe_pair": Comparison(
-        ours="alignment of 50 x 350 frames of 768",
-        theirs="dtw-python",
-        unit="milliseconds a pair",
-        goal=20.0,
-        measure=qbe_pair,
-    ),
-    "recall_25k_5k": Comparison(
-        ours="exact ranks of 25,000 captions and 5,000 images",
-        theirs="a sort of all scores",
-        unit="seconds",
-        goal=1.0,
-        measure=recall,
-    ),
-    "busy_core": Comparison(
-        ours="training while another process keeps a core busy",
-        theirs="alone",
-        unit="examples a second",
-        goal=3.0,
-        at_most=True,
-        measure=busy_core,
-    ),
-    "superb_mini_minutes": Comparison(
-        ours="five mini SUPERB tasks for one upstream",
-        theirs="a minute",
-        unit="minutes",
-        goal=5.0,
-        at_most=True,
-        measure=superb_mini,
-    ),
+    "quantiser": Comparison(compare_quantisers, "seconds a batch", 500),
+    "hybrid_plus_step": Comparison(compare_pretraining, "seconds a batch", 1.15, at_most=True),
+    "ic_step": Comparison(compare_probing, "seconds a batch", 1000),
+    "ic_run_500": Comparison(_intent_runs(500), "seconds", 10),
+    "ic_run_2000": Comparison(_intent_runs(2000), "seconds", 25),
+    "qbe_pair": Comparison(compare_alignments, "milliseconds a pair", 20),
+    "recall_25k_5k": Comparison(compare_recall, "seconds", 1),
+    "busy_core": Comparison(compare_neighbours, "examples a second", 3, at_most=True),
+    "superb_mini_minutes": Comparison(time_mini_tasks, "minutes", 5, at_most=True),
 }
 """By their key in result files."""
