@@ -304,21 +304,6 @@ def _share(args: Namespace, work: Callable[[], Any], seconds: float) -> float:
     return counter.get_total_flops() / seconds / (2 * size**3 / best)
 
 
-class IntentHead(nn.Module):
-    """s3prl's head of intent classification, linear up to the mean over time."""
-
-    def __init__(self, layers: int, width: int) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(torch.zeros(layers))
-        self.projector = nn.Linear(width, 256)
-        self.output = nn.Linear(256, 24)
-
-    def forward(self, states: Tensor) -> tuple[Tensor, ...]:
-        """Map states, (S, B, T, D), to the logits of action, object and location."""
-        mixed = torch.einsum("s,sbtd->btd", self.weights.softmax(0), states)
-        return self.output(self.projector(mixed).mean(1)).split([6, 14, 4], dim=1)
-
-
 def compare_probing(args: Namespace) -> dict[str, Any]:
     """Compare a step of intent classification on time means with one that encodes, base size."""
     encoder = base_model(args, "speechclip_parallel").speech_encoder
@@ -331,12 +316,17 @@ def compare_probing(args: Namespace) -> dict[str, Any]:
 
     states = encode()
     means = states.mean(2, keepdim=True)
-    head = IntentHead(len(states), states.shape[-1]).to(args.device)
-    optimizer = torch.optim.Adam(head.parameters(), 1e-4)
+    # s3prl's head, linear up to the mean over time.
+    weights = torch.zeros(len(states), device=args.device, requires_grad=True)
+    project = nn.Linear(states.shape[-1], 256, device=args.device)
+    classify = nn.Linear(256, 24, device=args.device)
+    optimizer = torch.optim.Adam([weights, *project.parameters(), *classify.parameters()], 1e-4)
     labels = torch.randint(0, 4, (3, args.batch_size), device=args.device)
 
     def learn(features: Tensor) -> None:
-        losses = [F.cross_entropy(*pair) for pair in zip(head(features), labels, strict=True)]
+        mixed = torch.einsum("s,sbtd->btd", weights.softmax(0), features)
+        logits = classify(project(mixed).mean(1)).split([6, 14, 4], dim=1)
+        losses = [F.cross_entropy(*pair) for pair in zip(logits, labels, strict=True)]
         torch.stack(losses).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
