@@ -2,6 +2,7 @@
 # make demo    train the hybrid model on the default corpus and show its retrieval
 # make mini    train the mini encoders and the models on them anew, some hours, and measure them
 # make superb-mini  SUPERB's five tasks on their mini sets, for two models and two baselines
+# make bench   speed beside plain formulas; with S3PRL=PYTHON beside s3prl's own runner too
 # make leaderboard  gather the committed results and the published ones
 # make site    leaderboard and keyword pages to look at, in site/
 # make readme  put the last demo's result and the tables into docs/ and the leaderboard
@@ -25,7 +26,7 @@ UV := $(BIN)/python -m uv --quiet
 UV_PIN = $$(grep -o '^uv==[^ ;]*' requirements.lock)
 TYPED := .mypy_cache/tree
 
-.PHONY: venv demo mini superb-mini leaderboard site readme test soak lock wheel clean
+.PHONY: venv demo mini superb-mini bench leaderboard site readme test soak lock wheel clean
 
 venv: $(READY)
 
@@ -57,6 +58,9 @@ mini: venv
 
 superb-mini: venv
 	$(BIN)/python -m s3prl_speechclip.minis superb
+
+bench: venv
+	$(BIN)/python run_benchmark.py speed $(if $(S3PRL),--against-s3prl $(S3PRL))
 
 leaderboard: venv
 	$(BIN)/python run_benchmark.py leaderboard

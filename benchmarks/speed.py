@@ -1,13 +1,17 @@
-"""How fast does a model train and encode on this machine?"""
+"""How fast are training, probing and scoring here, beside plain formulas and s3prl's runner?
+
+With `-u` or `-k`: how fast that model trains and encodes.
+"""
 
 from __future__ import annotations
 
 import copy
+import logging
 import platform
 import statistics
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,20 +20,25 @@ import numpy as np
 import torch
 
 from s3prl_speechclip.errors import ConfigError
-from s3prl_speechclip.results import markdown_table
+from s3prl_speechclip.results import markdown_table, result_record
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
 
 from .shared.benchmark import Benchmark, Measured, Trial, add_corpus_options, add_model_options
 from .shared.board import Column, Figure, Section
+from .shared.comparisons import COMPARISONS, rounded, side_by_side, training_step
 
 if TYPE_CHECKING:
     from s3prl_speechclip.data.manifest import Manifest
     from s3prl_speechclip.model.speechclip import SpeechClip
 
+logger = logging.getLogger(__name__)
+
 SPLIT = "train"
 MAX_SAMPLES = 102_400  # that the papers crop recordings to in training, 6.4 s
 WARM_UP = 2  # repetitions before those that are timed
 
+COMPARED = "s3prl_speechclip"
+"""System of a result that holds comparisons."""
 PROTOCOL = {
     "batch": f"recordings of {SPLIT} drawn by the seed, cropped at {MAX_SAMPLES} samples, padded "
     "to the longest, and read beforehand",
@@ -44,13 +53,44 @@ PROTOCOL = {
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_model_options(p)
+    p.set_defaults(upstream=None)
     add_corpus_options(p, splits=False)
     p.add_argument(
         "--repetitions",
         type=int,
-        default=10,
         metavar="N",
-        help="timed repetitions of each (default: %(default)s)",
+        help="timed repetitions of each (default: 10 of a model, 3 of a comparison)",
+    )
+    p.add_argument(
+        "--against-s3prl",
+        metavar="PYTHON",
+        help="Python of an environment in which s3prl's own runner starts; 'python -m "
+        "s3prl_speechclip.benchmarks.shared.s3prl_peer FOLDER' makes one",
+    )
+    p.add_argument(
+        "--only",
+        action="append",
+        choices=COMPARISONS,
+        metavar="KEY",
+        help=f"comparison to make; may be given again (default: all): {', '.join(COMPARISONS)}",
+    )
+    p.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="of forward passes in comparisons (default: %(default)s)",
+    )
+    p.add_argument(
+        "--seconds",
+        type=float,
+        default=2.3,
+        metavar="S",
+        help="length of recordings in comparisons (default: %(default)s)",
+    )
+    p.add_argument(
+        "--openmp",
+        action="store_true",
+        help="measure busy_core under several settings of OpenMP's waiting threads",
     )
     p.add_argument(
         "--seed", type=int, default=0, metavar="N", help="chooses the recordings (default: 0)"
@@ -58,51 +98,88 @@ def add_options(p: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> Measured:
-    """Time training steps and encoding of one batch; the model is left as it is.
+    """Time a model where one is named, else make the comparisons.
 
     Raises:
-        ConfigError: a number below 1.
+        ConfigError: a number below 1, or a command that failed.
         AudioError, ImageError: something of the corpus cannot be read.
     """
-    from s3prl_speechclip.pretrain.train import PretrainStep
-    from s3prl_speechclip.runtime.optimization import OptimizerConfig, build_optimizer
-
-    if args.batch_size < 1 or args.repetitions < 1:
+    if args.repetitions is None:
+        model_named = args.upstream or args.upstream_ckpt
+        args.repetitions = 10 if model_named else 3
+    if args.batch_size < 1 or args.repetitions < 1 or args.seconds <= 0:
         raise ConfigError(
-            "--batch-size and --repetitions must be at least 1, found "
-            f"{args.batch_size} and {args.repetitions}"
+            "--batch-size and --repetitions must be at least 1, and --seconds above 0; found "
+            f"{args.batch_size}, {args.repetitions} and {args.seconds:g}"
         )
+    return _time_model(args) if args.upstream or args.upstream_ckpt else _compare(args)
+
+
+def _compare(args: Namespace) -> Measured:
+    from s3prl_speechclip.runtime.devices import find_device
+
+    started = time.perf_counter()
+    args.device = device = find_device(args.device)
+    torch.manual_seed(args.seed)
+    metrics: dict[str, Any] = {}
+    for key, comparison in COMPARISONS.items():
+        if args.only and key not in args.only:
+            metrics[key] = dict.fromkeys(("ours", "theirs", "ratio", "goal", "unit"))
+            metrics[key]["reason"] = "not chosen by --only"
+        else:
+            metrics[key] = comparison.record(args)
+            logger.info("%s: %s", key, metrics[key])
+    protocol = {
+        "batch_size": args.batch_size,
+        "seconds_of_speech": args.seconds,
+        "repetitions": args.repetitions,
+        "precision": args.precision,
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "ratio": "median over repetitions that alternate; goals name their direction",
+    }
+    return Measured(
+        result_record(
+            started=started,
+            task="speed",
+            system=COMPARED,
+            size="",
+            corpus=_device_name(device),
+            checkpoint="",
+            checkpoint_hash="",
+            metrics=metrics,
+            protocol=protocol,
+            seed=args.seed,
+            mini=False,
+        )
+    )
+
+
+def _time_model(args: Namespace) -> Measured:
+    """Time training steps and encoding of one batch; the model is left as it is."""
     trial = Trial(args)
     model = trial.model
-    device = model.clip.vocabulary.device
+    args.device = device = model.clip.vocabulary.device
     batch = _batch(model, trial.manifest, args.batch_size, args.seed).to(device)
     seconds = float(batch.speech.lengths.sum()) / SAMPLE_RATE
-    trained = copy.deepcopy(model).train()
-    train_step = PretrainStep(trained)
-    optimizer = build_optimizer(OptimizerConfig(), trained.parameters())
 
-    def step() -> None:
-        train_step(batch, 0).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
+    @torch.no_grad()
     def encode() -> None:
-        with torch.no_grad():
-            model(batch.speech)
+        model(batch.speech)
 
     torch.manual_seed(args.seed)
-    training = _median_time(step, args.repetitions, device)
-    model.eval()
-    encoding = _median_time(encode, args.repetitions, device)
+    step = training_step(copy.deepcopy(model), batch)
+    times = side_by_side(args, WARM_UP, training=step, encoding=encode)
+    training, encoding = (statistics.median(times[name]) for name in ("training", "encoding"))
     recordings = len(batch.pair_ids)
     metrics = {
         "training": {
-            "examples_per_second": _digits(recordings / training),
-            "seconds_per_step": _digits(training),
+            "examples_per_second": rounded(recordings / training),
+            "seconds_per_step": rounded(training),
         },
         "encoding": {
-            "recordings_per_second": _digits(recordings / encoding),
-            "times_real_time": _digits(seconds / encoding),
+            "recordings_per_second": rounded(recordings / encoding),
+            "times_real_time": rounded(seconds / encoding),
         },
     }
     protocol = {
@@ -117,7 +194,19 @@ def run(args: Namespace) -> Measured:
 
 
 def table(result: TaskResult) -> str:
-    """Lay a result out, a figure a row."""
+    """Lay a result out, a figure or a comparison a row."""
+    if result.system == COMPARED:
+        shown = ("ours", "theirs", "ratio", "goal")
+        lines = [
+            (
+                key,
+                *("-" if found[name] is None else f"{found[name]:g}" for name in shown),
+                str(found["unit"] or ""),
+                found.get("reason") or f"goal is {found['goal_is']} that ratio",
+            )
+            for key, found in result.metrics.items()
+        ]
+        return markdown_table(("key", *shown, "unit", "about"), lines)
     rows = [
         (what, name.replace("_", " "), f"{value:g}")
         for what, found in result.metrics.items()
@@ -133,6 +222,11 @@ def table(result: TaskResult) -> str:
 
 def board_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the leaderboard figures of a result, under the name of the machine."""
+    if result.system == COMPARED:
+        for key, found in result.metrics.items():
+            if found["ratio"] is not None:
+                yield Figure(column=key, keys=(key, "ratio"))
+        return
     device = str(result.protocol.get("device", "unknown device"))
     for column, keys in (
         ("train", ("training", "examples_per_second")),
@@ -158,24 +252,6 @@ def _batch(model: SpeechClip, manifest: Manifest, batch_size: int, seed: int) ->
     return replace(batch, images=features)
 
 
-def _median_time(work: Callable[[], Any], repetitions: int, device: torch.device) -> float:
-    """Return the median seconds of one piece of work."""
-    times = []
-    for number in range(WARM_UP + repetitions):
-        _wait_for(device)
-        start = time.perf_counter()
-        work()
-        _wait_for(device)
-        if number >= WARM_UP:
-            times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -187,11 +263,6 @@ def _device_name(device: torch.device) -> str:
     return names[0] if names else platform.machine()
 
 
-def _digits(value: float) -> float:
-    """Round to four significant digits."""
-    return float(f"{value:.4g}")
-
-
 BENCHMARK = Benchmark(
     add_options=add_options,
     run=run,
@@ -199,11 +270,13 @@ BENCHMARK = Benchmark(
     section=Section(
         name="speed",
         title="Speed",
-        about="On the machine that the corpus column names.",
+        about="On the machine that the corpus column names. Columns after the first three are "
+        "ratios to another program or a plain formula, see `benchmarks/shared/comparisons.py`.",
         columns=(
             Column(name="train", title="training, examples/s"),
             Column(name="encode", title="encoding, recordings/s"),
             Column(name="real_time", title="encoding, x real time"),
+            *(Column(name=key, lower_is_better=c.at_most) for key, c in COMPARISONS.items()),
         ),
         rank_by="encode",
         figures=board_figures,

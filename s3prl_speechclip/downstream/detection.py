@@ -13,7 +13,9 @@ official scorer does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,25 +25,45 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError, CorpusError, unknown_name
 
-CHUNK = 40_000  # padded document frames that are aligned together
+QUERIES = 8  # whose distances are one product: 1.25 times as fast as one at a time
+CHUNK = {"cpu": 10_000, "cuda": 1_000_000}
+"""Padded document frames that are aligned together: what fits a core's cache, or fills a card."""
 PRIOR, MISS_COST, FALSE_ALARM_COST = 0.0008, 100.0, 1.0
 EFFECTIVE_PRIOR = MISS_COST * PRIOR / (MISS_COST * PRIOR + FALSE_ALARM_COST * (1 - PRIOR))
 BETA = (1 - EFFECTIVE_PRIOR) / EFFECTIVE_PRIOR  # false alarm rates count this much, 12.49
-Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+class Distance(NamedTuple):
+    """A distance between frames, by matrix products where it has them."""
+
+    prepare: Callable[[Tensor], Tensor]
+    """Applied once to all frames, (n, D)."""
+    between: Callable[[Tensor, Tensor], Tensor]
+    """From prepared frames, (n, D) and (m, D), to (n, m)."""
+
+
+def _unit(frames: Tensor) -> Tensor:
+    return F.normalize(frames, dim=-1, eps=1e-12)
+
+
+def _as_they_are(frames: Tensor) -> Tensor:
+    return frames
 
 
 def _cosine(queries: Tensor, frames: Tensor) -> Tensor:
-    return 1.0 - F.normalize(queries, dim=-1, eps=1e-12) @ F.normalize(frames, dim=-1, eps=1e-12).T
+    return (queries @ frames.T).neg_().add_(1.0)
 
 
 DISTANCES: Mapping[str, Distance] = {
-    "cosine": _cosine,
-    "cosine_exp": lambda q, d: torch.exp(_cosine(q, d)) - 1.0,
-    "cosine_neg_log": lambda q, d: -torch.log((1.0 - _cosine(q, d)).clamp_min(1e-12)),
-    "euclidean": lambda q, d: torch.cdist(q, d, compute_mode="donot_use_mm_for_euclid_dist"),
-    "cityblock": lambda q, d: torch.cdist(q, d, p=1.0),
+    "cosine": Distance(_unit, _cosine),
+    "cosine_exp": Distance(_unit, lambda q, d: _cosine(q, d).exp_().sub_(1.0)),
+    "cosine_neg_log": Distance(_unit, lambda q, d: -torch.log((q @ d.T).clamp_min_(1e-12))),
+    "euclidean": Distance(
+        _as_they_are, lambda q, d: torch.cdist(q, d, compute_mode="donot_use_mm_for_euclid_dist")
+    ),
+    "cityblock": Distance(_as_they_are, lambda q, d: torch.cdist(q, d, p=1.0)),
 }
-"""Between the rows of (n, D) and of (m, D), (n, m); by s3prl's names."""
+"""By s3prl's names."""
 
 
 def find_distance(name: str) -> Distance:
@@ -70,18 +92,20 @@ def match_costs(
         (queries, documents), on the CPU.
     """
     costs = torch.empty(len(queries), len(documents))
-    for places in _chunks([len(document) for document in documents]):
-        chosen = [documents[place] for place in places]
-        frames = torch.cat(chosen)
-        lengths = torch.tensor([len(document) for document in chosen], device=frames.device)
-        # Where each document's frames lie in `frames`; beyond its end, its last frame again.
-        steps = torch.arange(int(lengths.max()), device=frames.device)
-        starts = lengths.cumsum(0) - lengths
-        index = starts[:, None] + torch.minimum(steps, lengths[:, None] - 1)
-        beyond = steps >= lengths[:, None]
-        for row, query in enumerate(queries):
-            cost = distance(query, frames)[:, index]
-            costs[row, places] = _align(cost, beyond, minmax).float().cpu()
+    queries = [distance.prepare(query) for query in queries]
+    for places in _chunks(documents):
+        # Of like length; beyond a document's end, its last frame again, which leaves the extremes.
+        lengths = torch.tensor([len(documents[place]) for place in places])
+        last = torch.arange(int(lengths.max())).expand(len(places), -1)
+        index = lengths.cumsum(0)[:, None] - (lengths[:, None] - last).clamp_min(1)
+        frames = distance.prepare(torch.cat([documents[place] for place in places]))
+        frames = frames[index.flatten().to(frames.device)]
+        beyond = (last >= lengths[:, None]).to(frames.device)
+        for first in range(0, len(queries), QUERIES):
+            group = queries[first : first + QUERIES]
+            distances = distance.between(torch.cat(group), frames).unflatten(1, beyond.shape)
+            for row, cost in enumerate(distances.split([len(query) for query in group]), first):
+                costs[row, places] = _align(cost, beyond, minmax).float().cpu()
     return costs
 
 
@@ -89,27 +113,31 @@ def _align(cost: Tensor, beyond: Tensor, minmax: bool) -> Tensor:
     """Compute the normalised cost of the best subsequence, (N,).
 
     Args:
-        cost: distances of query frames to document frames, (n, N, m).
+        cost: distances of query frames to document frames, (n, N, m); overwritten.
         beyond: True past a document's end, (N, m).
         minmax: see `match_costs`.
     """
     if minmax:
-        # What lies beyond the end repeats the last frame, and changes neither extreme.
-        lowest = cost.amin(-1, keepdim=True)
-        cost = (cost - lowest) / (cost.amax(-1, keepdim=True) - lowest).clamp_min(1e-9)
-    cost = cost.masked_fill(beyond, float("inf"))
-    total = cost[0]
+        low, high = cost.amin(-1, keepdim=True), cost.amax(-1, keepdim=True)
+        cost.sub_(low).div_((high - low).clamp_min_(1e-9))
+    # Two columns before a document's first frame, from which no path comes.
+    padded = F.pad(cost[0], (2, 0), value=math.inf)
+    total, one_back, two_back = padded[:, 2:], padded[:, 1:-1], padded[:, :-2]
+    best = torch.empty_like(cost[0])
     for row in cost[1:]:
-        before = F.pad(total, (2, 0), value=float("inf"))
-        total = row + torch.minimum(total, torch.minimum(before[:, 1:-1], before[:, :-2]))
-    return total.amin(-1) / len(cost)
+        torch.minimum(one_back, two_back, out=best)
+        torch.minimum(best, total, out=best)
+        torch.add(best, row, out=total)
+    # Paths go forward only, so that what lies beyond the end changed nothing before it.
+    return total.masked_fill(beyond, math.inf).amin(-1) / len(cost)
 
 
-def _chunks(lengths: Sequence[int]) -> Iterator[list[int]]:
+def _chunks(documents: Sequence[Tensor]) -> Iterator[list[int]]:
     """Group documents of like length, so that little is padded."""
     group: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if group and (len(group) + 1) * lengths[place] > CHUNK:
+    for place in sorted(range(len(documents)), key=lambda place: len(documents[place])):
+        padded = (len(group) + 1) * len(documents[place])
+        if group and padded > CHUNK[documents[place].device.type]:
             yield group
             group = []
         group.append(place)

@@ -116,9 +116,43 @@ def _norm(sound: Sound, arguments: Sequence[str]) -> Sound:
     return (samples * (10 ** (decibels / 20) / peak) if peak else samples), rate
 
 
+def _silence(sound: Sound, arguments: Sequence[str]) -> Sound:
+    """Drop each silence: a level over 20 ms of at most a share of full scale, for a duration.
+
+    Only what SUPERB's speaker verification asks for, `1 SECONDS SHARE% -1 SECONDS SHARE%`. Sound is
+    copied from where it is loud for the duration, up to a silence as long; then levels start anew.
+    """
+    periods, seconds, share, *again = arguments
+    if periods != "1" or again != ["-1", seconds, share] or not share.endswith("%"):
+        raise ValueError("it takes '1 SECONDS SHARE% -1 SECONDS SHARE%'")
+    samples, rate = sound
+    if len(samples) != 1:
+        raise ValueError("it takes one channel")
+    duration, window = round(float(seconds) * rate), rate // 50
+    threshold = window * (float(share.rstrip("%")) / 100) ** 2
+    energy = np.concatenate([[0.0], np.cumsum(samples[0].astype(np.float64) ** 2)])
+    ends = np.arange(1, len(energy))
+
+    def find_run(loud: bool, first: int, since: int) -> int:
+        """Find, from `first`, so many loud or quiet samples; levels count those from `since`."""
+        level = energy[ends[first:]] - energy[np.maximum(ends[first:] - window, since)]
+        others = np.concatenate([[-1], np.flatnonzero((level > threshold) != loud), [len(level)]])
+        found = np.flatnonzero(np.diff(others) > duration)
+        return first + int(others[found[0]]) + 1 if len(found) else len(ends)
+
+    parts, place = [samples[:, :0]], 0
+    while place < len(ends):
+        start = find_run(True, place, place)
+        stop = find_run(False, min(start + duration, len(ends)), place)
+        parts.append(samples[:, start:stop])
+        place = stop + duration
+    return np.concatenate(parts, axis=1), rate
+
+
 EFFECTS: Mapping[str, Callable[[Sound, Sequence[str]], Sound]] = {
     "channels": _channels,
     "rate": _rate,
     "gain": _gain,
     "norm": _norm,
+    "silence": _silence,
 }

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_corpus import write_flickr8k
 from small_models import small_model
 
 from s3prl_speechclip import evaluate
+from s3prl_speechclip.benchmarks import speed
+from s3prl_speechclip.benchmarks.shared.comparisons import COMPARISONS
+from s3prl_speechclip.benchmarks.shared.s3prl_peer import write_mini_hubert
+from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.corpora import load_corpus
+from s3prl_speechclip.downstream.upstreams import load_upstream
+from s3prl_speechclip.encoders.shipped import ASSETS
 from s3prl_speechclip.errors import ConfigError
+from s3prl_speechclip.results import read_result
 
 
 def test_speed_is_of_the_batch_it_says(tmp_path: Path) -> None:
@@ -30,3 +39,38 @@ def test_speed_is_of_the_batch_it_says(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(ConfigError, match="--repetitions must be at least 1"):
         evaluate(model, "speed", corpus=manifest, repetitions=0)
+
+
+def test_comparisons_have_their_keys_and_both_sides(tmp_path: Path) -> None:
+    """Guards the keys that tables are made from, against a part that is left out in silence, and
+    alignments that are fast and others than dtw-python's."""
+    out = tmp_path / "speed.json"
+    assert main(["speed", "--only", "qbe_pair", "--repetitions", "1", "--out", str(out)]) == 0
+    result = read_result(out)
+    assert tuple(result.metrics) == tuple(COMPARISONS)
+    found = result.metrics["qbe_pair"]
+    assert found["ratio"] == pytest.approx(found["theirs"] / found["ours"], rel=1e-2)
+    assert found["difference"] < 1e-6 and found["goal"] == 20 and found["unit"]
+    for key, other in result.metrics.items():
+        if key != "qbe_pair":
+            assert other["ours"] is other["ratio"] is None and "--only" in other["reason"]
+    assert [figure.column for figure in speed.board_figures(result)] == ["qbe_pair"]
+
+
+def test_the_mini_hubert_is_read_by_either_transformers(tmp_path: Path) -> None:
+    """Guards s3prl's runner and this one against other weights than each other's."""
+    written = write_mini_hubert(tmp_path / "written")
+    shipped = shutil.copytree(ASSETS / "hubert", tmp_path / "shipped")
+    shutil.copy(written / "preprocessor_config.json", shipped)
+    weights = load_file(written / "model.safetensors")
+    names = [name for name in weights if "pos_conv_embed" in name]
+    assert {name.rpartition(".")[2] for name in names} == {"bias", "weight_g", "weight_v"}
+    own, loaded = (
+        load_upstream("hf_hubert_custom", str(folder), None, torch.device("cpu")).module
+        for folder in (shipped, written)
+    )
+    sound = [torch.randn(8000, generator=torch.Generator().manual_seed(0))]
+    with torch.no_grad():
+        states = [upstream(sound)["hidden_states"] for upstream in (own, loaded)]
+    for a, b in zip(*states, strict=True):
+        torch.testing.assert_close(a, b)

@@ -13,7 +13,7 @@ from downstream_runs import ask
 
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
-from s3prl_speechclip.errors import ConfigError, CorpusError
+from s3prl_speechclip.errors import CorpusError
 
 Write = Callable[[str], Path]
 Break = Callable[[Path], None]
@@ -125,30 +125,3 @@ def test_a_sweep_of_speaker_identification(write_corpus: Write, tmp_path: Path):
     """Guards against a stand-in for librosa that the second expert stumbles over."""
     request = ask("voxceleb1", write_corpus("voxceleb1"), tmp_path / "run", steps=1)
     assert run(replace(request, sweep=(1e-2, 1e-3))).result is not None
-
-
-def test_what_speaker_verification_lacks_is_one_line(tmp_path: Path):
-    """Guards against one missing package a start, and an unknown effect after the last."""
-    for name in ("dev/wav", "test/wav"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "voxceleb1_test_v2.txt").touch()
-    request = Request(
-        task="asv",
-        upstream="fbank",
-        data_root=str(tmp_path),
-        folder=tmp_path / "run",
-        device="cpu",
-    )
-    with pytest.raises(ConfigError, match="the package sox, .*'silence'"):
-        run(request)
-
-
-def test_what_speaker_diarization_lacks_is_one_line(tmp_path: Path):
-    """Guards against a traceback of a package that s3prl imports and does not declare."""
-    for name in ("train", "dev", "test"):
-        (tmp_path / name).mkdir()
-    request = Request(
-        task="sd", upstream="fbank", data_root=str(tmp_path), folder=tmp_path / "run", device="cpu"
-    )
-    with pytest.raises(ConfigError, match="needs the package 'h5py': install it"):
-        run(request)

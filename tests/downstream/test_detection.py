@@ -50,13 +50,26 @@ def slow_cost(query: np.ndarray, document: np.ndarray, method: str, minmax: bool
 @pytest.mark.parametrize("method", DISTANCES)
 def test_costs_are_those_of_dtw_python(method, minmax, monkeypatch):
     """Guards against a wrong step pattern, padding that is matched, or mixed up documents."""
-    monkeypatch.setattr(detection, "CHUNK", 30)  # several groups of documents
+    monkeypatch.setitem(detection.CHUNK, "cpu", 30)  # several groups of documents
     queries, documents = sequences([5, 9, 1], seed=0), sequences([12, 3, 20, 7, 1, 8], seed=1)
     costs = match_costs(queries, documents, find_distance(method), minmax)
     expected = [
         [slow_cost(q.numpy(), d.numpy(), method, minmax) for d in documents] for q in queries
     ]
     torch.testing.assert_close(costs, torch.tensor(expected), atol=1e-6, rtol=1e-5)
+
+
+def test_costs_of_hidden_states_are_those_of_dtw_python_to_1e_6():
+    """Guards float32 matrix products on frames that mostly agree, as hidden states do."""
+    generator = torch.Generator().manual_seed(2)
+    shared = torch.randn(768, generator=generator)
+    drawn = [shared + torch.randn(n, 768, generator=generator) for n in (50, 23, 350, 280, 90)]
+    costs = match_costs(drawn[:2], drawn[2:], find_distance("cosine_exp"), True)
+    expected = [
+        [slow_cost(q.double().numpy(), d.double().numpy(), "cosine_exp", True) for d in drawn[2:]]
+        for q in drawn[:2]
+    ]
+    torch.testing.assert_close(costs, torch.tensor(expected), atol=1e-6, rtol=0)
 
 
 def test_an_unknown_distance_is_named():

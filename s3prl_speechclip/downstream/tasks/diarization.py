@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...data.files import read_lines
 from ...errors import CorpusError
 from ..task import Layout, Metric, Task, Values
 
@@ -15,25 +16,61 @@ def _place(root: Path) -> Values:
 def _prepare(section: Values, folder: Path) -> None:
     for key, value in section["loaderrc"].items():
         if key.endswith("_dir"):
-            check_wav_scp(Path(value) / "wav.scp")
+            _check_folder(Path(value), section["datarc"]["num_speakers"])
 
 
-def check_wav_scp(path: Path) -> None:
+def _check_folder(folder: Path, speakers: int) -> None:
+    """Check that each recording of a Kaldi folder is a file with a duration and segments."""
+    listed = folder / "wav.scp"
+    paths = check_wav_scp(listed)
+    durations = _table(folder / "reco2dur", 2)
+    speaker_of = {utterance: name for utterance, name in _table(folder / "utt2spk", 2)}
+    found: dict[str, set[str]] = {}
+    for utterance, recording, *_ in _table(folder / "segments", 4):
+        if utterance not in speaker_of:
+            raise CorpusError(f"'{folder / 'utt2spk'}' lacks '{utterance}', a line of segments")
+        found.setdefault(recording, set()).add(speaker_of[utterance])
+    for name, path in paths.items():
+        if not Path(path).is_file():
+            raise CorpusError(f"'{listed}': no recording '{path}'; restore it or remove the line")
+        for table, known in (("reco2dur", dict(durations)), ("segments", found)):
+            if name not in known:
+                raise CorpusError(f"'{folder / table}' lacks '{name}', which wav.scp lists")
+        if len(found[name]) > speakers:
+            raise CorpusError(
+                f"'{folder / 'segments'}': {len(found[name])} speakers in '{name}', expected at "
+                f"most {speakers} (downstream_expert.datarc.num_speakers)"
+            )
+
+
+def _table(path: Path, columns: int) -> list[list[str]]:
+    """Read a table of Kaldi's."""
+    rows = [line.split() for line in read_lines(path)]
+    for number, row in enumerate(rows, 1):
+        if len(row) != columns:
+            raise CorpusError(f"'{path}' line {number}: expected {columns} fields, found {row}")
+    return rows
+
+
+def check_wav_scp(path: Path) -> dict[str, str]:
     """Check that a list of recordings names files only; s3prl gives a command to a shell.
+
+    Returns:
+        Paths by recording; empty where there is no list, and s3prl lists the folder `wav`.
 
     Raises:
         CorpusError: an entry is a command, which ends in `|`, or standard input, `-`.
     """
-    if not path.is_file():  # s3prl lists the folder `wav` then
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip().endswith("|") or line.split()[1:] == ["-"]:
-                raise CorpusError(
-                    f"'{path}' line {number}: expected the path of a recording, found "
-                    f"'{line.strip()[:60]}'; commands are not run, write their output to a file "
-                    "and name that"
-                )
+    paths = {}
+    for number, line in enumerate(read_lines(path) if path.is_file() else (), 1):
+        name, _, rest = line.partition(" ")
+        if line.endswith("|") or rest.strip() in ("", "-"):
+            raise CorpusError(
+                f"'{path}' line {number}: expected a name and the path of a recording, found "
+                f"'{line[:60]}'; commands are not run, write their output to a file and name that"
+            )
+        paths[name] = rest.strip()
+    return paths
 
 
 TASK = Task(
