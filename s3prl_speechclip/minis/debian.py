@@ -26,7 +26,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from ..data.cache import cache_home, check_owner, disk_full, locked, made_once, writing
 from ..errors import CorpusError
@@ -44,6 +43,14 @@ NO_NETWORK = re.compile(
     re.IGNORECASE,
 )
 ABSENT = re.compile(r"unable to locate|no candidate|select candidate", re.IGNORECASE)
+OPTIONS = {
+    "Acquire::GzipIndexes": "true",
+    "Acquire::Languages": "none",
+    "Acquire::Retries": "2",
+    "Acquire::http::Timeout": "30",
+    "Acquire::https::Timeout": "30",
+    "Dpkg::Use-Pty": "0",
+}
 
 _listed: set[Path] = set()
 """apt folders whose package lists this process has read."""
@@ -57,6 +64,16 @@ class Package:
     version: str
     root: Path
     """The folder that stands for the file system's root."""
+
+    def find(self, pattern: str) -> Path:
+        """Return the first file or folder of a pattern, relative to the root."""
+        found = sorted(self.root.glob(pattern))
+        if not found:
+            raise CorpusError(
+                f"the package '{self.name}' {self.version} holds no '{pattern}'; give another "
+                "version of it with --archive FILE"
+            )
+        return found[0]
 
 
 def packages(wanted: Sequence[str], archive: Path | None = None) -> tuple[Package, ...]:
@@ -83,10 +100,7 @@ def _package(names: Sequence[str], by_hand: Mapping[str, Path]) -> Package:
             folder = cache_home() / "debian/by-hand" / f"{name}-{file_hash(by_hand[name])[:16]}"
             return _unpacked(name, made_once(folder, partial(_unpack, by_hand[name])))
     home = cache_home() / "debian" / _system()
-    for name in names:
-        if (home / name).is_dir():
-            return _unpacked(name, home / name)
-    for name in names:
+    for name in sorted(names, key=lambda name: not (home / name).is_dir()):
         try:
             return _unpacked(name, made_once(home / name, partial(_fetch, name, home)))
         except _NoSuchPackage:
@@ -117,13 +131,13 @@ def _by_hand(archive: Path) -> dict[str, Path]:
     """Find the package files that the user gave, and those beside them, by package name."""
     if not archive.exists():
         raise CorpusError(f"there is no package file '{archive}'; give the path of a .deb file")
-    if archive.is_dir():
-        found = sorted(archive.glob("*.deb"))
-        if not found:
-            raise CorpusError(f"the folder '{archive}' holds no .deb file")
-        return {control(path).get("Package", path.name): path for path in found}
-    beside = {p.name.partition("_")[0]: p for p in sorted(archive.absolute().parent.glob("*.deb"))}
-    return {**beside, control(archive).get("Package", archive.name): archive}
+    beside = sorted((archive if archive.is_dir() else archive.absolute().parent).glob("*.deb"))
+    found = {path.name.partition("_")[0]: path for path in beside}
+    if archive.is_file():
+        return found | {control(archive).get("Package", archive.name): archive}
+    if not found:
+        raise CorpusError(f"the folder '{archive}' holds no .deb file")
+    return found
 
 
 class _NoSuchPackage(Exception):
@@ -162,22 +176,14 @@ def _download(name: str, home: Path, folder: Path) -> Path:
 
 def _apt_get(home: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run apt-get in a folder, its state and cache under `home`."""
-    options = {
-        "Dir::State": home / "apt",
-        "Dir::State::Lists": home / "apt/lists",
-        "Dir::Cache": home / "apt/cache",
-        "Acquire::GzipIndexes": "true",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": 2,
-        "Acquire::http::Timeout": 30,
-        "Acquire::https::Timeout": 30,
-        "Dpkg::Use-Pty": 0,
-    }
+    apt = home / "apt"
+    places = {"Dir::State": apt, "Dir::State::Lists": apt / "lists", "Dir::Cache": apt / "cache"}
+    options = [f"-o{key}={value}" for key, value in (places | OPTIONS).items()]
     if os.getuid() == 0:
         # apt's own user may not enter root's home, where the cache lies.
-        options["APT::Sandbox::User"] = "root"
+        options.append("-oAPT::Sandbox::User=root")
     done = subprocess.run(
-        ["apt-get", "-q", *(f"-o{key}={value}" for key, value in options.items()), *arguments],
+        ["apt-get", "-q", *options, *arguments],
         cwd=folder,
         env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
         stdin=subprocess.DEVNULL,
@@ -232,19 +238,20 @@ def unpack(archive: Path, folder: Path) -> None:
             member that would lie outside of the folder.
     """
     # tarfile's own filter is not in every Python 3.10 and 3.11.
-    inside = partial(_inside, folder.resolve(), archive)
+    root = folder.resolve()
     with _tar(archive, "data") as tar:
         for member in tar:
-            target = inside(member.name)
+            target = _inside(root, archive, member.name)
             if member.isdir():
                 target.mkdir(parents=True, exist_ok=True)
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             if member.issym() and not os.path.isabs(member.linkname):
-                inside(os.path.join(os.path.dirname(member.name), member.linkname))
+                beside = os.path.join(os.path.dirname(member.name), member.linkname)
+                _inside(root, archive, beside)
                 target.symlink_to(member.linkname)
             elif member.islnk():
-                os.link(inside(member.linkname), target)
+                os.link(_inside(root, archive, member.linkname), target)
             elif (source := tar.extractfile(member) if member.isfile() else None) is not None:
                 with open(target, "xb") as out:
                     shutil.copyfileobj(source, out)
@@ -253,8 +260,7 @@ def unpack(archive: Path, folder: Path) -> None:
 def _inside(root: Path, archive: Path, name: str) -> Path:
     """Return the place of a member under the root.
 
-    The parent is resolved on the disk, not in the text alone: a link that was unpacked before may
-    lead elsewhere.
+    The parent is resolved on the disk: a link that was unpacked before may lead elsewhere.
     """
     place = root / name.lstrip("/")
     resolved = Path(os.path.normpath(Path(os.path.realpath(place.parent)) / place.name))
@@ -271,22 +277,17 @@ def _tar(archive: Path, part: str) -> Iterator[tarfile.TarFile]:
     """Open one of the two tars of a package file."""
     try:
         data, suffix = _member(archive, part)
-        if suffix in COMPRESSIONS:
-            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                yield tar
-        elif shutil.which("dpkg-deb"):
+        if suffix not in COMPRESSIONS:
+            if not shutil.which("dpkg-deb"):
+                raise CorpusError(
+                    f"'{archive}' is compressed as '{suffix[1:]}', which this Python cannot read; "
+                    "install dpkg, or give a package that is compressed as xz or gz"
+                )
             option = "--ctrl-tarfile" if part == "control" else "--fsys-tarfile"
             command = ["dpkg-deb", option, str(archive)]
-            with TemporaryFile() as file:
-                subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=True)
-                file.seek(0)
-                with tarfile.open(fileobj=file) as tar:
-                    yield tar
-        else:
-            raise CorpusError(
-                f"'{archive}' is compressed as '{suffix[1:]}', which this Python cannot read; "
-                "install dpkg, or give a package that is compressed as xz or gz"
-            )
+            data = subprocess.run(command, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            yield tar
     except (*DAMAGED, subprocess.CalledProcessError) as error:
         raise CorpusError(
             f"'{archive}' is damaged, or no Debian package (.deb): {' '.join(str(error).split())}; "

@@ -32,9 +32,9 @@ from tqdm import tqdm
 from ..data.audio import read_audio
 from ..data.images import open_image
 from ..data.manifest import Word
-from ..errors import AudioError, CorpusError, ImageError
+from ..errors import CorpusError, ImageError
 from ..structures import SAMPLE_RATE
-from .synthesis import Reading, Voice, read_aloud
+from .synthesis import Reading, Voice, fetch_libraries, read_aloud
 
 PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 CHUNK = 16  # pieces of work that a worker takes at a time
@@ -43,6 +43,12 @@ GLANCE = 16  # pixels, the width of a drawing whose proportions are wanted
 FONT_SIZE = 109  # pixels, the one size of Noto Color Emoji's bitmaps
 GLYPH = (136, 128)  # pixels, width and height
 
+SYNTHETIC = (
+    "synthetic speakers: espeak-ng's variants (GPL-3.0-or-later program) and CMU's voices in "
+    "Debian's libflite1 (BSD-like)"
+)
+
+Item = TypeVar("Item")
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
@@ -96,17 +102,11 @@ class Built:
     notes: tuple[str, ...]
 
 
-SYNTHETIC = (
-    "synthetic speakers: espeak-ng's variants (GPL-3.0-or-later program) and CMU's voices in "
-    "Debian's libflite1 (BSD-like)"
-)
-
-
 def say(
-    sayings: Sequence[Saying],
+    sayings: Iterable[Saying],
     root: Path,
-    libraries: tuple[Path, ...],
-    what: str = "reading sentences aloud",
+    archive: Path | None,
+    what: str = "sentences",
     *,
     keep_faults: bool = False,
 ) -> dict[str, Made]:
@@ -116,26 +116,24 @@ def say(
         CorpusError: a text cannot be read; with `keep_faults` it is returned as a fault.
     """
     unique = {saying.path: saying for saying in sayings}
-    results = list(in_workers(partial(_say, root, libraries), list(unique.values()), what))
-    faults = [made.fault for made in results if made.fault]
+    make = partial(_say, root, fetch_libraries(archive))
+    made = dict(
+        zip(unique, in_workers(make, [*unique.values()], f"reading {what} aloud"), strict=True)
+    )
+    faults = [one.fault for one in made.values() if one.fault]
     if faults and not keep_faults:
         raise CorpusError(faults[0])
-    return dict(zip(unique, results, strict=True))
+    return made
 
 
-def convert(
-    sources: Mapping[str, Path], root: Path, *, keep_faults: bool = False
-) -> dict[str, Made]:
+def convert(sources: Mapping[str, Path], root: Path) -> dict[str, Made]:
     """Convert recordings, by path relative to `root`, to 16 kHz mono files.
 
     Raises:
-        AudioError: a recording cannot be read; with `keep_faults` it is returned as a fault.
+        AudioError: a recording cannot be read.
     """
-    results = list(in_workers(partial(_convert, root), list(sources.items()), "converting"))
-    faults = [made.fault for made in results if made.fault]
-    if faults and not keep_faults:
-        raise AudioError(faults[0])
-    return dict(zip(sources, results, strict=True))
+    made = in_workers(partial(_convert, root), [*sources.items()], "converting recordings")
+    return dict(zip(sources, made, strict=True))
 
 
 def draw(drawings: Sequence[Drawing], root: Path, what: str = "preparing pictures") -> list[Made]:
@@ -186,7 +184,7 @@ def speakers_note(splits: Mapping[str, Sequence[str]]) -> str:
     return f"speakers, each in one split: {counts}"
 
 
-def dealt(items: Iterable[str], count: int, random: Random) -> list[str]:
+def dealt(items: Iterable[Item], count: int, random: Random) -> list[Item]:
     """Draw `count` items in random order, each as often as the others."""
     pool = list(items)
     drawn = [item for _ in range(-(-count // len(pool))) for item in random.sample(pool, len(pool))]
@@ -309,10 +307,7 @@ def _say(root: Path, libraries: tuple[Path, ...], saying: Saying) -> Made:
 
 def _convert(root: Path, work: tuple[str, Path]) -> Made:
     path, source = work
-    try:
-        return write_audio(root / path, read_audio(source))
-    except AudioError as error:
-        return Made(fault=str(error))
+    return write_audio(root / path, read_audio(source))
 
 
 def _draw(root: Path, drawing: Drawing) -> Made:

@@ -27,7 +27,6 @@ from ...structures import SAMPLE_RATE
 from .. import sources
 from ..making import SYNTHETIC, Built, Saying, say, write_audio, write_lines
 from ..sources import PHRASES, Spoken
-from ..synthesis import fetch_libraries
 from ..synthesis.voices import SPEAKERS, SPLITS
 
 ROOT, TEST_ROOT = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
@@ -41,8 +40,8 @@ WORDS = (
 CLASSES = (*WORDS, UNKNOWN, SILENCE)
 """In the order of the real corpus' classes."""
 
-VALID_ACTORS = ("British",)
-TEST_ACTORS = ("Pirate", "Russian")
+ACTORS = {"valid": ("British",), "test": ("Pirate", "Russian")}
+"""The others train."""
 PARTS = {"train": (20.0, 100.0), "valid": (0.0, 10.0), "test": (10.0, 20.0)}
 """Percent of the official hash."""
 
@@ -57,22 +56,20 @@ def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
     spoken = sources.english_phrases(archive)
     rooms = {name: sources.room_noise(name, archive) for name in (TRAIN_ROOM, TEST_ROOM)}
-    by_part = {
-        "train": [s for s in spoken if s.speaker not in (*VALID_ACTORS, *TEST_ACTORS)],
-        "valid": [s for s in spoken if s.speaker in VALID_ACTORS],
-        "test": [s for s in spoken if s.speaker in TEST_ACTORS],
-    }
+    held_out = {name: part for part, names in ACTORS.items() for name in names}
+    by_part: dict[str, list[Spoken]] = {part: [] for part in PARTS}
+    for one in spoken:
+        by_part[held_out.get(one.speaker, "train")].append(one)
     random = np.random.default_rng(0)
     written: dict[str, list[str]] = {part: [] for part in PARTS}
     for part, some in by_part.items():
-        counts: Counter[tuple[str, str]] = Counter()
+        counts: Counter[str] = Counter()
         for one in some:
             samples = _trimmed(sources.read_scaled(one))
             for variant in _variants(samples, part, rooms, random):
-                word = folder_name(one.text)
-                number = counts[word, one.speaker]
-                counts[word, one.speaker] += 1
-                path = f"{word}/{speaker_id(one.speaker, part)}_nohash_{number}.wav"
+                name = f"{folder_name(one.text)}/{speaker_id(one.speaker, part)}"
+                path = f"{name}_nohash_{counts[name]}.wav"
+                counts[name] += 1
                 write_audio(root / ROOT / path, variant)
                 written[part].append(path)
     sayings = []
@@ -82,7 +79,7 @@ def make(root: Path, archive: Path | None) -> Built:
             paths = {f"{folder}/{file}": text for folder, text in PHRASES.items()}
             sayings += [Saying(f"{ROOT}/{p}", SPEAKERS[name], text) for p, text in paths.items()]
             written[part] += paths
-    say(sayings, root, fetch_libraries(archive))
+    say(sayings, root, archive)
     backgrounds = write_backgrounds(root / ROOT / NOISE, rooms[TRAIN_ROOM])
     silences = write_test(root, written["test"], rooms[TEST_ROOM])
     for name, part in (("validation", "valid"), ("testing", "test")):
@@ -105,7 +102,7 @@ def make(root: Path, archive: Path | None) -> Built:
             f"{silences} pieces of {SILENCE}",
             "few people, and acted speech: differences of a few per cent mean nothing",
             *sources.licences([sources.HEDGEWARS]),
-            f"{sources.KTUBERLING} (rooms): {sources.LICENCES[sources.KTUBERLING]}",
+            *(note.replace(":", " (rooms):") for note in sources.licences([sources.KTUBERLING])),
             SYNTHETIC,
             "the shipped mini speech encoder heard these recordings, without labels",
         ),
@@ -123,10 +120,7 @@ def speaker_id(name: str, part: str) -> str:
 
 
 def official_percentage(speaker: str) -> float:
-    """Hash a speaker's name to 0 to 100, as Speech Commands' README does: 10 % is validation.
-
-    Source: Warden, "Speech Commands", arXiv 1804.03209, and the corpus' README.
-    """
+    """Hash a speaker's name to 0 to 100, as Speech Commands' README does: 10 % is validation."""
     largest = 2**27 - 1  # recordings a class that the rule allows for
     number = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % (largest + 1)
     return number * (100.0 / largest)
@@ -158,14 +152,11 @@ def write_test(root: Path, paths: Sequence[str], room: np.ndarray) -> int:
     Returns:
         Pieces of silence in it: seconds of the room.
     """
-    copied: dict[str, str] = {}  # target -> source
+    copied = {path: path for path in paths if path.partition("/")[0] in WORDS}  # target, source
     unknown: dict[str, list[str]] = {}
     for path in paths:
-        word, _, name = path.partition("/")
-        if word in WORDS:
-            copied[path] = path
-        else:
-            unknown.setdefault(name.partition("_")[0], []).append(path)
+        if path not in copied:
+            unknown.setdefault(Path(path).name.partition("_")[0], []).append(path)
     for speaker, own in sorted(unknown.items()):
         words = sorted({path.partition("/")[0] for path in own})
         chosen = Random(speaker).sample(words, min(UNKNOWN_IN_TEST, len(words)))
