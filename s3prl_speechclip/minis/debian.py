@@ -4,13 +4,12 @@ apt-get works on folders of its own and on the machine's own list of sources, so
 fits the machine's release and architecture; it verifies what it downloads. A machine without
 apt-get takes package files that were downloaded by hand.
 
-A .deb is an `ar` archive of two tars, `control.tar.*` and `data.tar.*`. The standard library reads
-them; dpkg-deb decompresses what this Python cannot, such as zstd.
+A .deb, called `NAME_VERSION_ARCHITECTURE.deb`, is an `ar` archive that holds `data.tar.*`. The
+standard library reads it; dpkg-deb decompresses what this Python cannot, such as zstd.
 """
 
 from __future__ import annotations
 
-import email
 import io
 import logging
 import lzma
@@ -26,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 from ..data.cache import cache_home, check_owner, disk_full, locked, made_once, writing
 from ..errors import CorpusError
@@ -81,8 +81,7 @@ def packages(wanted: Sequence[str], archive: Path | None = None) -> tuple[Packag
 
     Args:
         wanted: package names; alternatives are separated by `|`, the first that exists is taken.
-        archive: a .deb file, or a folder of them. Packages that it does not hold are looked for
-            beside it, then fetched.
+        archive: a .deb file or a folder of them; packages that are not there are fetched.
 
     Returns:
         One package for each name, in order.
@@ -117,9 +116,8 @@ def _fetch(name: str, home: Path, folder: Path) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    version = control(archive).get("Version", "unknown")
     unpack(archive, folder / "root")
-    (folder / "version").write_text(version, encoding="utf-8")
+    (folder / "version").write_text(unquote(archive.name.split("_")[1]), encoding="utf-8")
 
 
 def _unpacked(name: str, folder: Path) -> Package:
@@ -129,14 +127,10 @@ def _unpacked(name: str, folder: Path) -> Package:
 
 def _by_hand(archive: Path) -> dict[str, Path]:
     """Find the package files that the user gave, and those beside them, by package name."""
-    if not archive.exists():
-        raise CorpusError(f"there is no package file '{archive}'; give the path of a .deb file")
-    beside = sorted((archive if archive.is_dir() else archive.absolute().parent).glob("*.deb"))
-    found = {path.name.partition("_")[0]: path for path in beside}
-    if archive.is_file():
-        return found | {control(archive).get("Package", archive.name): archive}
-    if not found:
-        raise CorpusError(f"the folder '{archive}' holds no .deb file")
+    folder = archive if archive.is_dir() else archive.absolute().parent
+    found = {path.name.partition("_")[0]: path for path in sorted(folder.glob("*_*.deb"))}
+    if not archive.exists() or not found:
+        raise CorpusError(f"there is no package file '{archive}', called NAME_VERSION_ARCH.deb")
     return found
 
 
@@ -200,8 +194,8 @@ def _apt_get(home: Path, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 def _remedy(name: str) -> str:
     return (
-        f"download Debian's package '{name}' (.deb) on another machine and give it with "
-        "--archive FILE, the packages that it needs beside it"
+        f"download Debian's package '{name}' (.deb) on another machine and give it, under its own "
+        "name, with --archive FILE, the packages that it needs beside it"
     )
 
 
@@ -216,20 +210,6 @@ def _system() -> str:
     )
 
 
-def control(archive: Path) -> Mapping[str, str]:
-    """Read the control fields of a package file, such as Package and Version.
-
-    Raises:
-        CorpusError: the file is missing, damaged, or compressed in an unknown way.
-    """
-    with _tar(archive, "control") as tar:
-        for member in tar:
-            text = tar.extractfile(member) if member.name.endswith("control") else None
-            if text is not None:
-                return dict(email.message_from_bytes(text.read()).items())
-    raise CorpusError(f"'{archive}' has no control file; fetch the package again")
-
-
 def unpack(archive: Path, folder: Path) -> None:
     """Write a package's files and relative links under a folder; nothing is ever written outside.
 
@@ -239,7 +219,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     # tarfile's own filter is not in every Python 3.10 and 3.11.
     root = folder.resolve()
-    with _tar(archive, "data") as tar:
+    with _tar(archive) as tar:
         for member in tar:
             target = _inside(root, archive, member.name)
             if member.isdir():
@@ -273,18 +253,17 @@ def _inside(root: Path, archive: Path, name: str) -> Path:
 
 
 @contextmanager
-def _tar(archive: Path, part: str) -> Iterator[tarfile.TarFile]:
-    """Open one of the two tars of a package file."""
+def _tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    """Open the files of a package."""
     try:
-        data, suffix = _member(archive, part)
+        data, suffix = _data(archive)
         if suffix not in COMPRESSIONS:
             if not shutil.which("dpkg-deb"):
                 raise CorpusError(
                     f"'{archive}' is compressed as '{suffix[1:]}', which this Python cannot read; "
                     "install dpkg, or give a package that is compressed as xz or gz"
                 )
-            option = "--ctrl-tarfile" if part == "control" else "--fsys-tarfile"
-            command = ["dpkg-deb", option, str(archive)]
+            command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
             data = subprocess.run(command, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             yield tar
@@ -293,20 +272,16 @@ def _tar(archive: Path, part: str) -> Iterator[tarfile.TarFile]:
             f"'{archive}' is damaged, or no Debian package (.deb): {' '.join(str(error).split())}; "
             "fetch it again"
         ) from error
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        if error.filename is None or Path(error.filename) != archive:
-            raise
-        raise CorpusError(f"cannot read the package '{archive}': {error.strerror}") from error
 
 
-def _member(archive: Path, part: str) -> tuple[bytes, str]:
-    """Read `part`.tar.* of the ar archive: its bytes and its suffix."""
+def _data(archive: Path) -> tuple[bytes, str]:
+    """Read data.tar.* of the ar archive: its bytes and its suffix."""
     with open(archive, "rb") as handle:
         if handle.read(len(MAGIC)) == MAGIC:
             while len(header := handle.read(HEADER)) == HEADER:
                 name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
                 stem, _, suffix = name.partition(".tar")
-                if stem == part:
+                if stem == "data":
                     return handle.read(size), suffix
                 handle.seek(size + size % 2, os.SEEK_CUR)
-    raise tarfile.ReadError(f"it has no {part}.tar")
+    raise tarfile.ReadError("it has no data.tar")

@@ -212,14 +212,8 @@ def groups(keys: Sequence[Iterable[str]]) -> list[int]:
     return [root(row) for row in range(len(keys))]
 
 
-def draw_svg(path: Path, side: int, *, glance: bool = True) -> Image.Image:
-    """Draw an SVG on white, without the machine's fonts: they differ between machines.
-
-    Args:
-        path: file of the drawing.
-        side: longer side in pixels.
-        glance: True to read the proportions off a small picture: some ask for a gigabyte of pixels.
-    """
+def draw_svg(path: Path, side: int) -> Image.Image:
+    """Draw an SVG on white, `side` pixels long, without the machine's fonts: they differ."""
     render = partial(
         resvg_py.svg_to_bytes,
         svg_path=str(path),
@@ -228,8 +222,8 @@ def draw_svg(path: Path, side: int, *, glance: bool = True) -> Image.Image:
         dpi=DPI,
     )
     try:
-        first = render(width=GLANCE) if glance else render()
-        width, height = Image.open(io.BytesIO(first)).size
+        # Its proportions are read off a small picture: some ask for a gigabyte of pixels.
+        width, height = Image.open(io.BytesIO(render(width=GLANCE))).size
         drawn = render(width=side) if width >= height else render(height=side)
         return Image.open(io.BytesIO(drawn)).convert("RGB")
     except (ValueError, OSError, Image.DecompressionBombError) as error:
@@ -316,7 +310,7 @@ def _draw(root: Path, drawing: Drawing) -> Made:
         if drawing.text:
             image = draw_glyph(source, drawing.text)
         elif source.suffix == ".svg":
-            image = draw_svg(source, drawing.side, glance=drawing.shrink)
+            image = draw_svg(source, drawing.side)
         else:
             image = open_image(source)
             if drawing.shrink:

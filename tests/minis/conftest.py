@@ -14,7 +14,7 @@ import soxr
 
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.minis import debian, mini_set
-from s3prl_speechclip.minis.stamps_package import PACKAGE, Inventory, read_inventory
+from s3prl_speechclip.minis.sources import STAMPS, Stamp, read_stamps
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
 from s3prl_speechclip.minis.training.speech import SpeechCorpus
 
@@ -30,12 +30,12 @@ def corpus() -> Manifest:
 @pytest.fixture(scope="session")
 def package() -> debian.Package:
     """The corpus's package as it is unpacked."""
-    return debian.packages([PACKAGE])[0]
+    return debian.packages([STAMPS])[0]
 
 
 @pytest.fixture(scope="session")
-def inventory(package: debian.Package) -> Inventory:
-    return read_inventory(package)
+def stamps(package: debian.Package) -> list[Stamp]:
+    return read_stamps(package)[0]
 
 
 @pytest.fixture(scope="session")

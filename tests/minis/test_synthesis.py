@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.minis.stamps_package import Inventory
+from s3prl_speechclip.minis.sources import Stamp
 from s3prl_speechclip.minis.synthesis import Reading, read_aloud, spoken, words_of
 from s3prl_speechclip.minis.synthesis.voices import VOICES
 
@@ -58,10 +58,10 @@ def test_hard_captions_are_aligned(voice: str, libraries: tuple[Path, ...]) -> N
 
 @pytest.mark.parametrize("voice", ["flite-kal16", "espeak-en-us"])
 def test_every_caption_is_aligned(
-    voice: str, libraries: tuple[Path, ...], inventory: Inventory
+    voice: str, libraries: tuple[Path, ...], stamps: list[Stamp]
 ) -> None:
     """Monotone times inside the recording, the caption's words in order; one voice an engine."""
-    for caption in sorted({stamp.caption for stamp in inventory.stamps}):
+    for caption in sorted({stamp.caption for stamp in stamps}):
         assert_aligned(read_aloud(caption, voice, libraries), caption)
 
 

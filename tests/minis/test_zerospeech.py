@@ -21,7 +21,7 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     read_pairs,
 )
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.minis.sets.zerospeech import RATED, VOICES, WordNet, rated_pairs, within
+from s3prl_speechclip.minis.sets.zerospeech import RATED, RECORDED, VOICES, scored_pairs, within
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,9 @@ def made() -> SemanticSet:
 
 
 def test_the_lists_are_whole() -> None:
-    """Guards the rated pairs: two of WordSim-353 are there twice, one of SimLex-999."""
-    assert {name: len(rated_pairs(name)) for name in RATED} == {"wordsim353": 351, "simlex999": 998}
+    """Guards the pairs: two of WordSim-353 are there twice, one of SimLex-999."""
+    counts = [len(scored_pairs(name)) for name in (*RATED, *RECORDED)]
+    assert counts == [351, 998, 635, 606, 802]
 
 
 def test_the_mini_set_is_as_its_tables_say(made: SemanticSet) -> None:
@@ -80,23 +81,12 @@ def test_every_voice_says_every_word(made: SemanticSet) -> None:
 
 def test_a_pair_is_in_the_split_of_both_words() -> None:
     """Guards against a pair in two splits."""
-    pairs = rated_pairs("simlex999")
+    pairs = scored_pairs("simlex999")
     dev, test = (within(name, pairs) for name in SPLITS)
     assert min(len(dev), len(test)) > 200
     assert not {w for p in dev for w in (p.word_1, p.word_2)} & {
         w for p in test for w in (p.word_1, p.word_2)
     }
-
-
-def test_wordnet_counts_steps() -> None:
-    """Guards the reading of WordNet: figures that its own browser shows."""
-    wordnet = WordNet()
-    assert wordnet.distance("dog", "dog") == 0
-    assert wordnet.distance("dog", "wolf") == 2  # dog > canine < wolf
-    assert wordnet.distance("cat", "dog") == 4  # cat > feline > carnivore < canine < dog
-    assert not wordnet.has("with")
-    (pair,) = wordnet.pairs(["cat", "dog"])
-    assert pair.score == 2.0
 
 
 @pytest.mark.parametrize("missing", ["gold.csv", "pairs.csv", "synthetic", "librispeech"])
