@@ -16,11 +16,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import resvg_py
@@ -32,7 +32,7 @@ from tqdm import tqdm
 from ..data.audio import read_audio
 from ..data.images import open_image
 from ..data.manifest import Word
-from ..errors import CorpusError, ImageError
+from ..errors import AudioError, CorpusError, ImageError
 from ..structures import SAMPLE_RATE
 from .synthesis import Reading, Voice, fetch_libraries, read_aloud
 
@@ -53,12 +53,9 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Saying:
-    """A text that a voice reads into a file."""
+class Saying(NamedTuple):
+    """A text that a voice reads."""
 
-    path: str
-    """Relative to the set's folder; .wav or .flac."""
     voice: Voice
     text: str
 
@@ -102,38 +99,31 @@ class Built:
     notes: tuple[str, ...]
 
 
-def say(
-    sayings: Iterable[Saying],
+def record(
+    sounds: Mapping[str, Saying | Path],
     root: Path,
     archive: Path | None,
-    what: str = "sentences",
     *,
     keep_faults: bool = False,
 ) -> dict[str, Made]:
-    """Read texts aloud into 16 kHz mono files, by path; a path that comes twice is made once.
+    """Read texts aloud and convert recordings, into 16 kHz mono files.
+
+    Args:
+        sounds: what to record, by path relative to `root`; .wav or .flac.
+        root: the set's folder.
+        archive: packages of the synthesisers, see `debian.packages`.
+        keep_faults: return what cannot be read as a fault.
 
     Raises:
-        CorpusError: a text cannot be read; with `keep_faults` it is returned as a fault.
+        AudioError: a text or recording cannot be read.
     """
-    unique = {saying.path: saying for saying in sayings}
-    make = partial(_say, root, fetch_libraries(archive))
-    made = dict(
-        zip(unique, in_workers(make, [*unique.values()], f"reading {what} aloud"), strict=True)
-    )
+    make = partial(_record, root, fetch_libraries(archive))
+    results = in_workers(make, [*sounds.items()], "making recordings")
+    made = dict(zip(sounds, results, strict=True))
     faults = [one.fault for one in made.values() if one.fault]
     if faults and not keep_faults:
-        raise CorpusError(faults[0])
+        raise AudioError(faults[0])
     return made
-
-
-def convert(sources: Mapping[str, Path], root: Path) -> dict[str, Made]:
-    """Convert recordings, by path relative to `root`, to 16 kHz mono files.
-
-    Raises:
-        AudioError: a recording cannot be read.
-    """
-    made = in_workers(partial(_convert, root), [*sources.items()], "converting recordings")
-    return dict(zip(sources, made, strict=True))
 
 
 def draw(drawings: Sequence[Drawing], root: Path, what: str = "preparing pictures") -> list[Made]:
@@ -288,20 +278,18 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _say(root: Path, libraries: tuple[Path, ...], saying: Saying) -> Made:
+def _record(root: Path, libraries: tuple[Path, ...], work: tuple[str, Saying | Path]) -> Made:
+    path, sound = work
     try:
-        reading = read_aloud(saying.text, saying.voice, libraries)
-    except CorpusError as error:
+        if isinstance(sound, Path):
+            return write_audio(root / path, read_audio(sound))
+        reading = read_aloud(sound.text, sound.voice, libraries)
+    except (AudioError, CorpusError) as error:
         return Made(fault=str(error))
-    made = write_audio(root / saying.path, waveform_of(reading))
+    made = write_audio(root / path, waveform_of(reading))
     # Resampling may drop a fraction of a sample at the end.
     words = tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in reading.words)
-    return Made(made.duration, words, made.content)
-
-
-def _convert(root: Path, work: tuple[str, Path]) -> Made:
-    path, source = work
-    return write_audio(root / path, read_audio(source))
+    return replace(made, words=words)
 
 
 def _draw(root: Path, drawing: Drawing) -> Made:

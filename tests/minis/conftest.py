@@ -67,10 +67,8 @@ def make_deb(tmp_path: Path) -> MakeDeb:
         version: str = "1.0-1",
         compression: str = "xz",
     ) -> Path:
-        control = f"Package: {name}\nVersion: {version}\nDescription: one\n two: three\n"
         parts = {
             "debian-binary": b"2.0\n",
-            f"control.tar.{compression}": _tar({"./control": control.encode()}, [], compression),
             f"data.tar.{compression}": _tar(files or {}, members or [], compression),
         }
         path = tmp_path / f"{name}_{version}_all.deb"

@@ -250,10 +250,10 @@ def test_a_killed_preparation_lets_go(few: Path, tmp_path: Path) -> None:
         "import time\n"
         "from pathlib import Path\n"
         "from s3prl_speechclip.minis import making, mini_set\n"
-        "def wait(root, libraries, saying):\n"
+        "def wait(root, libraries, work):\n"
         f"    Path({str(started)!r}).touch()\n"
         "    time.sleep(60)\n"
-        "making._say = wait\n"
+        "making._record = wait\n"
         f"mini_set('stamps', Path({str(few)!r}), root=Path({str(root)!r}))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code])

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import superb_folders
 
 from s3prl_speechclip.downstream import compat
 from s3prl_speechclip.errors import ConfigError, CorpusError
 from s3prl_speechclip.minis import DESCRIPTION, MiniSet, making, mini_set, sources
-from s3prl_speechclip.minis.making import Saying, say
+from s3prl_speechclip.minis.making import Saying, record
 from s3prl_speechclip.minis.sets import (
     fluent_commands,
     libriphone,
@@ -105,10 +104,10 @@ def test_no_speakers_name_begins_another():
 
 def test_speakers_sound_different(tmp_path: Path):
     """Guards against a variant that espeak-ng does not know and replaces silently."""
-    sayings = [Saying(f"{name}.wav", v, "A red apple.") for name, v in SPEAKERS.items()]
-    assert min(m.duration for m in say(sayings, tmp_path, None).values()) > 0.4
-    sounds = [soundfile.read(tmp_path / s.path, dtype="int16")[0].tobytes() for s in sayings]
-    assert len(set(sounds)) == len(SPEAKERS)
+    sayings = {f"{name}.wav": Saying(v, "A red apple.") for name, v in SPEAKERS.items()}
+    made = record(sayings, tmp_path, None).values()
+    assert min(one.duration for one in made) > 0.4
+    assert len({one.content for one in made}) == len(SPEAKERS)
 
 
 def test_commands_are_balanced_and_distinct():
@@ -223,22 +222,18 @@ def test_s3prl_reads_commands(small: Path):
     columns = ",path,speakerId,transcription,action,object,location"
     assert list(rows[0]) == columns.split(",")
     assert [row[""] for row in rows] == ["0", "1", "2"]
-    for root, sizes in (
-        (made.root, counts(made)),
-        (superb_folders.write_fluent_commands(small / "official"), {"train": 6, "valid": 3}),
-    ):
-        datarc = {"file_path": str(root), "num_workers": 0, "train_batch_size": 2}
-        pooling = {"select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}}
-        expert = DownstreamExpert(
-            4,
-            {"datarc": datarc | {"eval_batch_size": 2}, "modelrc": pooling | {"projector_dim": 4}},
-            str(small),
-        )
-        assert len(expert.train_dataset) == sizes["train"]
-        assert len(expert.dev_dataset) == sizes["valid"]
-        waveforms, labels, _ = next(iter(expert.get_dataloader("train")))
-        assert all(len(waveform) > 4000 for waveform in waveforms)
-        assert all(label.shape == (3,) for label in labels)
+    datarc = {"file_path": str(made.root), "num_workers": 0, "train_batch_size": 2}
+    pooling = {"select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}}
+    options = {
+        "datarc": datarc | {"eval_batch_size": 2},
+        "modelrc": pooling | {"projector_dim": 4},
+    }
+    expert = DownstreamExpert(4, options, str(small))
+    assert len(expert.train_dataset) == counts(made)["train"]
+    assert len(expert.dev_dataset) == counts(made)["valid"]
+    waveforms, labels, _ = next(iter(expert.get_dataloader("train")))
+    assert all(len(waveform) > 4000 for waveform in waveforms)
+    assert all(label.shape == (3,) for label in labels)
 
 
 def test_keywords_are_read_by_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -275,24 +270,17 @@ def test_queries_are_read_by_s3prl(tmp_path: Path):
 
     built = quesst14_dtw.make(tmp_path / "mini", None)
     database = tmp_path / "mini" / quesst14_dtw.DATABASE
-    official = superb_folders.write_quesst14(tmp_path)
-    for root, split, queries, docs in (
-        *(
-            (database, split, built.counts[split], built.counts["utterances"])
-            for split in quesst14_dtw.SPLITS
-        ),
-        (official, "dev", 2, 4),
-    ):
-        data = QUESST14Dataset(split, dataset_root=root)
-        assert (data.n_queries, data.n_docs) == (queries, docs)
+    for split in quesst14_dtw.SPLITS:
+        data = QUESST14Dataset(split, dataset_root=database)
+        assert (data.n_queries, data.n_docs) == (built.counts[split], built.counts["utterances"])
         names = {path.stem for path in data.data}
-        truth = root / "scoring" / f"groundtruth_quesst14_{split}" / f"quesst14_{split}.rttm"
+        truth = database / f"scoring/groundtruth_quesst14_{split}/quesst14_{split}.rttm"
         pairs = re.findall(
             r"LEXEME (quesst14_\d+) .*?(quesst14_(?:dev|eval)_\d+)", truth.read_text()
         )
-        assert len(set(pairs)) == len(pairs) >= queries
+        assert len(set(pairs)) == len(pairs) >= data.n_queries
         assert {name for pair in pairs for name in pair} <= names
-        assert {query for _, query in pairs} == {p.stem for p in data.data[:queries]}
+        assert {query for _, query in pairs} == {p.stem for p in data.data[: data.n_queries]}
         assert len(data[0][0]) > 3000
     acted = {a for own in quesst14_dtw.QUERY_ACTORS.values() for a in own}
     assert not acted & set(quesst14_dtw.UTTERANCE_ACTORS)
@@ -308,23 +296,20 @@ def test_requests_are_read_by_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     snips.make(tmp_path / "mini", None)
     vocabulary = tmp_path / "character.txt"
     vocabulary.write_text("\n".join((" ", *sorted(VOCABULARY))), encoding="utf-8")
-    for root, count in (
-        (tmp_path / "mini" / snips.FOLDER, 18),
-        (superb_folders.write_snips(tmp_path), 12),
-    ):
-        encoder = CharacterTextSlotEncoder.load_from_file(vocabulary, root / "slots.txt")
-        lines = (root / "all.iob.snips.txt").read_text().splitlines()
-        recordings = {path.stem: path for path in root.rglob("*.wav")}
-        assert {line.partition(" ")[0] for line in lines} == set(recordings)
-        assert len(lines) == count
-        for line in lines:
-            name, _, labelled = line.partition(" ")
-            tokens = encoder.encode(labelled)
-            assert encoder.unk_idx not in tokens
-            plain = re.sub(r"[BE]-\w+", "", encoder.decode(tokens)).split()
-            assert plain == labelled.partition("\t")[0].split()[1:-1]
-            assert recordings[name].parent.name == name.split("-")[2]
-    speakers = json.loads((tmp_path / "mini" / snips.FOLDER / "speakers.json").read_text())
+    root = tmp_path / "mini" / snips.FOLDER
+    encoder = CharacterTextSlotEncoder.load_from_file(vocabulary, root / "slots.txt")
+    lines = (root / "all.iob.snips.txt").read_text().splitlines()
+    recordings = {path.stem: path for path in root.rglob("*.wav")}
+    assert {line.partition(" ")[0] for line in lines} == set(recordings)
+    assert len(lines) == 18
+    for line in lines:
+        name, _, labelled = line.partition(" ")
+        tokens = encoder.encode(labelled)
+        assert encoder.unk_idx not in tokens
+        plain = re.sub(r"[BE]-\w+", "", encoder.decode(tokens)).split()
+        assert plain == labelled.partition("\t")[0].split()[1:-1]
+        assert recordings[name].parent.name == name.split("-")[2]
+    speakers = json.loads((root / "speakers.json").read_text())
     assert speakers == {f"{split}_speakers": list(names) for split, names in FEW.items()}
 
 
@@ -336,26 +321,17 @@ def test_sentences_have_phones_and_their_own_speakers(
     monkeypatch.setattr(libriphone, "READINGS", readings)
     few = sources.clear_prompts(None)[:20]
     monkeypatch.setattr(libriphone.sources, "clear_prompts", lambda archive: few)
-    built = libriphone.make(tmp_path / "mini", None)
-    official = superb_folders.write_librispeech(tmp_path)
-    for root, lexicons in (
-        (tmp_path / "mini", [tmp_path / "mini" / libriphone.LEXICON]),
-        (official.corpus, official.lexicons),
-    ):
-        known = {line.split()[0] for path in lexicons for line in path.read_text().splitlines()}
-        said = transcripts(root)
-        assert set(said) == set(readings)
+    built = libriphone.make(tmp_path, None)
+    known = {line.split()[0] for line in (tmp_path / libriphone.LEXICON).read_text().splitlines()}
+    said = transcripts(tmp_path)
+    assert {split: len(own) for split, own in said.items()} == dict(built.counts)
+    assert {word for own in said.values() for t in own.values() for word in t.split()} <= known
+    assert_disjoint(*({name.split("-")[0] for name in own} for own in said.values()))
+    assert_disjoint(*(set(own.values()) for own in said.values()))
+    for split, own in said.items():
+        files = {path.stem: path for path in (tmp_path / split).rglob("*.flac")}
+        assert set(files) == set(own)
         assert all(
-            word in known for own in said.values() for t in own.values() for word in t.split()
+            path.parent.parts[-2:] == tuple(name.split("-")[:2]) for name, path in files.items()
         )
-        assert_disjoint(*({name.split("-")[0] for name in own} for own in said.values()))
-        for split, own in said.items():
-            files = {path.stem: path for path in (root / split).rglob("*.flac")}
-            assert set(files) == set(own)
-            assert all(
-                path.parent.parts[-2:] == tuple(name.split("-")[:2]) for name, path in files.items()
-            )
-            assert {soundfile.info(path).samplerate for path in files.values()} == {16_000}
-    mini = transcripts(tmp_path / "mini")
-    assert {split: len(own) for split, own in mini.items()} == dict(built.counts)
-    assert_disjoint(*(set(own.values()) for own in mini.values()))
+        assert {soundfile.info(path).samplerate for path in files.values()} == {16_000}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ...config import read_yaml
-from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say, speakers_note
+from ..making import SYNTHETIC, Built, Saying, dealt, minutes, record, speakers_note
 from ..synthesis.voices import SPEAKERS, SPLITS
 
 SIZES = {"train": 3000, "valid": 400, "test": 600}
@@ -67,7 +67,7 @@ def commands(split: str, count: int) -> list[Command]:
 
 def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
-    sayings: list[Saying] = []
+    sayings: dict[str, Saying] = {}
     (root / "data").mkdir()
     for split, size in SIZES.items():
         table = pd.DataFrame(commands(split, size))
@@ -77,12 +77,12 @@ def make(root: Path, archive: Path | None) -> Built:
         table.insert(0, "path", names)
         table.to_csv(root / "data" / f"{split}_data.csv")
         rows = zip(table.path, table.speakerId, table.transcription, strict=True)
-        sayings += [Saying(path, SPEAKERS[name], text) for path, name, text in rows]
-    made = say(sayings, root, archive)
+        sayings |= {path: Saying(SPEAKERS[name], text) for path, name, text in rows}
+    made = record(sayings, root, archive)
     return Built(
         SIZES,
         (
-            f"{len(INTENTS)} intents, {len({s.text for s in sayings})} sentences, "
+            f"{len(INTENTS)} intents, {len({s.text for s in sayings.values()})} sentences, "
             f"{minutes(made.values())}",
             speakers_note(SPLITS),
             SYNTHETIC,

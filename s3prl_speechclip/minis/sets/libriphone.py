@@ -22,7 +22,7 @@ import pandas as pd
 
 from ...data.audio import audio_info
 from .. import sources
-from ..making import SYNTHETIC, Built, Saying, convert, dealt, say, write_lines
+from ..making import SYNTHETIC, Built, Saying, dealt, record, write_lines
 from ..sources import words
 from ..synthesis.voices import AMERICAN, SPEAKERS
 
@@ -150,10 +150,11 @@ def write(root: Path, sentences: Sequence[Sentence], archive: Path | None) -> pd
     for (folder, chapter), own in table.groupby(["folder", "chapter"], sort=False):
         lines = own.name + " " + own.text.str.upper()
         write_lines(root / folder / f"{chapter}.trans.txt", lines)
-    real, read = table[table.source.notna()], table[table.source.isna()]
-    made = convert(dict(zip(real.path, real.source, strict=True)), root)
-    rows = zip(read.path, read.speaker, read.text, strict=True)
-    made |= say((Saying(path, SPEAKERS[name], text) for path, name, text in rows), root, archive)
+    sounds = {
+        one.path: Saying(SPEAKERS[one.speaker], one.text) if one.source is None else one.source
+        for one in table.itertuples()
+    }
+    made = record(sounds, root, archive)
     table["seconds"] = [made[path].duration for path in table.path]
     totals = table.groupby(["number", "split", "speaker"], sort=False).seconds.sum() / 60
     speakers = [

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...data.manifest import MANIFEST, Manifest, Utterance
 from .. import mini_set
-from ..making import Saying, draw, file_name, say
+from ..making import Saying, draw, file_name, record
 from ..pictures import copies, fingerprints, read_drafts
 from ..synthesis.voices import HELD_OUT_VOICES, VOICES
 from .stamps import TRAIN, UNSEEN
@@ -48,8 +48,8 @@ def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
         for draft in kept
         for voice in readers(draft.captions[0])
     ]
-    sayings = [Saying(path, VOICES[voice], draft.captions[0]) for draft, voice, path in plan]
-    readings = say(sayings, folder, archive, "names", keep_faults=True)
+    sayings = {path: Saying(VOICES[voice], draft.captions[0]) for draft, voice, path in plan}
+    readings = record(sayings, folder, archive, keep_faults=True)
     # Pictures of one name are one answer.
     names = sorted({draft.captions[0] for draft in kept})
     pair_ids = {name: number for number, name in enumerate(names)}

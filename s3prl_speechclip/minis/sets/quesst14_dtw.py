@@ -24,7 +24,7 @@ import numpy as np
 from ...config import read_yaml
 from ...structures import SAMPLE_RATE
 from .. import sources
-from ..making import SYNTHETIC, Built, Saying, convert, dealt, say, write_audio, write_lines
+from ..making import SYNTHETIC, Built, Saying, dealt, record, write_audio, write_lines
 from ..sources import CLEAR_PHRASES, Spoken, words
 from ..synthesis.voices import SPEAKERS
 
@@ -75,12 +75,12 @@ def make(root: Path, archive: Path | None) -> Built:
         utterances.append(Entry(name, own, made.duration))
     speakers = dealt(SPEAKERS, len(texts), Random("quesst14_dtw speakers"))
     sayings = {
-        name: Saying(f"{DATABASE}/Audio/{name}.wav", SPEAKERS[speaker], text)
+        f"{DATABASE}/Audio/{name}.wav": Saying(SPEAKERS[speaker], text)
         for speaker, text, name in zip(speakers, texts, names, strict=False)
     }
-    said = say(sayings.values(), root, archive)
-    for name, saying in sayings.items():
-        utterances.append(Entry(name, tuple(words(saying.text)), said[saying.path].duration))
+    for path, made in record(sayings, root, archive).items():
+        spoken = tuple(words(sayings[path].text))
+        utterances.append(Entry(Path(path).stem, spoken, made.duration))
 
     chosen = queries(actors, [*named, *sources.clear_prompts(archive)], utterances)
     split_queries: dict[str, list[Entry]] = {}
@@ -91,7 +91,7 @@ def make(root: Path, archive: Path | None) -> Built:
         }
         split_queries[split] = [
             Entry(Path(path).stem, tuple(one.words.split()), made.duration)
-            for one, (path, made) in zip(some, convert(paths, root).items(), strict=True)
+            for one, (path, made) in zip(some, record(paths, root, archive).items(), strict=True)
         ]
     hits = write_scoring(root / DATABASE, utterances, split_queries)
     people = {split: {s.speaker for s in some} for split, some in chosen.items()}

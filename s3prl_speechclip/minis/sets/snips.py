@@ -19,7 +19,7 @@ from random import Random
 from typing import NamedTuple
 
 from ...config import read_yaml
-from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say, speakers_note, write_lines
+from ..making import SYNTHETIC, Built, Saying, dealt, minutes, record, speakers_note, write_lines
 from ..synthesis.voices import SPEAKERS, SPLITS
 
 FOLDER = "SNIPS"
@@ -62,15 +62,16 @@ def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
     random = Random("snips speakers")
     pool = iter(requests(sum(SIZES.values())))
-    sayings, lines = [], []
+    sayings: dict[str, Saying] = {}
+    lines = []
     for split, size in SIZES.items():
         for k, speaker in enumerate(dealt(SPLITS[split], size, random)):
             request = next(pool)
             name, text = f"{speaker}-snips-{split}-{k}", " ".join(request.words)
-            sayings.append(Saying(f"{FOLDER}/{split}/{name}.wav", SPEAKERS[speaker], text))
+            sayings[f"{FOLDER}/{split}/{name}.wav"] = Saying(SPEAKERS[speaker], text)
             labels = f"{OUTSIDE} {' '.join(request.slots)} {request.intent}"
             lines.append(f"{name} BOS {text.upper()} EOS\t{labels}")
-    made = say(sayings, root, archive)
+    made = record(sayings, root, archive)
     folder = root / FOLDER
     write_lines(folder / "all.iob.snips.txt", lines)
     (folder / "slots.txt").write_text("\n".join((OUTSIDE, *sorted(VALUES))), encoding="utf-8")

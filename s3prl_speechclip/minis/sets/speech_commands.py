@@ -27,7 +27,7 @@ import soxr
 
 from ...structures import SAMPLE_RATE
 from .. import sources
-from ..making import SYNTHETIC, Built, Saying, say, write_audio, write_lines
+from ..making import SYNTHETIC, Built, Saying, record, write_audio, write_lines
 from ..sources import PHRASES
 from ..synthesis.voices import SPEAKERS, SPLITS
 
@@ -92,14 +92,14 @@ def make(root: Path, archive: Path | None) -> Built:
             f"{len(own)} recordings of actors ({', '.join(part.actors)}) and "
             f"{len(SPLITS[name])} synthetic speakers"
         )
-    sayings = []
+    sayings: dict[str, Saying] = {}
     for name, speakers in SPLITS.items():
         for speaker in speakers:
             file = f"{speaker_id(speaker, name)}_nohash_0.wav"
             paths = {f"{folder}/{file}": text for folder, text in PHRASES.items()}
-            sayings += [Saying(f"{ROOT}/{p}", SPEAKERS[speaker], t) for p, t in paths.items()]
+            sayings |= {f"{ROOT}/{p}": Saying(SPEAKERS[speaker], t) for p, t in paths.items()}
             written[name] += paths
-    say(sayings, root, archive)
+    record(sayings, root, archive)
     backgrounds = write_backgrounds(root / ROOT / NOISE, rooms[PARTS["train"].room])
     silences = write_test(root, written["test"], rooms[PARTS["test"].room])
     write_lines(root / ROOT / "validation_list.txt", sorted(written["valid"]))

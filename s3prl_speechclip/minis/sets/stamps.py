@@ -29,7 +29,7 @@ from ...data.manifest import MANIFEST, Manifest, Utterance
 from ...errors import CorpusError
 from ...hashing import file_hash
 from .. import debian
-from ..making import Drawing, Made, Saying, convert, draw, file_name, fraction, groups, say
+from ..making import Drawing, Made, Saying, draw, file_name, fraction, groups, record
 from ..sources import STAMPS, Stamp, read_stamps
 from ..synthesis.voices import HELD_OUT_VOICES, VOICES
 
@@ -67,15 +67,15 @@ def make(root: Path, archive: Path | None) -> None:
     for image in images:
         if image.fault:
             raise CorpusError(f"{image.fault.partition(';')[0]}; fetch '{STAMPS}' again")
-    recordings = {_human_audio(r.path): r.path for s in stamps for r in s.recordings}
     # Slow voices first, so that no core waits for another at the end.
-    sayings = [
-        Saying(_synthetic_audio(name, s.caption), voice, s.caption)
+    sounds: dict[str, Saying | Path] = {
+        _synthetic_audio(name, s.caption): Saying(voice, s.caption)
         for name, voice in VOICES.items()
         for s in stamps
-    ]
+    }
+    sounds |= {_human_audio(r.path): r.path for s in stamps for r in s.recordings}
     made = {drawing.path: image for drawing, image in zip(drawings, images, strict=True)}
-    made |= convert(recordings, root) | say(sayings, root, archive, "captions")
+    made |= record(sounds, root, archive)
     components = _components(stamps, made)
     Manifest(
         corpus="stamps",

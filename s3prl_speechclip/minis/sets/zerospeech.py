@@ -22,7 +22,7 @@ import pandas as pd
 
 from .. import sources
 from ..making import SYNTHETIC as SYNTHETIC_SPEAKERS
-from ..making import Built, Saying, convert, say
+from ..making import Built, Saying, record
 from ..synthesis.voices import SPEAKERS
 
 NATURAL, SYNTHETIC = "librispeech", "synthetic"
@@ -50,8 +50,7 @@ class ScoredPair(NamedTuple):
 def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
     found = recorded_words(archive)
-    sayings: list[Saying] = []
-    recordings: dict[str, Path] = {}
+    sounds: dict[str, Saying | Path] = {}
     notes = []
     for split in SPLITS:
         folder, gold = f"semantic/{split}", []
@@ -65,15 +64,14 @@ def make(root: Path, archive: Path | None) -> Built:
         for word in _words(p for some in rated.values() for p in some):
             for voice in VOICES:
                 name = f"{voice.lower()}-{word}"
-                path = f"{folder}/{SYNTHETIC}/{name}.wav"
-                sayings.append(Saying(path, SPEAKERS[voice], word))
+                sounds[f"{folder}/{SYNTHETIC}/{name}.wav"] = Saying(SPEAKERS[voice], word)
                 gold.append((SYNTHETIC, name, word, voice))
         said = len(gold)
         for package, some in natural.items():
             for word in _words(some):
                 for number, source in enumerate(found[package][word]):
                     name = f"{package}-{word}-{number}"
-                    recordings[f"{folder}/{NATURAL}/{name}.wav"] = source
+                    sounds[f"{folder}/{NATURAL}/{name}.wav"] = source
                     gold.append((NATURAL, name, word, ""))
         pairs = [
             (kind, name, p.word_1, p.word_2, *(("", score) if name == RELATED else (score, "")))
@@ -97,8 +95,7 @@ def make(root: Path, archive: Path | None) -> Built:
             f"{split}: {counts[0]} natural pairs of {len(gold) - said} recordings, "
             f"{counts[1]} synthetic pairs of {said} recordings"
         )
-    say(sayings, root, archive, "words")
-    convert(recordings, root)
+    record(sounds, root, archive)
     return Built(
         {},
         (
