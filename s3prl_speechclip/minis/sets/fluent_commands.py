@@ -9,6 +9,7 @@ speakers that are in one split only.
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -21,22 +22,8 @@ from ..synthesis.voices import SPEAKERS, SPLITS
 
 SIZES = {"train": 3000, "valid": 400, "test": 600}
 _TABLE = read_yaml(Path(__file__).with_name("fluent_commands.yaml"))
-PLACES = {"none": "", "kitchen": " in the kitchen", "bedroom": " in the bedroom"}
-MANNERS = ("{}", "{}", "please {}", "{} please", "{} now")
-
-INTENTS = tuple(
-    (action, thing, place)
-    for actions, things, places in (
-        (("switch on", "switch off"), ("light", "heater", "radio"), tuple(PLACES)),
-        (("raise", "lower"), ("volume", "temperature"), ("none",)),
-        (("open", "close"), ("window",), ("kitchen", "bedroom")),
-        (("open", "close"), ("door",), ("none",)),
-        (("fetch",), ("towel", "newspaper", "slippers"), ("none",)),
-    )
-    for action in actions
-    for thing in things
-    for place in places
-)
+INTENTS = [intent for row in _TABLE["intents"] for intent in product(*row)]
+"""Action, object and location."""
 
 
 class Command(NamedTuple):
@@ -60,7 +47,7 @@ def commands(split: str, count: int) -> list[Command]:
             action, thing, location = intent
             text = random.choice(_TABLE["wordings"][action])
             text = text.format(random.choice(_TABLE["objects"][thing]))
-            text = random.choice(MANNERS).format(text + PLACES[location])
+            text = random.choice(_TABLE["manners"]).format(text + _TABLE["locations"][location])
             drawn.setdefault((speaker, text), Command(speaker, text, *intent))
     return list(drawn.values())
 

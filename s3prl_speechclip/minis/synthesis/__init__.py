@@ -21,6 +21,7 @@ def fetch_libraries(archive: Path | None = None) -> tuple[Path, ...]:
     Args:
         archive: see `debian.packages`.
     """
+    espeak.english_data()  # before worker processes want it all at once
     return tuple(package.root for package in debian.packages(flite.PACKAGES, archive))
 
 

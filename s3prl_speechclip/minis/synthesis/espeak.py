@@ -70,10 +70,12 @@ def read(text: str, voice: Voice, libraries: tuple[Path, ...] = ()) -> Reading:
 
 def _read(library: ctypes.CDLL, text: str, voice: Voice) -> Reading:
     options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_PHONEME_IPA | INITIALIZE_DONT_EXIT
-    sample_rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, bytes(_english()), options)
+    sample_rate = library.espeak_Initialize(
+        AUDIO_OUTPUT_SYNCHRONOUS, 0, bytes(english_data()), options
+    )
     if sample_rate <= 0:
         raise CorpusError(
-            f"espeak-ng cannot use its voices in '{_english()}'; remove the folder, or, if its "
+            f"espeak-ng cannot use its voices in '{english_data()}'; remove the folder, or, if its "
             f"path is longer than 140 characters, set {CACHE_VARIABLE} to a shorter one"
         )
     parts: list[np.ndarray] = []
@@ -120,7 +122,7 @@ def _read(library: ctypes.CDLL, text: str, voice: Voice) -> Reading:
 
 
 @cache
-def _english() -> Path:
+def english_data() -> Path:
     """Copy espeak-ng's English data, 1 MB, with the accents' files where they are looked for first.
 
     Its own lie in a folder of their own and in capitals: all 130 are read at each text, in 2 ms.
