@@ -126,11 +126,13 @@ def _unpacked(name: str, folder: Path) -> Package:
 
 def _by_hand(archive: Path) -> dict[str, Path]:
     """Find the package files that the user gave, and those beside them, by package name."""
-    folder = archive if archive.is_dir() else archive.absolute().parent
-    found = {path.name.partition("_")[0]: path for path in sorted(folder.glob("*_*.deb"))}
-    if not archive.exists() or not found:
+    if archive.is_dir():
+        files = sorted(archive.glob("*_*.deb"))
+    else:
+        files = [*sorted(archive.absolute().parent.glob("*_*.deb")), archive]
+    if not archive.exists() or not files:
         raise CorpusError(f"there is no package file '{archive}', called NAME_VERSION_ARCH.deb")
-    return found
+    return {path.name.partition("_")[0]: path for path in files}
 
 
 class _NoSuchPackage(Exception):

@@ -225,8 +225,8 @@ def _title_and_keywords(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     except ElementTree.ParseError:
         # What cannot be parsed cannot be drawn: it is left out and counted there.
         return (path.stem,), ()
-    authors = {text.casefold() for text in _texts(tree, "creator")}
-    title = next(iter(_texts(tree, "title")), "")
+    authors = {text.casefold() for text in _texts(tree.getroot(), "creator")}
+    title = next(iter(_texts(tree.getroot(), "title")), "")
     usable = (
         WORDS.fullmatch(title)
         and len(title.split()) <= LONGEST_TITLE
@@ -241,6 +241,6 @@ def _title_and_keywords(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ((title,) if usable else ()), tuple(keywords)
 
 
-def _texts(tree: ElementTree.ElementTree, name: str) -> list[str]:
-    texts = (text for node in tree.iter(DUBLIN_CORE + name) for text in node.itertext())
+def _texts(root: ElementTree.Element, name: str) -> list[str]:
+    texts = (text for node in root.iter(DUBLIN_CORE + name) for text in node.itertext())
     return [" ".join(text.split()) for text in texts if text.strip()]

@@ -203,7 +203,6 @@ def test_two_preparations_are_the_same(
     assert made[0].keys() == made[1].keys()
     assert not [path for path, data in made[0].items() if data != made[1][path]]
     assert not caplog.text
-    few.unlink()
     read(tmp_path / "other", make_deb(sample(package), name=STAMPS, version="2030-1"))
     assert "2030-1" in caplog.text
 

@@ -148,7 +148,8 @@ def _utterances(
 ) -> Iterator[Utterance]:
     for pair_id, component in enumerate(components):
         split = _image_split(component)
-        held_out = _held_out_languages(component, made) | HELD_OUT_VOICES if split == TRAIN else {}
+        languages = _held_out_languages(component, made)
+        held_out = {**languages, **HELD_OUT_VOICES} if split == TRAIN else {}
         for stamp in component:
             human = [
                 (f"human-{r.language}", r.language, r.text, _human_audio(r.path))
