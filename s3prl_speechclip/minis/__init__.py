@@ -7,6 +7,7 @@ choice is seeded, so that each machine makes the same files.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,14 @@ from typing import Any
 
 from ..config import read_yaml
 from ..data.cache import cache_home, check_owner, is_prepared, made_once
-from ..errors import ConfigError, unknown_name
+from ..data.manifest import MANIFEST
+from ..errors import ConfigError, CorpusError, unknown_name
 
 SUPERB = ("fluent_commands", "snips", "libriphone", "speech_commands", "quesst14_dtw")
 NAMES = ("stamps", "named_pictures", *SUPERB, "zerospeech")
+DESCRIPTION = "mini_set.json"  # counts and notes of the sets that have no manifest
+PLACES = {name: f"superb/{name}-v1" if name in SUPERB else f"{name}/v1" for name in NAMES}
+"""Folders in the cache; the number counts up whenever a file of the set changes."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +36,13 @@ class MiniSet:
     """Settings of the task's YAML that fit its size."""
 
 
-def mini_set(
-    name: str,
-    archive: Path | None = None,
-    *,
-    root: Path | None = None,
-    skip_broken: bool = False,
-) -> MiniSet:
-    """Return a mini set; it is made at its first use, in one or two minutes on two cores.
+def mini_set(name: str, archive: Path | None = None, *, root: Path | None = None) -> MiniSet:
+    """Return a mini set; it is made at its first use, in a minute or less on two cores.
 
     Args:
         name: one of `NAMES`.
         archive: a .deb file or a folder of them, for machines without apt-get.
         root: folder to make `stamps` or `named_pictures` in (default: one in the cache).
-        skip_broken: leave out files of `stamps` that cannot be read, and count them in the notes.
 
     Raises:
         ConfigError: there is no such set.
@@ -52,14 +50,26 @@ def mini_set(
     """
     if name not in NAMES:
         raise ConfigError(unknown_name("mini set", name, NAMES))
-    # Late: only making needs voices and drawing.
-    from .sets import RECIPES, read_notes
+    listing = MANIFEST if name in ("stamps", "named_pictures") else DESCRIPTION
+    folder = root or cache_home() / PLACES[name]
+    if not is_prepared(folder, listing):
+        from .sets import fill  # late: only making needs voices and drawing
 
-    recipe = RECIPES[name]
-    folder = root or cache_home() / recipe.place
-    if not is_prepared(folder, recipe.listing):
-        folder = made_once(folder, lambda to: recipe.fill(to, archive, skip_broken))
+        folder = made_once(folder, lambda to: fill(name, to, archive))
     elif root is None:
         check_owner(folder)
     settings = read_yaml(Path(__file__).with_name("superb.yaml"))
-    return MiniSet(folder, read_notes(folder / recipe.listing), settings.get(name, {}))
+    return MiniSet(folder, _read_notes(folder / listing), settings.get(name, {}))
+
+
+def _read_notes(path: Path) -> tuple[str, ...]:
+    """Read a set's notes from its description, or from its manifest's first line."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            about = json.loads(handle.readline() if path.name == MANIFEST else handle.read())
+        return tuple(map(str, about["notes"] if isinstance(about, dict) else about))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            f"'{path.parent}' holds no readable {path.name}, so it is no whole mini set; remove "
+            "the folder, and it is made again"
+        ) from error

@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..cli.common import run
@@ -28,7 +28,7 @@ DEMO_SETTINGS = (
 )
 """Four times the preset's steps, which a quarter of an hour has room for once the longest
 recordings are cropped to 3 s."""
-BENCHMARKS: Mapping[str, str] = {
+BENCHMARKS = {
     "retrieval": "stamps",
     "keywords": "stamps",
     "words": "stamps",
@@ -42,64 +42,40 @@ PARTS = ("hubert", "clip", "models", "table", "results")
 def parser() -> argparse.ArgumentParser:
     """Describe the commands and their options."""
     p = argparse.ArgumentParser(prog="python -m s3prl_speechclip.minis", description=__doc__)
-    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add_device(command: argparse.ArgumentParser) -> None:
-        text = "auto, cpu, cuda or cuda:N"
-        command.add_argument("--device", default="auto", metavar="DEVICE", help=text)
+    commands = p.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser(
         "demo", help="train a hybrid model on the default corpus and show its retrieval"
     )
+    demo.set_defaults(command=_demo)
     demo.add_argument("-o", "--override", default="", metavar="K=V", help="as of run_pretrain.py")
 
     make = commands.add_parser(
         "make", help="train the mini encoders and the models on them, ship and measure them"
     )
+    make.set_defaults(command=_make)
     make.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    add_device(make)
-
-    commands.add_parser("table", help="write the table of all models from their results")
 
     superb = commands.add_parser(
         "superb", help="run SUPERB's tasks on their mini sets, for two models and two baselines"
     )
-    superb.add_argument(
-        "-d",
-        "--tasks",
-        nargs="+",
-        default=SUPERB,
-        metavar="TASK",
-        help=f"some of {', '.join(find_task(name).short for name in SUPERB)} (default: all)",
-    )
-    superb.add_argument(
-        "-u",
-        "--systems",
-        nargs="+",
-        default=SYSTEMS,
-        metavar="NAME",
-        help="upstreams (default: %(default)s)",
-    )
-    superb.add_argument(
-        "-o", "--override", default="", metavar="K=V", help="as of run_downstream.py"
-    )
-    superb.add_argument("--archive", metavar="FILE", help="packages of the mini sets, without apt")
-    superb.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
-    add_device(superb)
-    superb.add_argument(
-        "--out",
-        type=Path,
-        default=SUPERB_RESULTS,
-        metavar="DIR",
-        help="folder of the results (default: %(default)s)",
-    )
+    superb.set_defaults(command=_superb)
+    short = ", ".join(find_task(name).short for name in SUPERB)
+    add = superb.add_argument
+    add("-d", dest="tasks", nargs="+", default=SUPERB, metavar="TASK", help=f"some of {short}")
+    add("-u", dest="systems", nargs="+", default=SYSTEMS, metavar="NAME", help="upstreams")
+    add("--seed", type=int, metavar="N", help="seed of everything random")
+    add("--out", type=Path, default=SUPERB_RESULTS, metavar="DIR", help="folder of the results")
+    for command in (make, superb):
+        command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return p
 
 
 def command(argv: Sequence[str] | None) -> Path | None:
     """Run one of the commands; return what it made."""
     args = parser().parse_args(argv)
-    return COMMANDS[args.command](args)
+    made: Path | None = args.command(args)
+    return made
 
 
 def _demo(args: argparse.Namespace) -> Path | None:
@@ -109,28 +85,25 @@ def _demo(args: argparse.Namespace) -> Path | None:
     started = time.perf_counter()
     override = ",,".join(filter(None, (*DEMO_SETTINGS, args.override)))
     folder = pretrain.command(["-u", DEMO, "-a", "-o", override])
-    trained = time.perf_counter()
-    result = benchmark.command(["retrieval", "-u", DEMO, "-k", str(folder)])
-    keywords = benchmark.command(["keywords", "-u", DEMO, "-k", str(folder)])
-    measured = time.perf_counter()
-    logger.info("")
-    logger.info(
-        "corpus and training %.0f s, measuring %.0f s", trained - started, measured - trained
-    )
-    logger.info("%-12s %s", "experiment", folder)
-    logger.info("%-12s %s/curves.png", "curves", folder)
-    logger.info("%-12s tensorboard --logdir %s/tensorboard", "scalars", folder)
-    logger.info("%-12s %s, %s", "results", result, keywords)
-    logger.info("%-12s %s", "keywords", keywords.with_suffix(".html"))
+    trained = time.perf_counter() - started
+    model = ["-u", DEMO, "-k", str(folder)]
+    result, keywords = (benchmark.command([name, *model]) for name in ("retrieval", "keywords"))
+    measured = time.perf_counter() - started - trained
+    logger.info("\ncorpus and training %.0f s, measuring %.0f s", trained, measured)
+    logger.info("experiment   %s", folder)
+    logger.info("curves       %s/curves.png", folder)
+    logger.info("scalars      tensorboard --logdir %s/tensorboard", folder)
+    logger.info("results      %s, %s", result, keywords)
+    logger.info("keywords     %s", keywords.with_suffix(".html"))
     return result
 
 
 def _make(args: argparse.Namespace) -> Path:
     from .training import recipe
 
-    unknown = [part for part in args.parts if part not in PARTS]
-    if unknown:
-        raise ConfigError(f"unknown part '{unknown[0]}'; there are {', '.join(PARTS)}")
+    for part in args.parts:
+        if part not in PARTS:
+            raise ConfigError(f"unknown part '{part}'; there are {', '.join(PARTS)}")
     steps = {**recipe.PARTS, "results": _measure_shipped}
     for part in PARTS:
         if not args.parts or part in args.parts:
@@ -158,28 +131,13 @@ def _measure_shipped(device: str) -> None:
     benchmark.command(["leaderboard"])
 
 
-def _table(args: argparse.Namespace) -> Path:
-    from .training import recipe
-
-    recipe.make_table(device="auto")
-    return recipe.RESULTS / recipe.TABLE
-
-
 def _superb(args: argparse.Namespace) -> Path:
     from .training.superb import run_superb
 
     names = [find_task(name).name for name in args.tasks]
     if set(names) - set(SUPERB):
         raise ConfigError(f"mini sets are for {', '.join(SUPERB)}; found {', '.join(names)}")
-    stopped = run_superb(
-        args.systems,
-        names,
-        args.out,
-        override=args.override,
-        archive=args.archive,
-        seed=args.seed,
-        device=args.device,
-    )
+    stopped = run_superb(args.systems, names, args.out, seed=args.seed, device=args.device)
     if stopped:
         logger.info("stopped; the same command resumes it")
         return stopped
@@ -189,13 +147,6 @@ def _superb(args: argparse.Namespace) -> Path:
     table.write_text(text, encoding="utf-8")
     return table
 
-
-COMMANDS: Mapping[str, Callable[[argparse.Namespace], Path | None]] = {
-    "demo": _demo,
-    "make": _make,
-    "table": _table,
-    "superb": _superb,
-}
 
 main = run(command)
 

@@ -4,13 +4,12 @@ apt-get works on folders of its own and on the machine's own list of sources, so
 fits the machine's release and architecture; it verifies what it downloads. A machine without
 apt-get takes package files that were downloaded by hand.
 
-A .deb is an `ar` archive of two tars, `control.tar.*` and `data.tar.*`. The standard library reads
-them; dpkg-deb decompresses what this Python cannot, such as zstd.
+A .deb, called `NAME_VERSION_ARCHITECTURE.deb`, is an `ar` archive that holds `data.tar.*`. The
+standard library reads it; dpkg-deb decompresses what this Python cannot, such as zstd.
 """
 
 from __future__ import annotations
 
-import email
 import io
 import logging
 import lzma
@@ -26,9 +25,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
+from urllib.parse import unquote
 
-from ..data.cache import cache_home, check_owner, disk_full, locked, made_once, writing
+from ..data.cache import cache_home, disk_full, locked, made_once, writing
 from ..errors import CorpusError
 from ..hashing import file_hash
 
@@ -44,6 +43,14 @@ NO_NETWORK = re.compile(
     re.IGNORECASE,
 )
 ABSENT = re.compile(r"unable to locate|no candidate|select candidate", re.IGNORECASE)
+OPTIONS = {
+    "Acquire::GzipIndexes": "true",
+    "Acquire::Languages": "none",
+    "Acquire::Retries": "2",
+    "Acquire::http::Timeout": "30",
+    "Acquire::https::Timeout": "30",
+    "Dpkg::Use-Pty": "0",
+}
 
 _listed: set[Path] = set()
 """apt folders whose package lists this process has read."""
@@ -58,14 +65,23 @@ class Package:
     root: Path
     """The folder that stands for the file system's root."""
 
+    def find(self, pattern: str) -> Path:
+        """Return the first file or folder of a pattern, relative to the root."""
+        found = sorted(self.root.glob(pattern))
+        if not found:
+            raise CorpusError(
+                f"the package '{self.name}' {self.version} holds no '{pattern}'; give another "
+                "version of it with --archive FILE"
+            )
+        return found[0]
+
 
 def packages(wanted: Sequence[str], archive: Path | None = None) -> tuple[Package, ...]:
     """Return unpacked packages, fetching those that are not in the cache.
 
     Args:
         wanted: package names; alternatives are separated by `|`, the first that exists is taken.
-        archive: a .deb file, or a folder of them. Packages that it does not hold are looked for
-            beside it, then fetched.
+        archive: a .deb file or a folder of them; packages that are not there are fetched.
 
     Returns:
         One package for each name, in order.
@@ -83,10 +99,7 @@ def _package(names: Sequence[str], by_hand: Mapping[str, Path]) -> Package:
             folder = cache_home() / "debian/by-hand" / f"{name}-{file_hash(by_hand[name])[:16]}"
             return _unpacked(name, made_once(folder, partial(_unpack, by_hand[name])))
     home = cache_home() / "debian" / _system()
-    for name in names:
-        if (home / name).is_dir():
-            return _unpacked(name, home / name)
-    for name in names:
+    for name in sorted(names, key=lambda name: not (home / name).is_dir()):
         try:
             return _unpacked(name, made_once(home / name, partial(_fetch, name, home)))
         except _NoSuchPackage:
@@ -103,27 +116,23 @@ def _fetch(name: str, home: Path, folder: Path) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    version = control(archive).get("Version", "unknown")
     unpack(archive, folder / "root")
-    (folder / "version").write_text(version, encoding="utf-8")
+    (folder / "version").write_text(unquote(archive.name.split("_")[1]), encoding="utf-8")
 
 
 def _unpacked(name: str, folder: Path) -> Package:
-    check_owner(folder)
     return Package(name, (folder / "version").read_text(encoding="utf-8"), folder / "root")
 
 
 def _by_hand(archive: Path) -> dict[str, Path]:
     """Find the package files that the user gave, and those beside them, by package name."""
-    if not archive.exists():
-        raise CorpusError(f"there is no package file '{archive}'; give the path of a .deb file")
     if archive.is_dir():
-        found = sorted(archive.glob("*.deb"))
-        if not found:
-            raise CorpusError(f"the folder '{archive}' holds no .deb file")
-        return {control(path).get("Package", path.name): path for path in found}
-    beside = {p.name.partition("_")[0]: p for p in sorted(archive.absolute().parent.glob("*.deb"))}
-    return {**beside, control(archive).get("Package", archive.name): archive}
+        files = sorted(archive.glob("*_*.deb"))
+    else:
+        files = [*sorted(archive.absolute().parent.glob("*_*.deb")), archive]
+    if not archive.exists() or not files:
+        raise CorpusError(f"there is no package file '{archive}', called NAME_VERSION_ARCH.deb")
+    return {path.name.partition("_")[0]: path for path in files}
 
 
 class _NoSuchPackage(Exception):
@@ -162,22 +171,14 @@ def _download(name: str, home: Path, folder: Path) -> Path:
 
 def _apt_get(home: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run apt-get in a folder, its state and cache under `home`."""
-    options = {
-        "Dir::State": home / "apt",
-        "Dir::State::Lists": home / "apt/lists",
-        "Dir::Cache": home / "apt/cache",
-        "Acquire::GzipIndexes": "true",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": 2,
-        "Acquire::http::Timeout": 30,
-        "Acquire::https::Timeout": 30,
-        "Dpkg::Use-Pty": 0,
-    }
+    apt = home / "apt"
+    places = {"Dir::State": apt, "Dir::State::Lists": apt / "lists", "Dir::Cache": apt / "cache"}
+    options = [f"-o{key}={value}" for key, value in (places | OPTIONS).items()]
     if os.getuid() == 0:
         # apt's own user may not enter root's home, where the cache lies.
-        options["APT::Sandbox::User"] = "root"
+        options.append("-oAPT::Sandbox::User=root")
     done = subprocess.run(
-        ["apt-get", "-q", *(f"-o{key}={value}" for key, value in options.items()), *arguments],
+        ["apt-get", "-q", *options, *arguments],
         cwd=folder,
         env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
         stdin=subprocess.DEVNULL,
@@ -194,8 +195,8 @@ def _apt_get(home: Path, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 def _remedy(name: str) -> str:
     return (
-        f"download Debian's package '{name}' (.deb) on another machine and give it with "
-        "--archive FILE, the packages that it needs beside it"
+        f"download Debian's package '{name}' (.deb) on another machine and give it, under its own "
+        "name, with --archive FILE, the packages that it needs beside it"
     )
 
 
@@ -210,20 +211,6 @@ def _system() -> str:
     )
 
 
-def control(archive: Path) -> Mapping[str, str]:
-    """Read the control fields of a package file, such as Package and Version.
-
-    Raises:
-        CorpusError: the file is missing, damaged, or compressed in an unknown way.
-    """
-    with _tar(archive, "control") as tar:
-        for member in tar:
-            text = tar.extractfile(member) if member.name.endswith("control") else None
-            if text is not None:
-                return dict(email.message_from_bytes(text.read()).items())
-    raise CorpusError(f"'{archive}' has no control file; fetch the package again")
-
-
 def unpack(archive: Path, folder: Path) -> None:
     """Write a package's files and relative links under a folder; nothing is ever written outside.
 
@@ -232,19 +219,20 @@ def unpack(archive: Path, folder: Path) -> None:
             member that would lie outside of the folder.
     """
     # tarfile's own filter is not in every Python 3.10 and 3.11.
-    inside = partial(_inside, folder.resolve(), archive)
-    with _tar(archive, "data") as tar:
+    root = folder.resolve()
+    with _tar(archive) as tar:
         for member in tar:
-            target = inside(member.name)
+            target = _inside(root, archive, member.name)
             if member.isdir():
                 target.mkdir(parents=True, exist_ok=True)
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             if member.issym() and not os.path.isabs(member.linkname):
-                inside(os.path.join(os.path.dirname(member.name), member.linkname))
+                beside = os.path.join(os.path.dirname(member.name), member.linkname)
+                _inside(root, archive, beside)
                 target.symlink_to(member.linkname)
             elif member.islnk():
-                os.link(inside(member.linkname), target)
+                os.link(_inside(root, archive, member.linkname), target)
             elif (source := tar.extractfile(member) if member.isfile() else None) is not None:
                 with open(target, "xb") as out:
                     shutil.copyfileobj(source, out)
@@ -253,8 +241,7 @@ def unpack(archive: Path, folder: Path) -> None:
 def _inside(root: Path, archive: Path, name: str) -> Path:
     """Return the place of a member under the root.
 
-    The parent is resolved on the disk, not in the text alone: a link that was unpacked before may
-    lead elsewhere.
+    The parent is resolved on the disk: a link that was unpacked before may lead elsewhere.
     """
     place = root / name.lstrip("/")
     resolved = Path(os.path.normpath(Path(os.path.realpath(place.parent)) / place.name))
@@ -267,45 +254,35 @@ def _inside(root: Path, archive: Path, name: str) -> Path:
 
 
 @contextmanager
-def _tar(archive: Path, part: str) -> Iterator[tarfile.TarFile]:
-    """Open one of the two tars of a package file."""
+def _tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    """Open the files of a package."""
     try:
-        data, suffix = _member(archive, part)
-        if suffix in COMPRESSIONS:
-            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                yield tar
-        elif shutil.which("dpkg-deb"):
-            option = "--ctrl-tarfile" if part == "control" else "--fsys-tarfile"
-            command = ["dpkg-deb", option, str(archive)]
-            with TemporaryFile() as file:
-                subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=True)
-                file.seek(0)
-                with tarfile.open(fileobj=file) as tar:
-                    yield tar
-        else:
-            raise CorpusError(
-                f"'{archive}' is compressed as '{suffix[1:]}', which this Python cannot read; "
-                "install dpkg, or give a package that is compressed as xz or gz"
-            )
+        data, suffix = _data(archive)
+        if suffix not in COMPRESSIONS:
+            if not shutil.which("dpkg-deb"):
+                raise CorpusError(
+                    f"'{archive}' is compressed as '{suffix[1:]}', which this Python cannot read; "
+                    "install dpkg, or give a package that is compressed as xz or gz"
+                )
+            command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+            data = subprocess.run(command, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            yield tar
     except (*DAMAGED, subprocess.CalledProcessError) as error:
         raise CorpusError(
             f"'{archive}' is damaged, or no Debian package (.deb): {' '.join(str(error).split())}; "
             "fetch it again"
         ) from error
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        if error.filename is None or Path(error.filename) != archive:
-            raise
-        raise CorpusError(f"cannot read the package '{archive}': {error.strerror}") from error
 
 
-def _member(archive: Path, part: str) -> tuple[bytes, str]:
-    """Read `part`.tar.* of the ar archive: its bytes and its suffix."""
+def _data(archive: Path) -> tuple[bytes, str]:
+    """Read data.tar.* of the ar archive: its bytes and its suffix."""
     with open(archive, "rb") as handle:
         if handle.read(len(MAGIC)) == MAGIC:
             while len(header := handle.read(HEADER)) == HEADER:
                 name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
                 stem, _, suffix = name.partition(".tar")
-                if stem == part:
+                if stem == "data":
                     return handle.read(size), suffix
                 handle.seek(size + size % 2, os.SEEK_CUR)
-    raise tarfile.ReadError(f"it has no {part}.tar")
+    raise tarfile.ReadError("it has no data.tar")

@@ -16,11 +16,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import resvg_py
@@ -34,7 +34,7 @@ from ..data.images import open_image
 from ..data.manifest import Word
 from ..errors import AudioError, CorpusError, ImageError
 from ..structures import SAMPLE_RATE
-from .synthesis import Reading, Voice, read_aloud
+from .synthesis import Reading, Voice, fetch_libraries, read_aloud
 
 PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 CHUNK = 16  # pieces of work that a worker takes at a time
@@ -43,16 +43,19 @@ GLANCE = 16  # pixels, the width of a drawing whose proportions are wanted
 FONT_SIZE = 109  # pixels, the one size of Noto Color Emoji's bitmaps
 GLYPH = (136, 128)  # pixels, width and height
 
+SYNTHETIC = (
+    "synthetic speakers: espeak-ng's variants (GPL-3.0-or-later program) and CMU's voices in "
+    "Debian's libflite1 (BSD-like)"
+)
+
+Item = TypeVar("Item")
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Saying:
-    """A text that a voice reads into a file."""
+class Saying(NamedTuple):
+    """A text that a voice reads."""
 
-    path: str
-    """Relative to the set's folder; .wav or .flac."""
     voice: Voice
     text: str
 
@@ -96,46 +99,31 @@ class Built:
     notes: tuple[str, ...]
 
 
-SYNTHETIC = (
-    "synthetic speakers: espeak-ng's variants (GPL-3.0-or-later program) and CMU's voices in "
-    "Debian's libflite1 (BSD-like)"
-)
-
-
-def say(
-    sayings: Sequence[Saying],
+def record(
+    sounds: Mapping[str, Saying | Path],
     root: Path,
-    libraries: tuple[Path, ...],
-    what: str = "reading sentences aloud",
+    archive: Path | None,
     *,
     keep_faults: bool = False,
 ) -> dict[str, Made]:
-    """Read texts aloud into 16 kHz mono files, by path; a path that comes twice is made once.
+    """Read texts aloud and convert recordings, into 16 kHz mono files.
+
+    Args:
+        sounds: what to record, by path relative to `root`; .wav or .flac.
+        root: the set's folder.
+        archive: packages of the synthesisers, see `debian.packages`.
+        keep_faults: return what cannot be read as a fault.
 
     Raises:
-        CorpusError: a text cannot be read; with `keep_faults` it is returned as a fault.
+        AudioError: a text or recording cannot be read.
     """
-    unique = {saying.path: saying for saying in sayings}
-    results = list(in_workers(partial(_say, root, libraries), list(unique.values()), what))
-    faults = [made.fault for made in results if made.fault]
-    if faults and not keep_faults:
-        raise CorpusError(faults[0])
-    return dict(zip(unique, results, strict=True))
-
-
-def convert(
-    sources: Mapping[str, Path], root: Path, *, keep_faults: bool = False
-) -> dict[str, Made]:
-    """Convert recordings, by path relative to `root`, to 16 kHz mono files.
-
-    Raises:
-        AudioError: a recording cannot be read; with `keep_faults` it is returned as a fault.
-    """
-    results = list(in_workers(partial(_convert, root), list(sources.items()), "converting"))
-    faults = [made.fault for made in results if made.fault]
+    make = partial(_record, root, fetch_libraries(archive))
+    results = in_workers(make, [*sounds.items()], "making recordings")
+    made = dict(zip(sounds, results, strict=True))
+    faults = [one.fault for one in made.values() if one.fault]
     if faults and not keep_faults:
         raise AudioError(faults[0])
-    return dict(zip(sources, results, strict=True))
+    return made
 
 
 def draw(drawings: Sequence[Drawing], root: Path, what: str = "preparing pictures") -> list[Made]:
@@ -186,7 +174,7 @@ def speakers_note(splits: Mapping[str, Sequence[str]]) -> str:
     return f"speakers, each in one split: {counts}"
 
 
-def dealt(items: Iterable[str], count: int, random: Random) -> list[str]:
+def dealt(items: Iterable[Item], count: int, random: Random) -> list[Item]:
     """Draw `count` items in random order, each as often as the others."""
     pool = list(items)
     drawn = [item for _ in range(-(-count // len(pool))) for item in random.sample(pool, len(pool))]
@@ -214,14 +202,8 @@ def groups(keys: Sequence[Iterable[str]]) -> list[int]:
     return [root(row) for row in range(len(keys))]
 
 
-def draw_svg(path: Path, side: int, *, glance: bool = True) -> Image.Image:
-    """Draw an SVG on white, without the machine's fonts: they differ between machines.
-
-    Args:
-        path: file of the drawing.
-        side: longer side in pixels.
-        glance: True to read the proportions off a small picture: some ask for a gigabyte of pixels.
-    """
+def draw_svg(path: Path, side: int) -> Image.Image:
+    """Draw an SVG on white, `side` pixels long, without the machine's fonts: they differ."""
     render = partial(
         resvg_py.svg_to_bytes,
         svg_path=str(path),
@@ -230,8 +212,8 @@ def draw_svg(path: Path, side: int, *, glance: bool = True) -> Image.Image:
         dpi=DPI,
     )
     try:
-        first = render(width=GLANCE) if glance else render()
-        width, height = Image.open(io.BytesIO(first)).size
+        # Its proportions are read off a small picture: some ask for a gigabyte of pixels.
+        width, height = Image.open(io.BytesIO(render(width=GLANCE))).size
         drawn = render(width=side) if width >= height else render(height=side)
         return Image.open(io.BytesIO(drawn)).convert("RGB")
     except (ValueError, OSError, Image.DecompressionBombError) as error:
@@ -296,23 +278,18 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _say(root: Path, libraries: tuple[Path, ...], saying: Saying) -> Made:
+def _record(root: Path, libraries: tuple[Path, ...], work: tuple[str, Saying | Path]) -> Made:
+    path, sound = work
     try:
-        reading = read_aloud(saying.text, saying.voice, libraries)
-    except CorpusError as error:
+        if isinstance(sound, Path):
+            return write_audio(root / path, read_audio(sound))
+        reading = read_aloud(sound.text, sound.voice, libraries)
+    except (AudioError, CorpusError) as error:
         return Made(fault=str(error))
-    made = write_audio(root / saying.path, waveform_of(reading))
+    made = write_audio(root / path, waveform_of(reading))
     # Resampling may drop a fraction of a sample at the end.
     words = tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in reading.words)
-    return Made(made.duration, words, made.content)
-
-
-def _convert(root: Path, work: tuple[str, Path]) -> Made:
-    path, source = work
-    try:
-        return write_audio(root / path, read_audio(source))
-    except AudioError as error:
-        return Made(fault=str(error))
+    return replace(made, words=words)
 
 
 def _draw(root: Path, drawing: Drawing) -> Made:
@@ -321,7 +298,7 @@ def _draw(root: Path, drawing: Drawing) -> Made:
         if drawing.text:
             image = draw_glyph(source, drawing.text)
         elif source.suffix == ".svg":
-            image = draw_svg(source, drawing.side, glance=drawing.shrink)
+            image = draw_svg(source, drawing.side)
         else:
             image = open_image(source)
             if drawing.shrink:

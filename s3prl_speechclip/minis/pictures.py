@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,8 +17,8 @@ from PIL import Image, ImageChops
 
 from ..config import read_yaml
 from ..data.images import open_image
-from ..errors import CorpusError
 from . import debian
+from .debian import Package
 from .making import Drawing
 
 EMOJI_FONT, EMOJI_NAMES = "fonts-noto-color-emoji", "unicode-cldr-core"
@@ -40,16 +41,10 @@ CARDS = "usr/share/games/pysiogame/res/images/art4apps"
 CLIP_ART = "openclipart-svg"
 DRAWINGS = "usr/share/openclipart/svg"
 _TABLE = read_yaml(Path(__file__).with_name("pictures.yaml"))
-LEFT_OUT = tuple(_TABLE["left_out"])
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 KEYWORD = re.compile(r"\{.*\}li$")
 WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
-NO_TITLE = re.compile(
-    r"\b(clip ?arts?|icons?|iconset|collection|theme|svg|set|symbols?|untitled|part|simple)\b",
-    re.IGNORECASE,
-)
-NO_KEYWORD = {"hash", "unsorted", "clip art", "clipart", "externalsource", "computer", "svg"}
-NOT_ENGLISH = {"architetto francesco rollandin"}  # titled drawings in Italian
+NO_TITLE = re.compile(rf"\b({'|'.join(_TABLE['no_title'])})\b", re.IGNORECASE)
 LONGEST_TITLE = 6  # words
 REPEATED = 6  # a title that so many drawings share names a collection
 
@@ -80,14 +75,13 @@ class Draft:
         return Drawing(f"{folder}{self.source}/{self.name}.png", self.file, self.text)
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Packages that hold pictures."""
 
     packages: tuple[str, ...]
     licence: str
-    read: Callable[[Mapping[str, Path]], list[Draft]]
-    """List the pictures, given the root folder of each package."""
+    read: Callable[[Mapping[str, Package]], list[Draft]]
+    """List the pictures, given the packages by name."""
 
 
 def read_drafts(sources: Sequence[str], archive: Path | None) -> tuple[list[Draft], dict[str, str]]:
@@ -97,34 +91,23 @@ def read_drafts(sources: Sequence[str], archive: Path | None) -> tuple[list[Draf
         CorpusError: a package cannot be fetched or is not as expected.
     """
     names = sorted({name for source in sources for name in SOURCES[source].packages})
-    packages = debian.packages(names, archive)
-    roots = {package.name: package.root for package in packages}
-    drafts = [
-        replace(draft, source=source) for source in sources for draft in SOURCES[source].read(roots)
-    ]
-    return drafts, {package.name: package.version for package in packages}
+    packages = dict(zip(names, debian.packages(names, archive), strict=True))
+    drafts = [replace(draft, source=s) for s in sources for draft in SOURCES[s].read(packages)]
+    return drafts, {name: package.version for name, package in packages.items()}
 
 
-def read_emoji(roots: Mapping[str, Path]) -> list[Draft]:
+def read_emoji(packages: Mapping[str, Package]) -> list[Draft]:
     """List the emoji that Noto Color Emoji may draw.
 
     The names are the English annotations of Unicode's CLDR, the keywords those that emoji pickers
     search. Skin tones and flags are left out: five pictures of one gesture and the flags of 258
     places teach no words.
     """
-    font = roots[EMOJI_FONT] / FONT
-    if not font.is_file():
-        raise CorpusError(f"'{EMOJI_FONT}' has no {FONT}; fetch the package again")
+    font = packages[EMOJI_FONT].find(FONT)
     names: dict[str, str] = {}
     keywords: dict[str, list[str]] = {}
-    for relative in NAMES:
-        try:
-            tree = ElementTree.parse(roots[EMOJI_NAMES] / relative)
-        except (OSError, ElementTree.ParseError) as error:
-            raise CorpusError(
-                f"cannot read {relative} of '{EMOJI_NAMES}' ({error}); fetch the package again"
-            ) from error
-        for node in tree.iter("annotation"):
+    for path in NAMES:
+        for node in ElementTree.parse(packages[EMOJI_NAMES].find(path)).iter("annotation"):
             text, content = node.get("cp", ""), (node.text or "").strip()
             if not _is_picture(text) or not _latin(content):
                 continue
@@ -144,10 +127,10 @@ def read_emoji(roots: Mapping[str, Path]) -> list[Draft]:
     ]
 
 
-def read_word_cards(roots: Mapping[str, Path]) -> list[Draft]:
+def read_word_cards(packages: Mapping[str, Package]) -> list[Draft]:
     """List the word cards of pysiogame (eduActiv8): photographs and drawings, named by words."""
-    folder = roots[WORD_CARDS] / CARDS
-    drafts = [
+    folder = packages[WORD_CARDS].find(CARDS)
+    return [
         Draft(
             name=path.relative_to(folder).with_suffix("").as_posix(),
             file=path,
@@ -156,22 +139,17 @@ def read_word_cards(roots: Mapping[str, Path]) -> list[Draft]:
         )
         for path in sorted(folder.glob("*/*.jpg"))
     ]
-    if not drafts:
-        raise CorpusError(f"'{WORD_CARDS}' has no {CARDS}; fetch the package again")
-    return drafts
 
 
-def read_clip_art(roots: Mapping[str, Path]) -> list[Draft]:
+def read_clip_art(packages: Mapping[str, Package]) -> list[Draft]:
     """List the drawings of the Open Clip Art Library that have a title or keywords."""
-    folder = roots[CLIP_ART] / DRAWINGS
+    folder = packages[CLIP_ART].find(DRAWINGS)
     drafts = []
     for path in (p for part in _TABLE["folders"] for p in sorted((folder / part).rglob("*.svg"))):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        if not name.startswith(LEFT_OUT):
+        if not name.startswith(tuple(_TABLE["left_out"])):
             captions, tags = _title_and_keywords(path)
             drafts.append(Draft(name=name, file=path, captions=captions, tags=tags))
-    if not drafts:
-        raise CorpusError(f"'{CLIP_ART}' has no drawings under {DRAWINGS}; fetch the package again")
     shared = Counter(caption.casefold() for draft in drafts for caption in draft.captions)
     titled = (
         replace(d, captions=tuple(c for c in d.captions if shared[c.casefold()] < REPEATED))
@@ -231,9 +209,7 @@ def copies(prints: NDArray[np.float32], originals: NDArray[np.float32]) -> NDArr
 
 def _is_picture(text: str) -> bool:
     points = [ord(character) for character in text]
-    return (
-        bool(points) and points[0] >= FIRST and not any(p in part for p in points for part in LEFT)
-    )
+    return points[:1] >= [FIRST] and not any(p in part for p in points for part in LEFT)
 
 
 def _latin(text: str) -> str:
@@ -246,7 +222,7 @@ def _title_and_keywords(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Read a drawing's title and its keywords without the names of people."""
     try:
         tree = ElementTree.parse(path)
-    except (OSError, ElementTree.ParseError):
+    except ElementTree.ParseError:
         # What cannot be parsed cannot be drawn: it is left out and counted there.
         return (path.stem,), ()
     authors = {text.casefold() for text in _texts(tree.getroot(), "creator")}
@@ -256,15 +232,13 @@ def _title_and_keywords(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         and len(title.split()) <= LONGEST_TITLE
         and not NO_TITLE.search(title)
         and title.casefold() not in authors
-        and not authors & NOT_ENGLISH
+        and authors.isdisjoint(_TABLE["not_english"])
     )
-    keywords = []
-    for node in tree.iter():
-        if isinstance(node.tag, str) and KEYWORD.match(node.tag):
-            word = " ".join((node.text or "").replace("_", " ").casefold().split())
-            if WORDS.fullmatch(word) and word not in NO_KEYWORD and word not in authors:
-                keywords.append(word)
-    return ((title,) if usable else ()), tuple(dict.fromkeys(keywords))
+    found = (n for n in tree.iter() if isinstance(n.tag, str) and KEYWORD.match(n.tag))
+    words = (" ".join((n.text or "").replace("_", " ").casefold().split()) for n in found)
+    refused = {*_TABLE["no_keyword"], *authors}
+    keywords = dict.fromkeys(w for w in words if WORDS.fullmatch(w) and w not in refused)
+    return ((title,) if usable else ()), tuple(keywords)
 
 
 def _texts(root: ElementTree.Element, name: str) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,7 @@ from ..config import read_yaml
 from ..data.audio import audio_info, read_audio
 from ..errors import AudioError, CorpusError
 from . import debian
-from .stamps_package import PACKAGE as STAMPS
-from .stamps_package import read_inventory
+from .synthesis import spoken, words_of
 
 ASTERISK = "asterisk-core-sounds-en-wav"
 TRANSCRIPTS = "asterisk-core-sounds-en"
@@ -24,14 +24,11 @@ FILLETS = "fillets-ng-data-nl"
 HEDGEWARS = "hedgewars-data"
 KTUBERLING = "ktuberling-data"
 POCKETSPHINX = "pocketsphinx-testdata"
+STAMPS = "tuxpaint-stamps-default"
 
-LICENCES = {
-    ASTERISK: "CC-BY-SA-3.0, Allison Smith",
-    KTUBERLING: "GPL-2+",
-    HEDGEWARS: "GFDL-1.3",
-    POCKETSPHINX: "BSD-2-Clause",
-    STAMPS: "GPL-2+ and others, see its copyright file",
-}
+_TABLE = read_yaml(Path(__file__).with_name("sources.yaml"))
+PACKAGES: Mapping[str, Mapping[str, Any]] = _TABLE["packages"]
+"""Licence of each package, and where its recordings lie."""
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 NO_SPEECH = re.compile(r"[\[\]()<>*#@$]|\bA\.M\.|\bP\.M\.|\d{2}")
@@ -42,7 +39,6 @@ UNLIKE_ITS_NAME = ("tv_", "egypt_arch", "egypt_birds", "moon_fallingstar", "moon
 """Files of KTuberling whose names may not be what is said."""
 SPELLING = {"broccolli": "broccoli", "sphynx": "sphinx", "palmtree": "palm tree"}
 
-_TABLE = read_yaml(Path(__file__).with_name("hedgewars.yaml"))
 PHRASES = {
     "".join(letter for letter in phrase if letter.isalpha()): phrase for phrase in _TABLE["phrases"]
 }
@@ -50,10 +46,12 @@ PHRASES = {
 CLEAR_PHRASES: tuple[str, ...] = tuple(_TABLE["clear_phrases"])
 """Phrases that different actors' recordings agree on."""
 ENGLISH_PACKS: tuple[str, ...] = tuple(_TABLE["english_packs"])
-"""Voices of Hedgewars that speak English; `Robot` is an effect, and `HillBilly` agrees with no
-other on any phrase."""
-PACK_LANGUAGES: dict[str, str] = _TABLE["pack_languages"]
-"""Voices of Hedgewars that are not English."""
+LONGEST_PHRASE = 2.5  # seconds; actors put whole sentences into longer ones
+
+STAMPS_FOLDER = Path("usr/share/tuxpaint/stamps")
+SYMBOLS = "symbols/"  # pictures of letters, digits and signs
+DESCRIPTION = re.compile(r"^(?P<stamp>.+)_desc(?:_(?P<language>[a-z]{2}(?:_[A-Z]{2})?))?$")
+TRANSLATION = re.compile(r"^(?P<language>[A-Za-z@_]+)\.utf8\s*=(?P<text>.*)$")
 
 BLOCK = 320  # samples, 20 ms
 PAUSE = 8  # blocks
@@ -61,7 +59,6 @@ FADE = 160  # samples, 10 ms, by which pauses overlap
 QUIET = 0.02  # of the loudest block
 DIGITAL_SILENCE = 1e-5
 ROOM_LEVEL = 0.01  # root mean square
-LONGEST_PHRASE = 2.5  # seconds; actors put whole sentences into longer ones
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class Spoken:
     """Path without suffix, in the package's folder of recordings."""
     speaker: str
     language: str = "en"
-    """ISO 639."""
+    """ISO 639, with region where the file name has it."""
     text: str = ""
     """What is said, as it is written; empty where unknown."""
 
@@ -82,6 +79,17 @@ class Spoken:
     def words(self) -> str:
         """The text in lower-case words, separated by spaces."""
         return " ".join(words(self.text))
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A picture with its English caption and people's recordings of it."""
+
+    name: str
+    """Path without suffix."""
+    image: Path
+    caption: str
+    recordings: tuple[Spoken, ...]
 
 
 def words(text: str) -> list[str]:
@@ -96,14 +104,14 @@ def words(text: str) -> list[str]:
 def asterisk(archive: Path | None) -> list[Spoken]:
     """Read Asterisk's English telephone prompts, tones and noises too: one woman, 8 kHz."""
     texts = prompts(archive)
-    found = _recordings(ASTERISK, "usr/share/asterisk/sounds/en_US_f_Allison", archive, ".wav")
+    found = _recordings(ASTERISK, archive)
     return [Spoken(p, ASTERISK, n, "allison", text=texts.get(n, "")) for n, p in found.items()]
 
 
 def prompts(archive: Path | None) -> dict[str, str]:
     """Read the text of the telephone prompts by name, such as `digits/1`."""
     package = _package(TRANSCRIPTS, archive)
-    path = _only(package, f"usr/share/doc/{TRANSCRIPTS}/core-sounds-en.txt*")
+    path = package.find(f"usr/share/doc/{TRANSCRIPTS}/core-sounds-en.txt*")
     rows = (line.partition(":") for line in _lines(path) if not line.startswith(";"))
     return {name.strip(): text.strip() for name, _, text in rows if text.strip()}
 
@@ -119,13 +127,9 @@ def clear_prompts(archive: Path | None) -> list[Spoken]:
 
 
 def ktuberling(archive: Path | None) -> list[Spoken]:
-    """Read KTuberling's names of things; a folder is a language, `sr@latin` one with its script.
-
-    Norwegian's, 190 names in Opus, are left out: the system's libsndfile may not read them.
-    """
-    found = _recordings(KTUBERLING, "usr/share/ktuberling/sounds", archive, ".ogg", ".wav")
+    """Read KTuberling's names of things; a folder is a language, `sr@latin` one with its script."""
     recordings = []
-    for name, path in found.items():
+    for name, path in _recordings(KTUBERLING, archive).items():
         language, word = path.parent.name, path.stem.rpartition("_")[2]
         text = SPELLING.get(word, word) if language == "en" else ""
         code = language.partition("@")[0]
@@ -144,40 +148,22 @@ def named_things(archive: Path | None) -> list[Spoken]:
     ]
 
 
-def stamps_in_english(archive: Path | None) -> list[Spoken]:
-    """Read the stamps' captions that a person reads in English."""
-    inventory = read_inventory(_package(STAMPS, archive))
-    return [
-        Spoken(inventory.folder / recording.path, STAMPS, stamp.name, "stamps", text=stamp.caption)
-        for stamp in inventory.stamps
-        for recording in stamp.recordings
-        if recording.language == "en"
-    ]
-
-
-def captions(archive: Path | None) -> list[str]:
-    """Return the stamps' distinct English captions, in a fixed order."""
-    return sorted({stamp.caption for stamp in read_inventory(_package(STAMPS, archive)).stamps})
-
-
 def fillets(archive: Path | None) -> list[Spoken]:
-    """Read acted Dutch dialogues; the letter in a file's name says which fish speaks."""
-    found = _recordings(FILLETS, "usr/share/games/fillets-ng/sound", archive, ".ogg")
+    """Read acted Dutch dialogues; the letter in a file's name is the fish that speaks."""
+    who = {"m": "small", "v": "big"}
     recordings = []
-    for name, path in found.items():
+    for name, path in _recordings(FILLETS, archive).items():
         letter = re.search(r"-([mv])-", path.stem)
-        who = {"m": "small", "v": "big"}[letter[1]] if letter else "others"
-        recordings.append(Spoken(path, FILLETS, name, who, "nl"))
+        recordings.append(Spoken(path, FILLETS, name, who[letter[1]] if letter else "others", "nl"))
     return recordings
 
 
 def hedgewars(archive: Path | None) -> list[Spoken]:
     """Read Hedgewars' phrases and cries: actors, one a voice pack; `speaker` is the pack."""
-    folder = "usr/share/games/hedgewars/Data/Sounds/voices"
     recordings = []
-    for name, path in _recordings(HEDGEWARS, folder, archive, ".ogg").items():
+    for name, path in _recordings(HEDGEWARS, archive).items():
         pack, text = path.parent.name, PHRASES.get(path.stem.lower(), "")
-        language = PACK_LANGUAGES.get(pack, "en")
+        language = _TABLE["pack_languages"].get(pack, "en")
         recordings.append(Spoken(path, HEDGEWARS, name, pack, language, text))
     return recordings
 
@@ -210,12 +196,89 @@ def pocketsphinx(archive: Path | None) -> list[Spoken]:
     package = _package(POCKETSPHINX, archive)
     found = []
     for part, listing in (("librivox", "transcription"), ("cards", "cards.transcription")):
-        path = _only(package, f"usr/share/pocketsphinx/test/data/{part}/{listing}")
+        path = package.find(f"usr/share/pocketsphinx/test/data/{part}/{listing}")
         for line in _lines(path):
             match = re.match(r"<s>(.*)</s> \((.*)\)", line)
             if match and (audio := path.with_name(f"{match[2]}.wav")).is_file():
                 found.append(Spoken(audio, POCKETSPHINX, f"{part}/{match[2]}", part, text=match[1]))
     return found
+
+
+def read_stamps(package: debian.Package) -> tuple[list[Stamp], tuple[str, ...]]:
+    """List the stamps that have a recorded description, in a fixed order, and what was left out.
+
+    `NAME.png` or `NAME.svg` is a picture, the first line of `NAME.txt` its English caption, the
+    lines `xx.utf8=...` its captions in other languages, `NAME_desc[_xx].ogg` (or .wav) the caption
+    read by a person. Other sounds are noises (`frog.ogg` croaks).
+
+    Raises:
+        CorpusError: the package holds no stamps, or one without a caption.
+    """
+    folder = package.root / STAMPS_FOLDER
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    files = {name: files[name] for name in sorted(files) if not name.startswith(SYMBOLS)}
+    # A PNG replaces an SVG of the same name.
+    pictures = {
+        name.removesuffix(suffix): path
+        for suffix in (".svg", ".png")
+        for name, path in files.items()
+        if name.endswith(suffix)
+    }
+    described: dict[str, list[tuple[Path, str]]] = {}
+    noises = orphans = 0
+    for file, path in files.items():
+        if path.suffix in (".ogg", ".wav"):
+            match = DESCRIPTION.match(path.stem)
+            name = Path(file).with_name(match["stamp"]).as_posix() if match else ""
+            if match and name in pictures:
+                described.setdefault(name, []).append((path, match["language"] or ""))
+            orphans += match is not None and name not in pictures
+            noises += match is None
+    if not described:
+        raise CorpusError(
+            f"'{folder}' holds no stamps with recordings; expected the files of the Debian "
+            f"package {STAMPS}"
+        )
+    stamps = []
+    for name, own in sorted(described.items()):
+        texts = _captions(folder / f"{name}.txt")
+        recordings = (
+            Spoken(
+                path, STAMPS, name, "stamps", code.replace("_", "-") or "en", texts.get(code, "")
+            )
+            for path, code in own
+        )
+        stamps.append(Stamp(name, pictures[name], texts[""], tuple(recordings)))
+    notes = (
+        f"left out: {SYMBOLS} (letters, digits and signs)",
+        f"left out: {len(pictures) - len(described)} pictures without a recorded description",
+        f"left out: {orphans} recorded descriptions without a picture",
+        f"left out: {noises} sounds that describe nothing",
+    )
+    return stamps, notes
+
+
+def _captions(path: Path) -> dict[str, str]:
+    """Read a stamp's captions by language code; the English one has none."""
+    try:
+        caption, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"cannot read '{path}' ({error}); fetch '{STAMPS}' again") from error
+    if not words_of(spoken(caption)):
+        raise CorpusError(f"'{path}' has no caption in its first line; fetch '{STAMPS}' again")
+    matches = filter(None, map(TRANSLATION.match, lines))
+    return {match["language"]: match["text"].strip() for match in matches} | {"": caption.strip()}
+
+
+def stamps_in_english(archive: Path | None) -> list[Spoken]:
+    """Read the stamps' captions that a person reads in English."""
+    stamps, _ = read_stamps(_package(STAMPS, archive))
+    return [one for stamp in stamps for one in stamp.recordings if one.language == "en"]
+
+
+def captions(archive: Path | None) -> list[str]:
+    """Return the stamps' distinct English captions, in a fixed order."""
+    return sorted({stamp.caption for stamp in read_stamps(_package(STAMPS, archive))[0]})
 
 
 def read_scaled(recording: Spoken) -> np.ndarray:
@@ -235,11 +298,6 @@ def room_noise(language: str, archive: Path | None) -> np.ndarray:
     """
     paths = [o.path for o in ktuberling(archive) if o.path.match(f"sounds/{language}/*.ogg")]
     parts = [part for path in paths for part in _pauses(read_audio(path))]
-    if not parts:
-        raise CorpusError(
-            f"the package '{KTUBERLING}' holds no pauses in '{language}'; give another version "
-            "of it with --archive FILE"
-        )
     joined = parts[0]
     ramp = np.linspace(0, 1, FADE, dtype=np.float32)
     for part in parts[1:]:
@@ -250,7 +308,7 @@ def room_noise(language: str, archive: Path | None) -> np.ndarray:
 
 def licences(packages: Iterable[str]) -> list[str]:
     """Return a note on the licence of each package."""
-    return [f"{package}: {LICENCES[package]}" for package in packages]
+    return [f"{package}: {PACKAGES[package]['licence']}" for package in packages]
 
 
 def _pauses(samples: np.ndarray) -> list[np.ndarray]:
@@ -270,26 +328,12 @@ def _package(name: str, archive: Path | None) -> debian.Package:
     return debian.packages([name], archive)[0]
 
 
-def _recordings(name: str, folder: str, archive: Path | None, *suffixes: str) -> dict[str, Path]:
+def _recordings(name: str, archive: Path | None) -> dict[str, Path]:
     """List the recordings of a package by name, in a fixed order."""
-    root = _only(_package(name, archive), folder)
-    paths = [path for suffix in suffixes for path in sorted(root.rglob(f"*{suffix}"))]
-    if not paths:
-        raise CorpusError(
-            f"the package '{name}' holds no recordings in '{folder}'; give another version of it "
-            "with --archive FILE"
-        )
+    about = PACKAGES[name]
+    root = _package(name, archive).find(about["folder"])
+    paths = [path for suffix in about["suffixes"] for path in sorted(root.rglob(f"*{suffix}"))]
     return {path.relative_to(root).with_suffix("").as_posix(): path for path in paths}
-
-
-def _only(package: debian.Package, pattern: str) -> Path:
-    found = sorted(package.root.glob(pattern))
-    if not found:
-        raise CorpusError(
-            f"the package '{package.name}' {package.version} holds no '{pattern}'; give another "
-            "version of it with --archive FILE"
-        )
-    return found[0]
 
 
 def _lines(path: Path) -> list[str]:

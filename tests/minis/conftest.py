@@ -14,7 +14,7 @@ import soxr
 
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.minis import debian, mini_set
-from s3prl_speechclip.minis.stamps_package import PACKAGE, Inventory, read_inventory
+from s3prl_speechclip.minis.sources import STAMPS, Stamp, read_stamps
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
 from s3prl_speechclip.minis.training.speech import SpeechCorpus
 
@@ -30,12 +30,12 @@ def corpus() -> Manifest:
 @pytest.fixture(scope="session")
 def package() -> debian.Package:
     """The corpus's package as it is unpacked."""
-    return debian.packages([PACKAGE])[0]
+    return debian.packages([STAMPS])[0]
 
 
 @pytest.fixture(scope="session")
-def inventory(package: debian.Package) -> Inventory:
-    return read_inventory(package)
+def stamps(package: debian.Package) -> list[Stamp]:
+    return read_stamps(package)[0]
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +67,8 @@ def make_deb(tmp_path: Path) -> MakeDeb:
         version: str = "1.0-1",
         compression: str = "xz",
     ) -> Path:
-        control = f"Package: {name}\nVersion: {version}\nDescription: one\n two: three\n"
         parts = {
             "debian-binary": b"2.0\n",
-            f"control.tar.{compression}": _tar({"./control": control.encode()}, [], compression),
             f"data.tar.{compression}": _tar(files or {}, members or [], compression),
         }
         path = tmp_path / f"{name}_{version}_all.deb"

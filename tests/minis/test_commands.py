@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from s3prl_speechclip.minis import SUPERB
-from s3prl_speechclip.minis.__main__ import COMMANDS, PARTS, main, parser
+from s3prl_speechclip.minis.__main__ import PARTS, main, parser
 from s3prl_speechclip.minis.training import recipe
 
 
 def test_help_names_commands_and_parts():
     """Guards against a command or a part that nobody finds."""
     text = parser().format_help()
-    assert all(name in text for name in COMMANDS)
+    assert all(name in text for name in ("demo", "make", "superb"))
     assert set(PARTS) == {*recipe.PARTS, "results"}
 
 

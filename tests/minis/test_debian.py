@@ -28,7 +28,6 @@ def test_unpacking_needs_no_dpkg(make_deb, tmp_path, no_debian_tools, compressio
     files = {"./usr/lib/a/one": b"1" * 100_001, "./usr/two": b""}
     archive = make_deb(files, [link("./usr/lib/a/three", "one")], compression=compression)
     out = tmp_path / "out"
-    assert debian.control(archive)["Version"] == "1.0-1"
     debian.unpack(archive, out)
     assert (out / "usr/lib/a/one").read_bytes() == b"1" * 100_001
     assert os.readlink(out / "usr/lib/a/three") == "one"
@@ -43,7 +42,6 @@ def test_dpkg_reads_what_python_cannot(tmp_path) -> None:
     (tmp_path / "in/DEBIAN/control").write_text(fields)
     archive = tmp_path / "hello.deb"
     subprocess.run(["dpkg-deb", "-Zzstd", "--build", tmp_path / "in", archive], check=True)
-    assert debian.control(archive)["Package"] == "hello"
     debian.unpack(archive, tmp_path / "out")
     assert (tmp_path / "out/a").read_bytes() == b"1"
 
@@ -55,26 +53,20 @@ def test_an_unknown_compression_is_named(make_deb, tmp_path, no_debian_tools) ->
         debian.unpack(archive, tmp_path)
 
 
-@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.97])
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.97, None])
 def test_a_broken_package_is_named(make_deb, tmp_path, keep) -> None:
-    """Cut anywhere, the error is one line with the file's name; guards against a traceback."""
-    archive = make_deb({"./a": os.urandom(50_000)})
-    data = archive.read_bytes()
-    archive.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
-    with pytest.raises(CorpusError, match=archive.name) as caught:
-        debian.control(archive)
-        debian.unpack(archive, tmp_path / "out")
-    assert "\n" not in str(caught.value)
-
-
-def test_damaged_content_is_named(make_deb, tmp_path) -> None:
-    """Flipped bytes inside the compressed files; guards against taking half of them."""
+    """Cut anywhere, or with bytes flipped inside; guards against a traceback, and against taking
+    half of the files."""
     archive = make_deb({"./a": os.urandom(50_000)})
     data = bytearray(archive.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    if keep is None:
+        data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    else:
+        del data[keep if isinstance(keep, int) else int(len(data) * keep) :]
     archive.write_bytes(data)
-    with pytest.raises(CorpusError, match=f"{archive.name}' is damaged"):
+    with pytest.raises(CorpusError, match=f"{archive.name}' is damaged") as caught:
         debian.unpack(archive, tmp_path / "out")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -104,27 +96,18 @@ def test_an_absolute_name_stays_inside(make_deb, tmp_path) -> None:
 
 
 def test_a_package_given_by_hand_needs_no_apt(make_deb, empty_cache, no_debian_tools) -> None:
-    """With a neighbour beside it; guards machines without apt-get."""
-    neighbour = make_deb({"./n": b"2"}, name="neighbour")
+    """With a neighbour beside it; guards machines without apt-get. Another file of that name is
+    unpacked anew."""
+    make_deb({"./n": b"2"}, name="neighbour", version="1%3a2-1")
     archive = make_deb({"./h": b"1"}, name="hello", version="3.2")
     hello, other = debian.packages(["hello", "absent|neighbour"], archive)
     assert (hello.version, (hello.root / "h").read_bytes()) == ("3.2", b"1")
-    assert (other.root / "n").read_bytes() == b"2"
-    archive.unlink()
-    assert debian.packages(["neighbour"], neighbour.parent)[0] == other
-
-
-def test_another_file_of_that_name_is_unpacked_anew(make_deb, empty_cache) -> None:
-    """Guards against the cache giving an old package for a new file."""
-    first = debian.packages(["hello"], make_deb({"./h": b"1"}))[0]
-    second = debian.packages(["hello"], make_deb({"./h": b"2"}))[0]
-    assert (first.root / "h").read_bytes() == b"1"
-    assert (second.root / "h").read_bytes() == b"2"
-
-
-def test_a_missing_archive_is_named(empty_cache, tmp_path) -> None:
+    assert (other.version, (other.root / "n").read_bytes()) == ("1:2-1", b"2")
+    assert debian.packages(["neighbour"], archive.parent)[0] == other
+    again = debian.packages(["hello"], make_deb({"./h": b"2"}, name="hello", version="3.2"))[0]
+    assert (again.root / "h").read_bytes() == b"2"
     with pytest.raises(CorpusError, match="no package file '.*absent.deb'"):
-        debian.packages(["hello"], tmp_path / "absent.deb")
+        debian.packages(["hello"], archive.with_name("absent.deb"))
 
 
 def test_without_apt_the_error_names_the_archive_option(empty_cache, no_debian_tools) -> None:

@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import superb_folders
 
 from s3prl_speechclip.downstream import compat
 from s3prl_speechclip.errors import ConfigError, CorpusError
-from s3prl_speechclip.minis import MiniSet, mini_set, sources
-from s3prl_speechclip.minis.making import Saying, say
+from s3prl_speechclip.minis import DESCRIPTION, MiniSet, making, mini_set, sources
+from s3prl_speechclip.minis.making import Saying, record
 from s3prl_speechclip.minis.sets import (
-    DESCRIPTION,
     fluent_commands,
     libriphone,
     quesst14_dtw,
@@ -39,7 +37,7 @@ def s3prl_runs() -> None:
 @pytest.fixture
 def small(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, in which a set of a few recordings is made without any download."""
-    monkeypatch.setattr(fluent_commands, "fetch_libraries", lambda archive: ())
+    monkeypatch.setattr(making, "fetch_libraries", lambda archive: ())
     monkeypatch.setattr(fluent_commands, "SIZES", {"train": 8, "valid": 2, "test": 3})
     monkeypatch.setattr(fluent_commands, "SPLITS", FEW)
     return empty_cache
@@ -83,13 +81,10 @@ def test_a_set_is_made_once_and_the_same_in_every_cache(
     assert all((made.root / f).read_bytes() == (other / f).read_bytes() for f in files)
 
 
-def test_an_unknown_set_is_named():
+def test_an_unknown_or_half_set_is_named(small: Path):
+    """Guards against a traceback where a user mistypes a name, removes or damages a file."""
     with pytest.raises(ConfigError, match="unknown mini set 'snip'; did you mean 'snips'"):
         mini_set("snip")
-
-
-def test_a_half_set_is_named(small: Path):
-    """Guards against a traceback where a user removed or damaged a file."""
     root = mini_set("fluent_commands").root
     (root / DESCRIPTION).write_text("{", encoding="utf-8")
     with pytest.raises(CorpusError, match="no whole mini set; remove the folder"):
@@ -104,30 +99,25 @@ def test_no_speakers_name_begins_another():
     assert sorted(name for names in SPLITS.values() for name in names) == sorted(SPEAKERS)
 
 
-def test_speakers_sound_different(tmp_path: Path, libraries: tuple[Path, ...]):
+def test_speakers_sound_different(tmp_path: Path):
     """Guards against a variant that espeak-ng does not know and replaces silently."""
-    sayings = [Saying(f"{name}.wav", v, "A red apple.") for name, v in SPEAKERS.items()]
-    assert min(m.duration for m in say(sayings, tmp_path, libraries).values()) > 0.4
-    sounds = [soundfile.read(tmp_path / s.path, dtype="int16")[0].tobytes() for s in sayings]
-    assert len(set(sounds)) == len(SPEAKERS)
+    sayings = {f"{name}.wav": Saying(v, "A red apple.") for name, v in SPEAKERS.items()}
+    made = record(sayings, tmp_path, None).values()
+    assert min(one.duration for one in made) > 0.4
+    assert len({one.content for one in made}) == len(SPEAKERS)
 
 
 def test_commands_are_balanced_and_distinct():
-    """Guards the score against a class that is rare, and speakers against a repeated sentence."""
+    """Guards the score against a class that is rare, speakers against a repeated sentence, and
+    labels against two intents that one sentence could mean."""
     drawn = fluent_commands.commands("test", 310)
-    assert len({(command.speaker, command.text) for command in drawn}) == 310
-    counts = Counter(command.intent for command in drawn)
+    assert len({command[:2] for command in drawn}) == 310
+    counts = Counter(command[2:] for command in drawn)
     assert len(counts) == 31 and min(counts.values()) >= 6
-    assert {command.speaker for command in drawn} == set(SPLITS["test"])
-
-
-def test_every_wording_names_one_intent():
-    """Guards against two intents that one sentence could mean."""
-    meant: dict[str, set[tuple[str, str, str]]] = {}
-    for split in SPLITS:
-        for command in fluent_commands.commands(split, 1000):
-            meant.setdefault(command.text, set()).add(command.intent)
-    assert all(len(intents) == 1 for intents in meant.values())
+    assert {command.speakerId for command in drawn} == set(SPLITS["test"])
+    many = [command for split in SPLITS for command in fluent_commands.commands(split, 1000)]
+    meant = {(command.transcription, command[2:]) for command in many}
+    assert len(meant) == len({text for text, _ in meant})
 
 
 def test_requests_have_a_label_for_each_word():
@@ -180,7 +170,7 @@ def test_actors_recordings_are_distinct():
 
 def test_a_room_is_quiet_and_steady():
     """Guards silence against words and clicks."""
-    room = sources.room_noise(speech_commands.TEST_ROOM, None)
+    room = sources.room_noise(speech_commands.PARTS["test"].room, None)
     assert len(room) > 10 * 16_000
     seconds = room[: len(room) // 16_000 * 16_000].reshape(-1, 16_000)
     levels = np.sqrt((seconds**2).mean(axis=1))
@@ -224,22 +214,18 @@ def test_s3prl_reads_commands(small: Path):
     columns = ",path,speakerId,transcription,action,object,location"
     assert list(rows[0]) == columns.split(",")
     assert [row[""] for row in rows] == ["0", "1", "2"]
-    for root, sizes in (
-        (made.root, counts(made)),
-        (superb_folders.write_fluent_commands(small / "official"), {"train": 6, "valid": 3}),
-    ):
-        datarc = {"file_path": str(root), "num_workers": 0, "train_batch_size": 2}
-        pooling = {"select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}}
-        expert = DownstreamExpert(
-            4,
-            {"datarc": datarc | {"eval_batch_size": 2}, "modelrc": pooling | {"projector_dim": 4}},
-            str(small),
-        )
-        assert len(expert.train_dataset) == sizes["train"]
-        assert len(expert.dev_dataset) == sizes["valid"]
-        waveforms, labels, _ = next(iter(expert.get_dataloader("train")))
-        assert all(len(waveform) > 4000 for waveform in waveforms)
-        assert all(label.shape == (3,) for label in labels)
+    datarc = {"file_path": str(made.root), "num_workers": 0, "train_batch_size": 2}
+    pooling = {"select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}}
+    options = {
+        "datarc": datarc | {"eval_batch_size": 2},
+        "modelrc": pooling | {"projector_dim": 4},
+    }
+    expert = DownstreamExpert(4, options, str(small))
+    assert len(expert.train_dataset) == counts(made)["train"]
+    assert len(expert.dev_dataset) == counts(made)["valid"]
+    waveforms, labels, _ = next(iter(expert.get_dataloader("train")))
+    assert all(len(waveform) > 4000 for waveform in waveforms)
+    assert all(label.shape == (3,) for label in labels)
 
 
 def test_keywords_are_read_by_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -247,7 +233,6 @@ def test_keywords_are_read_by_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     from s3prl.downstream.speech_commands import dataset, expert
 
     monkeypatch.setattr(speech_commands, "SPLITS", FEW)
-    monkeypatch.setattr(speech_commands, "fetch_libraries", lambda archive: ())
     built = speech_commands.make(tmp_path, None)
     words = (tmp_path / speech_commands.CLASSES_FILE).read_text().split()
     assert len(words) == len(dataset.CLASSES) == 12
@@ -277,24 +262,17 @@ def test_queries_are_read_by_s3prl(tmp_path: Path):
 
     built = quesst14_dtw.make(tmp_path / "mini", None)
     database = tmp_path / "mini" / quesst14_dtw.DATABASE
-    official = superb_folders.write_quesst14(tmp_path)
-    for root, split, queries, docs in (
-        *(
-            (database, split, built.counts[split], built.counts["utterances"])
-            for split in quesst14_dtw.SPLITS
-        ),
-        (official, "dev", 2, 4),
-    ):
-        data = QUESST14Dataset(split, dataset_root=root)
-        assert (data.n_queries, data.n_docs) == (queries, docs)
+    for split in quesst14_dtw.SPLITS:
+        data = QUESST14Dataset(split, dataset_root=database)
+        assert (data.n_queries, data.n_docs) == (built.counts[split], built.counts["utterances"])
         names = {path.stem for path in data.data}
-        truth = root / "scoring" / f"groundtruth_quesst14_{split}" / f"quesst14_{split}.rttm"
+        truth = database / f"scoring/groundtruth_quesst14_{split}/quesst14_{split}.rttm"
         pairs = re.findall(
             r"LEXEME (quesst14_\d+) .*?(quesst14_(?:dev|eval)_\d+)", truth.read_text()
         )
-        assert len(set(pairs)) == len(pairs) >= queries
+        assert len(set(pairs)) == len(pairs) >= data.n_queries
         assert {name for pair in pairs for name in pair} <= names
-        assert {query for _, query in pairs} == {p.stem for p in data.data[:queries]}
+        assert {query for _, query in pairs} == {p.stem for p in data.data[: data.n_queries]}
         assert len(data[0][0]) > 3000
     acted = {a for own in quesst14_dtw.QUERY_ACTORS.values() for a in own}
     assert not acted & set(quesst14_dtw.UTTERANCE_ACTORS)
@@ -305,28 +283,25 @@ def test_requests_are_read_by_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     from s3prl.downstream.ctc.text import CharacterTextSlotEncoder
 
     monkeypatch.setattr(snips, "SIZES", {"train": 12, "valid": 3, "test": 3})
-    monkeypatch.setattr(snips, "fetch_libraries", lambda archive: ())
+    monkeypatch.setattr(making, "fetch_libraries", lambda archive: ())
     monkeypatch.setattr(snips, "SPLITS", FEW)
     snips.make(tmp_path / "mini", None)
     vocabulary = tmp_path / "character.txt"
     vocabulary.write_text("\n".join((" ", *sorted(VOCABULARY))), encoding="utf-8")
-    for root, count in (
-        (tmp_path / "mini" / snips.FOLDER, 18),
-        (superb_folders.write_snips(tmp_path), 12),
-    ):
-        encoder = CharacterTextSlotEncoder.load_from_file(vocabulary, root / "slots.txt")
-        lines = (root / "all.iob.snips.txt").read_text().splitlines()
-        recordings = {path.stem: path for path in root.rglob("*.wav")}
-        assert {line.partition(" ")[0] for line in lines} == set(recordings)
-        assert len(lines) == count
-        for line in lines:
-            name, _, labelled = line.partition(" ")
-            tokens = encoder.encode(labelled)
-            assert encoder.unk_idx not in tokens
-            plain = re.sub(r"[BE]-\w+", "", encoder.decode(tokens)).split()
-            assert plain == labelled.partition("\t")[0].split()[1:-1]
-            assert recordings[name].parent.name == name.split("-")[2]
-    speakers = json.loads((tmp_path / "mini" / snips.FOLDER / "speakers.json").read_text())
+    root = tmp_path / "mini" / snips.FOLDER
+    encoder = CharacterTextSlotEncoder.load_from_file(vocabulary, root / "slots.txt")
+    lines = (root / "all.iob.snips.txt").read_text().splitlines()
+    recordings = {path.stem: path for path in root.rglob("*.wav")}
+    assert {line.partition(" ")[0] for line in lines} == set(recordings)
+    assert len(lines) == 18
+    for line in lines:
+        name, _, labelled = line.partition(" ")
+        tokens = encoder.encode(labelled)
+        assert encoder.unk_idx not in tokens
+        plain = re.sub(r"[BE]-\w+", "", encoder.decode(tokens)).split()
+        assert plain == labelled.partition("\t")[0].split()[1:-1]
+        assert recordings[name].parent.name == name.split("-")[2]
+    speakers = json.loads((root / "speakers.json").read_text())
     assert speakers == {f"{split}_speakers": list(names) for split, names in FEW.items()}
 
 
@@ -338,26 +313,17 @@ def test_sentences_have_phones_and_their_own_speakers(
     monkeypatch.setattr(libriphone, "READINGS", readings)
     few = sources.clear_prompts(None)[:20]
     monkeypatch.setattr(libriphone.sources, "clear_prompts", lambda archive: few)
-    built = libriphone.make(tmp_path / "mini", None)
-    official = superb_folders.write_librispeech(tmp_path)
-    for root, lexicons in (
-        (tmp_path / "mini", [tmp_path / "mini" / libriphone.LEXICON]),
-        (official.corpus, official.lexicons),
-    ):
-        known = {line.split()[0] for path in lexicons for line in path.read_text().splitlines()}
-        said = transcripts(root)
-        assert set(said) == set(readings)
+    built = libriphone.make(tmp_path, None)
+    known = {line.split()[0] for line in (tmp_path / libriphone.LEXICON).read_text().splitlines()}
+    said = transcripts(tmp_path)
+    assert {split: len(own) for split, own in said.items()} == dict(built.counts)
+    assert {word for own in said.values() for t in own.values() for word in t.split()} <= known
+    assert_disjoint(*({name.split("-")[0] for name in own} for own in said.values()))
+    assert_disjoint(*(set(own.values()) for own in said.values()))
+    for split, own in said.items():
+        files = {path.stem: path for path in (tmp_path / split).rglob("*.flac")}
+        assert set(files) == set(own)
         assert all(
-            word in known for own in said.values() for t in own.values() for word in t.split()
+            path.parent.parts[-2:] == tuple(name.split("-")[:2]) for name, path in files.items()
         )
-        assert_disjoint(*({name.split("-")[0] for name in own} for own in said.values()))
-        for split, own in said.items():
-            files = {path.stem: path for path in (root / split).rglob("*.flac")}
-            assert set(files) == set(own)
-            assert all(
-                path.parent.parts[-2:] == tuple(name.split("-")[:2]) for name, path in files.items()
-            )
-            assert {soundfile.info(path).samplerate for path in files.values()} == {16_000}
-    mini = transcripts(tmp_path / "mini")
-    assert {split: len(own) for split, own in mini.items()} == dict(built.counts)
-    assert_disjoint(*(set(own.values()) for own in mini.values()))
+        assert {soundfile.info(path).samplerate for path in files.values()} == {16_000}

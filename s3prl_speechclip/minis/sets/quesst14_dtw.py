@@ -14,9 +14,9 @@ language that s3prl keeps. The official scoring programs are not part of this.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -24,9 +24,8 @@ import numpy as np
 from ...config import read_yaml
 from ...structures import SAMPLE_RATE
 from .. import sources
-from ..making import SYNTHETIC, Built, Saying, convert, dealt, say, write_audio, write_lines
+from ..making import SYNTHETIC, Built, Saying, dealt, record, write_audio, write_lines
 from ..sources import CLEAR_PHRASES, Spoken, words
-from ..synthesis import fetch_libraries
 from ..synthesis.voices import SPEAKERS
 
 DATABASE = "quesst14Database"
@@ -44,8 +43,7 @@ _TABLE = read_yaml(Path(__file__).with_name("quesst14_dtw.yaml"))
 CALL_SIGNS: Sequence[str] = _TABLE["call_signs"]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An utterance or a query."""
 
     name: str
@@ -66,34 +64,34 @@ def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
     actors = sources.english_phrases(archive)
     named = sources.named_things(archive)
-    texts = sentences([s.text for s in named if " " not in s.text])
     joined = joined_phrases([s for s in actors if s.speaker in UTTERANCE_ACTORS])
-    names = [f"quesst14_{k + 1:05d}" for k in range(len(joined) + len(texts))]
-    audio = [f"{DATABASE}/Audio/{name}.wav" for name in names]
+    texts = sentences([s.text for s in named if " " not in s.text])
+    names = iter(f"quesst14_{k + 1:05d}" for k in range(len(joined) + len(texts)))
     utterances = []
-    for name, path, group in zip(names, audio, joined, strict=False):
-        made = write_audio(root / path, join([sources.read_scaled(s) for s in group]))
-        own = tuple(word for s in group for word in s.text.split())
+    for group, name in zip(joined, names, strict=False):
+        samples = join([sources.read_scaled(one) for one in group])
+        made = write_audio(root / DATABASE / f"Audio/{name}.wav", samples)
+        own = tuple(word for one in group for word in one.text.split())
         utterances.append(Entry(name, own, made.duration))
-    rest = slice(len(joined), None)
     speakers = dealt(SPEAKERS, len(texts), Random("quesst14_dtw speakers"))
-    sayings = [
-        Saying(path, SPEAKERS[speaker], text)
-        for path, speaker, text in zip(audio[rest], speakers, texts, strict=True)
-    ]
-    said = say(sayings, root, fetch_libraries(archive))
-    for name, saying in zip(names[rest], sayings, strict=True):
-        utterances.append(Entry(name, tuple(words(saying.text)), said[saying.path].duration))
+    sayings = {
+        f"{DATABASE}/Audio/{name}.wav": Saying(SPEAKERS[speaker], text)
+        for speaker, text, name in zip(speakers, texts, names, strict=False)
+    }
+    for path, made in record(sayings, root, archive).items():
+        spoken = tuple(words(sayings[path].text))
+        utterances.append(Entry(Path(path).stem, spoken, made.duration))
 
     chosen = queries(actors, [*named, *sources.clear_prompts(archive)], utterances)
     split_queries: dict[str, list[Entry]] = {}
     for split, some in chosen.items():
-        own_names = {f"quesst14_{split}_{k + 1:04d}": s for k, s in enumerate(some)}
-        paths = {f"{DATABASE}/{split}_queries/{name}.wav": s.path for name, s in own_names.items()}
-        converted = convert(paths, root).values()
+        paths = {
+            f"{DATABASE}/{split}_queries/quesst14_{split}_{k + 1:04d}.wav": one.path
+            for k, one in enumerate(some)
+        }
         split_queries[split] = [
-            Entry(name, tuple(s.words.split()), made.duration)
-            for (name, s), made in zip(own_names.items(), converted, strict=True)
+            Entry(Path(path).stem, tuple(one.words.split()), made.duration)
+            for one, (path, made) in zip(some, record(paths, root, archive).items(), strict=True)
         ]
     hits = write_scoring(root / DATABASE, utterances, split_queries)
     people = {split: {s.speaker for s in some} for split, some in chosen.items()}

@@ -14,13 +14,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from ...config import read_yaml
-from ..making import SYNTHETIC, Built, Saying, dealt, minutes, say, speakers_note, write_lines
-from ..synthesis import fetch_libraries
+from ..making import SYNTHETIC, Built, Saying, dealt, minutes, record, speakers_note, write_lines
 from ..synthesis.voices import SPEAKERS, SPLITS
 
 FOLDER = "SNIPS"
@@ -33,8 +32,7 @@ VALUES: Mapping[str, Sequence[str]] = _TABLE["values"]
 """Values by slot."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A sentence with a label for each word."""
 
     words: tuple[str, ...]
@@ -50,8 +48,13 @@ def requests(count: int) -> list[Request]:
     drawn: dict[tuple[str, ...], Request] = {}
     while len(drawn) < count:
         for intent in dealt(TEMPLATES, count - len(drawn), random):
-            request = _filled(random.choice(TEMPLATES[intent]), intent, random)
-            drawn.setdefault(request.words, request)
+            labelled: list[tuple[str, str]] = []
+            for part in random.choice(TEMPLATES[intent]).split():
+                slot = re.fullmatch(r"\{(\w+)\}", part)
+                own = random.choice(VALUES[slot[1]]).split() if slot else [part]
+                labelled += [(word, slot[1] if slot else OUTSIDE) for word in own]
+            words, slots = zip(*labelled, strict=True)
+            drawn.setdefault(words, Request(words, slots, intent))
     return random.sample(list(drawn.values()), count)
 
 
@@ -59,15 +62,16 @@ def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
     random = Random("snips speakers")
     pool = iter(requests(sum(SIZES.values())))
-    sayings, lines = [], []
+    sayings: dict[str, Saying] = {}
+    lines = []
     for split, size in SIZES.items():
         for k, speaker in enumerate(dealt(SPLITS[split], size, random)):
             request = next(pool)
             name, text = f"{speaker}-snips-{split}-{k}", " ".join(request.words)
-            sayings.append(Saying(f"{FOLDER}/{split}/{name}.wav", SPEAKERS[speaker], text))
+            sayings[f"{FOLDER}/{split}/{name}.wav"] = Saying(SPEAKERS[speaker], text)
             labels = f"{OUTSIDE} {' '.join(request.slots)} {request.intent}"
             lines.append(f"{name} BOS {text.upper()} EOS\t{labels}")
-    made = say(sayings, root, fetch_libraries(archive))
+    made = record(sayings, root, archive)
     folder = root / FOLDER
     write_lines(folder / "all.iob.snips.txt", lines)
     (folder / "slots.txt").write_text("\n".join((OUTSIDE, *sorted(VALUES))), encoding="utf-8")
@@ -83,14 +87,3 @@ def make(root: Path, archive: Path | None) -> Built:
             "no person's voice, and the slots' values are the same in all splits",
         ),
     )
-
-
-def _filled(template: str, intent: str, random: Random) -> Request:
-    words: list[str] = []
-    slots: list[str] = []
-    for part in template.split():
-        slot = re.fullmatch(r"\{(\w+)\}", part)
-        own = random.choice(VALUES[slot[1]]).split() if slot else [part]
-        words += own
-        slots += [slot[1] if slot else OUTSIDE] * len(own)
-    return Request(tuple(words), tuple(slots), intent)

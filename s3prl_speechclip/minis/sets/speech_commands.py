@@ -16,18 +16,19 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import soxr
 
 from ...structures import SAMPLE_RATE
 from .. import sources
-from ..making import SYNTHETIC, Built, Saying, say, write_audio, write_lines
-from ..sources import PHRASES, Spoken
-from ..synthesis import fetch_libraries
+from ..making import SYNTHETIC, Built, Saying, record, write_audio, write_lines
+from ..sources import PHRASES
 from ..synthesis.voices import SPEAKERS, SPLITS
 
 ROOT, TEST_ROOT = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
@@ -41,14 +42,28 @@ WORDS = (
 CLASSES = (*WORDS, UNKNOWN, SILENCE)
 """In the order of the real corpus' classes."""
 
-VALID_ACTORS = ("British",)
-TEST_ACTORS = ("Pirate", "Russian")
-PARTS = {"train": (20.0, 100.0), "valid": (0.0, 10.0), "test": (10.0, 20.0)}
-"""Percent of the official hash."""
 
-TRAIN_TEMPOS = (1.0, 0.9, 1.1)
-TRAIN_NOISE, TEST_NOISE = 15.0, 10.0  # dB below the phrase
-TRAIN_ROOM, TEST_ROOM = "lt", "da"
+class Part(NamedTuple):
+    """Recordings of some speakers."""
+
+    share: tuple[float, float]
+    """Percent of the official hash, from and to."""
+    actors: tuple[str, ...]
+    tempos: tuple[float, ...] = (1.0,)
+    room: str = ""
+    """Language of KTuberling whose room is added in a second copy."""
+    decibels: float = 0.0
+    """Of the room below the phrase."""
+
+
+PARTS = {
+    "train": Part(
+        (20.0, 100.0), ("Default", "Mobster", "Singer", "Surfer"), (1.0, 0.9, 1.1), "lt", 15.0
+    ),
+    "valid": Part((0.0, 10.0), ("British",)),
+    "test": Part((10.0, 20.0), ("Pirate", "Russian"), (1.0,), "da", 10.0),
+}
+FOLDERS = {text: folder for folder, text in PHRASES.items()}
 UNKNOWN_IN_TEST = 5  # phrases a speaker
 BACKGROUND = 10 * SAMPLE_RATE  # samples of a background file, at most
 
@@ -56,37 +71,39 @@ BACKGROUND = 10 * SAMPLE_RATE  # samples of a background file, at most
 def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
     spoken = sources.english_phrases(archive)
-    rooms = {name: sources.room_noise(name, archive) for name in (TRAIN_ROOM, TEST_ROOM)}
-    by_part = {
-        "train": [s for s in spoken if s.speaker not in (*VALID_ACTORS, *TEST_ACTORS)],
-        "valid": [s for s in spoken if s.speaker in VALID_ACTORS],
-        "test": [s for s in spoken if s.speaker in TEST_ACTORS],
+    rooms = {
+        part.room: sources.room_noise(part.room, archive) for part in PARTS.values() if part.room
     }
     random = np.random.default_rng(0)
-    written: dict[str, list[str]] = {part: [] for part in PARTS}
-    for part, some in by_part.items():
-        counts: Counter[tuple[str, str]] = Counter()
-        for one in some:
+    written: dict[str, list[str]] = {name: [] for name in PARTS}
+    actors: dict[str, str] = {}
+    for name, part in PARTS.items():
+        counts: Counter[str] = Counter()
+        own = [one for one in spoken if one.speaker in part.actors]
+        for one in own:
             samples = _trimmed(sources.read_scaled(one))
-            for variant in _variants(samples, part, rooms, random):
-                word = folder_name(one.text)
-                number = counts[word, one.speaker]
-                counts[word, one.speaker] += 1
-                path = f"{word}/{speaker_id(one.speaker, part)}_nohash_{number}.wav"
+            for variant in _variants(samples, part, rooms.get(part.room), random):
+                stem = f"{FOLDERS[one.text]}/{speaker_id(one.speaker, name)}_nohash"
+                path = f"{stem}_{counts[stem]}.wav"
+                counts[stem] += 1
                 write_audio(root / ROOT / path, variant)
-                written[part].append(path)
-    sayings = []
-    for part, names in SPLITS.items():
-        for name in names:
-            file = f"{speaker_id(name, part)}_nohash_0.wav"
+                written[name].append(path)
+        actors[name] = (
+            f"{len(own)} recordings of actors ({', '.join(part.actors)}) and "
+            f"{len(SPLITS[name])} synthetic speakers"
+        )
+    sayings: dict[str, Saying] = {}
+    for name, speakers in SPLITS.items():
+        for speaker in speakers:
+            file = f"{speaker_id(speaker, name)}_nohash_0.wav"
             paths = {f"{folder}/{file}": text for folder, text in PHRASES.items()}
-            sayings += [Saying(f"{ROOT}/{p}", SPEAKERS[name], text) for p, text in paths.items()]
-            written[part] += paths
-    say(sayings, root, fetch_libraries(archive))
-    backgrounds = write_backgrounds(root / ROOT / NOISE, rooms[TRAIN_ROOM])
-    silences = write_test(root, written["test"], rooms[TEST_ROOM])
-    for name, part in (("validation", "valid"), ("testing", "test")):
-        write_lines(root / ROOT / f"{name}_list.txt", sorted(written[part]))
+            sayings |= {f"{ROOT}/{p}": Saying(SPEAKERS[speaker], t) for p, t in paths.items()}
+            written[name] += paths
+    record(sayings, root, archive)
+    backgrounds = write_backgrounds(root / ROOT / NOISE, rooms[PARTS["train"].room])
+    silences = write_test(root, written["test"], rooms[PARTS["test"].room])
+    write_lines(root / ROOT / "validation_list.txt", sorted(written["valid"]))
+    write_lines(root / ROOT / "testing_list.txt", sorted(written["test"]))
     write_lines(root / CLASSES_FILE, CLASSES)
     return Built(
         {
@@ -97,15 +114,15 @@ def make(root: Path, archive: Path | None) -> Built:
         (
             f"{len(WORDS)} words: {', '.join(WORDS)}; {len(PHRASES) - len(WORDS)} other "
             f"phrases are {UNKNOWN}",
-            f"train: {_count(by_part, 'train')}; the actors' at {len(TRAIN_TEMPOS)} tempos, "
+            f"train: {actors['train']}; the actors' at {len(PARTS['train'].tempos)} tempos, "
             "without and with the noise of a room",
-            f"dev: {_count(by_part, 'valid')}",
-            f"test: {_count(by_part, 'test')}, {UNKNOWN_IN_TEST} {UNKNOWN} phrases of each "
+            f"dev: {actors['valid']}",
+            f"test: {actors['test']}, {UNKNOWN_IN_TEST} {UNKNOWN} phrases of each "
             "speaker, the actors' without and with the noise of another room; "
             f"{silences} pieces of {SILENCE}",
             "few people, and acted speech: differences of a few per cent mean nothing",
             *sources.licences([sources.HEDGEWARS]),
-            f"{sources.KTUBERLING} (rooms): {sources.LICENCES[sources.KTUBERLING]}",
+            *(note.replace(":", " (rooms):") for note in sources.licences([sources.KTUBERLING])),
             SYNTHETIC,
             "the shipped mini speech encoder heard these recordings, without labels",
         ),
@@ -113,28 +130,17 @@ def make(root: Path, archive: Path | None) -> Built:
 
 
 def speaker_id(name: str, part: str) -> str:
-    """Return a speaker's name that the official hash sorts into `train`, `valid` or `test`."""
-    low, high = PARTS[part]
-    for attempt in range(10_000):
-        digest = hashlib.sha1(f"{name} {attempt}".encode()).hexdigest()[:8]
-        if low <= official_percentage(digest) < high:
-            return digest
-    raise AssertionError("one name in ten lies in every part")
+    """Return a speaker's name that the official hash sorts into a part."""
+    low, high = PARTS[part].share
+    digests = (hashlib.sha1(f"{name} {k}".encode()).hexdigest()[:8] for k in count())
+    return next(digest for digest in digests if low <= official_percentage(digest) < high)
 
 
 def official_percentage(speaker: str) -> float:
-    """Hash a speaker's name to 0 to 100, as Speech Commands' README does: 10 % is validation.
-
-    Source: Warden, "Speech Commands", arXiv 1804.03209, and the corpus' README.
-    """
+    """Hash a speaker's name to 0 to 100, as Speech Commands' README does: 10 % is validation."""
     largest = 2**27 - 1  # recordings a class that the rule allows for
     number = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % (largest + 1)
     return number * (100.0 / largest)
-
-
-def folder_name(text: str) -> str:
-    """Return a phrase as one word."""
-    return "".join(letter for letter in text if letter.isalpha())
 
 
 def write_backgrounds(folder: Path, room: np.ndarray) -> int:
@@ -158,14 +164,11 @@ def write_test(root: Path, paths: Sequence[str], room: np.ndarray) -> int:
     Returns:
         Pieces of silence in it: seconds of the room.
     """
-    copied: dict[str, str] = {}  # target -> source
+    copied = {path: path for path in paths if path.partition("/")[0] in WORDS}  # target, source
     unknown: dict[str, list[str]] = {}
     for path in paths:
-        word, _, name = path.partition("/")
-        if word in WORDS:
-            copied[path] = path
-        else:
-            unknown.setdefault(name.partition("_")[0], []).append(path)
+        if path not in copied:
+            unknown.setdefault(Path(path).name.partition("_")[0], []).append(path)
     for speaker, own in sorted(unknown.items()):
         words = sorted({path.partition("/")[0] for path in own})
         chosen = Random(speaker).sample(words, min(UNKNOWN_IN_TEST, len(words)))
@@ -181,21 +184,17 @@ def write_test(root: Path, paths: Sequence[str], room: np.ndarray) -> int:
 
 
 def _variants(
-    samples: np.ndarray, part: str, rooms: Mapping[str, np.ndarray], random: np.random.Generator
+    samples: np.ndarray, part: Part, room: np.ndarray | None, random: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yield a phrase as it is and as it would sound elsewhere; as it is in development."""
-    if part == "valid":
-        yield samples
-        return
-    train = part == "train"
-    room, decibels = (rooms[TRAIN_ROOM], TRAIN_NOISE) if train else (rooms[TEST_ROOM], TEST_NOISE)
-    for tempo in TRAIN_TEMPOS if train else (1.0,):
+    """Yield a phrase as it is and as it would sound elsewhere."""
+    for tempo in part.tempos:
         played = samples if tempo == 1 else soxr.resample(samples, SAMPLE_RATE * tempo, SAMPLE_RATE)
         yield played
-        start = int(random.integers(0, len(room) - len(played)))
-        noise = room[start : start + len(played)]
-        ratio = np.sqrt(np.mean(played**2) / np.mean(noise**2)) * 10 ** (-decibels / 20)
-        yield played + ratio * noise
+        if room is not None:
+            start = int(random.integers(0, len(room) - len(played)))
+            noise = room[start : start + len(played)]
+            ratio = np.sqrt(np.mean(played**2) / np.mean(noise**2)) * 10 ** (-part.decibels / 20)
+            yield played + ratio * noise
 
 
 def _trimmed(samples: np.ndarray) -> np.ndarray:
@@ -203,11 +202,3 @@ def _trimmed(samples: np.ndarray) -> np.ndarray:
     loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
     margin = SAMPLE_RATE // 10
     return samples[max(0, loud[0] - margin) : loud[-1] + margin]
-
-
-def _count(spoken: Mapping[str, Sequence[Spoken]], part: str) -> str:
-    actors = {s.speaker for s in spoken[part]}
-    return (
-        f"{len(spoken[part])} recordings of actors ({', '.join(sorted(actors))}) and "
-        f"{len(SPLITS[part])} synthetic speakers"
-    )

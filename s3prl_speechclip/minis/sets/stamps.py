@@ -18,25 +18,25 @@ largest has six (six drawings captioned "A flower.").
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
-from ...data.manifest import Manifest, Utterance
+from ...data.manifest import MANIFEST, Manifest, Utterance
 from ...errors import CorpusError
+from ...hashing import file_hash
 from .. import debian
-from ..making import Drawing, Made, Saying, convert, draw, file_name, fraction, groups, say
-from ..stamps_package import (
-    PACKAGE,
-    HumanRecording,
-    Stamp,
-    read_inventory,
-    warn_of_changes,
-)
-from ..synthesis import fetch_libraries
+from ..making import Drawing, Made, Saying, draw, file_name, fraction, groups, record
+from ..sources import STAMPS, Stamp, read_stamps
 from ..synthesis.voices import HELD_OUT_VOICES, VOICES
+
+logger = logging.getLogger(__name__)
+
+VERSION = "2022.06.04-1"
+"""The package's version that published figures are for."""
 
 TRAIN = "train"
 DEV_SPLITS = ("dev_speaker", "dev_image")
@@ -51,81 +51,56 @@ DEV_LANGUAGES = 5  # with so many, another to dev_speaker
 DRAWING_SIDE = 400  # pixels, the longer side of a rendered drawing, that of a large photograph
 
 
-def make(root: Path, archive: Path | None, skip_broken: bool) -> None:
-    """Fill a folder with the corpus, in some 100 s on two cores."""
-    (package,) = debian.packages([PACKAGE], archive)
-    libraries = fetch_libraries(archive)
-    inventory = read_inventory(package)
-    warn_of_changes(package, inventory)
-    faults = list(inventory.broken)
-
-    def check(made: Iterable[Made]) -> None:
-        faults.extend(one.fault for one in made if one.fault)
-        if faults and not skip_broken:
-            raise CorpusError(
-                f"{len(faults)} file(s) of '{PACKAGE}' are broken, the first: {faults[0]}; fetch "
-                "the package again, or leave them out with --skip-broken"
-            )
-
-    check(())
-    drawings = [
-        Drawing(_image(s), inventory.folder / s.image, side=DRAWING_SIDE, shrink=False)
-        for s in inventory.stamps
-    ]
+def make(root: Path, archive: Path | None) -> None:
+    """Fill a folder with the corpus."""
+    (package,) = debian.packages([STAMPS], archive)
+    if package.version != VERSION:
+        logger.warning(
+            "%s is version %s; figures are published for %s, and splits may differ",
+            STAMPS,
+            package.version,
+            VERSION,
+        )
+    stamps, left_out = read_stamps(package)
+    drawings = [Drawing(_image(s), s.image, side=DRAWING_SIDE, shrink=False) for s in stamps]
     images = draw(drawings, root)
-    check(images)
-    recordings = {
-        _human_audio(r): inventory.folder / r.path for s in inventory.stamps for r in s.recordings
-    }
-    human = convert(recordings, root, keep_faults=True)
-    check(human.values())
+    for image in images:
+        if image.fault:
+            raise CorpusError(f"{image.fault.partition(';')[0]}; fetch '{STAMPS}' again")
     # Slow voices first, so that no core waits for another at the end.
-    sayings = [
-        Saying(_synthetic_audio(name, s.caption), voice, s.caption)
+    sounds: dict[str, Saying | Path] = {
+        _synthetic_audio(name, s.caption): Saying(voice, s.caption)
         for name, voice in VOICES.items()
-        for s in inventory.stamps
-    ]
-    made = {drawing.path: image for drawing, image in zip(drawings, images, strict=True)} | human
-    made |= say(sayings, root, libraries, "reading captions aloud")
-    made = {path: one for path, one in made.items() if not one.fault}
-    stamps = [
-        replace(s, recordings=tuple(r for r in s.recordings if _human_audio(r) in made))
-        for s in inventory.stamps
-        if _image(s) in made
-    ]
+        for s in stamps
+    }
+    sounds |= {_human_audio(r.path): r.path for s in stamps for r in s.recordings}
+    made = {drawing.path: image for drawing, image in zip(drawings, images, strict=True)}
+    made |= record(sounds, root, archive)
     components = _components(stamps, made)
-    utterances = tuple(_utterances(components, made))
-    if not utterances:
-        raise CorpusError(f"no file of '{PACKAGE}' can be read; fetch it again")
     Manifest(
         corpus="stamps",
         root=root,
-        utterances=utterances,
+        utterances=tuple(_utterances(components, made)),
         train_split=TRAIN,
         dev_splits=DEV_SPLITS,
         test_splits=TEST_SPLITS,
         mini=True,
-        notes=(
-            *_notes(package.version, components, made),
-            *inventory.notes,
-            *(f"left out as broken: {fault}" for fault in faults),
-        ),
-    ).save(root / "manifest.jsonl")
+        notes=(*_notes(package.version, components, made), *left_out),
+    ).save(root / MANIFEST)
 
 
-def _components(stamps: Iterable[Stamp], made: Mapping[str, Made]) -> list[list[Stamp]]:
+def _components(stamps: Sequence[Stamp], made: Mapping[str, Made]) -> list[list[Stamp]]:
     """Group stamps that share a caption, a recording or a picture, directly or through others."""
-    ordered = sorted(stamps, key=lambda stamp: stamp.name)
     keys = [
         (
             f"caption/{normalised(stamp.caption)}",
             f"image/{made[_image(stamp)].content}",
-            *(f"recording/{made[_human_audio(r)].content}" for r in stamp.recordings),
+            *(f"recording/{made[_human_audio(r.path)].content}" for r in stamp.recordings),
         )
-        for stamp in ordered
+        for stamp in stamps
     ]
     grouped: dict[int, list[Stamp]] = {}
-    for stamp, group in zip(ordered, groups(keys), strict=True):
+    for stamp, group in zip(stamps, groups(keys), strict=True):
         grouped.setdefault(group, []).append(stamp)
     return list(grouped.values())
 
@@ -144,7 +119,7 @@ def _image_split(component: Sequence[Stamp]) -> str:
 
 
 def _held_out_languages(component: Sequence[Stamp], made: Mapping[str, Made]) -> dict[str, str]:
-    """Choose the languages of a training component that are held out from training, with splits.
+    """Choose the people of a training component who are held out from training, with splits.
 
     A language is left in training where one of its recordings is, sample for sample, also a
     recording of another language: training would contain it.
@@ -153,7 +128,7 @@ def _held_out_languages(component: Sequence[Stamp], made: Mapping[str, Made]) ->
     for stamp in component:
         for recording in stamp.recordings:
             own = sounds.setdefault(recording.language, set())
-            own.add(made[_human_audio(recording)].content)
+            own.add(made[_human_audio(recording.path)].content)
     free = [
         language
         for language, own in sounds.items()
@@ -162,9 +137,9 @@ def _held_out_languages(component: Sequence[Stamp], made: Mapping[str, Made]) ->
     free.sort(key=lambda language: fraction(f"stamps/speaker/{component[0].name}/{language}"))
     chosen = {}
     if len(sounds) >= TEST_LANGUAGES and free:
-        chosen[free[0]] = "test_speaker"
+        chosen[f"human-{free[0]}"] = "test_speaker"
     if len(sounds) >= DEV_LANGUAGES and len(free) > 1:
-        chosen[free[1]] = "dev_speaker"
+        chosen[f"human-{free[1]}"] = "dev_speaker"
     return chosen
 
 
@@ -173,36 +148,26 @@ def _utterances(
 ) -> Iterator[Utterance]:
     for pair_id, component in enumerate(components):
         split = _image_split(component)
-        seen = split == TRAIN
-        languages = _held_out_languages(component, made) if seen else {}
-        voices = HELD_OUT_VOICES if seen else {}
+        languages = _held_out_languages(component, made)
+        held_out = {**languages, **HELD_OUT_VOICES} if split == TRAIN else {}
         for stamp in component:
-            for recording in stamp.recordings:
-                audio = _human_audio(recording)
+            human = [
+                (f"human-{r.language}", r.language, r.text, _human_audio(r.path))
+                for r in stamp.recordings
+            ]
+            voices = [(v, "en", stamp.caption, _synthetic_audio(v, stamp.caption)) for v in VOICES]
+            for speaker, language, text, audio in human + voices:
                 yield Utterance(
-                    utterance_id=f"{stamp.name}/human-{recording.language}",
+                    utterance_id=f"{stamp.name}/{speaker}",
                     audio=audio,
                     image=_image(stamp),
                     pair_id=pair_id,
-                    text=recording.text,
+                    text=text,
                     caption=stamp.caption,
-                    split=languages.get(recording.language, split),
-                    speaker=f"human-{recording.language}",
-                    language=recording.language,
-                    duration=made[audio].duration,
-                )
-            for voice in VOICES:
-                audio = _synthetic_audio(voice, stamp.caption)
-                yield Utterance(
-                    utterance_id=f"{stamp.name}/{voice}",
-                    audio=audio,
-                    image=_image(stamp),
-                    pair_id=pair_id,
-                    text=stamp.caption,
-                    caption=stamp.caption,
-                    split=voices.get(voice, split),
-                    speaker=voice,
-                    synthetic=True,
+                    split=held_out.get(speaker, split),
+                    speaker=speaker,
+                    language=language,
+                    synthetic=speaker in VOICES,
                     duration=made[audio].duration,
                     words=made[audio].words,
                 )
@@ -213,12 +178,12 @@ def _notes(
 ) -> tuple[str, ...]:
     stamps = [stamp for component in components for stamp in component]
     recordings = [recording for stamp in stamps for recording in stamp.recordings]
-    kinds = Counter(Path(stamp.image).suffix for stamp in stamps)
+    kinds = Counter(stamp.image.suffix for stamp in stamps)
     unwritten = sum(not recording.text for recording in recordings)
-    sounds = {made[_human_audio(recording)].content for recording in recordings}
+    sounds = {made[_human_audio(recording.path)].content for recording in recordings}
     blank = [path for path, one in made.items() if one.blank]
     return (
-        f"{PACKAGE} {version}: {len(stamps)} stamps ({kinds['.png']} photographs or "
+        f"{STAMPS} {version}: {len(stamps)} stamps ({kinds['.png']} photographs or "
         f"drawings in pixels, {kinds['.svg']} drawings rendered from SVG)",
         f"{len(recordings)} human recordings, {len(sounds)} distinct, in "
         f"{len({r.language for r in recordings})} languages; {unwritten} without a written text",
@@ -234,8 +199,11 @@ def _image(stamp: Stamp) -> str:
     return f"images/{stamp.name}.png"
 
 
-def _human_audio(recording: HumanRecording) -> str:
-    return f"audio/human/{recording.file_hash[:2]}/{recording.file_hash[:20]}.wav"
+@cache
+def _human_audio(path: Path) -> str:
+    """Return where a recording will lie: by its content, which several stamps may share."""
+    digest = file_hash(path)
+    return f"audio/human/{digest[:2]}/{digest[:20]}.wav"
 
 
 def _synthetic_audio(voice: str, caption: str) -> str:

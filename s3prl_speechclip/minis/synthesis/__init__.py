@@ -12,16 +12,16 @@ from .voices import VOICES, Voice
 
 __all__ = ["Phone", "Reading", "Voice", "fetch_libraries", "read_aloud", "spoken", "words_of"]
 
+ENGINES = {"flite": flite.read, "espeak": espeak.read}
+
 
 def fetch_libraries(archive: Path | None = None) -> tuple[Path, ...]:
-    """Return the unpacked packages that the voices need, fetching them at the first use.
+    """Return the unpacked packages that the voices need, fetched at the first use.
 
     Args:
-        archive: a .deb file, or a folder of them, to look in and beside first.
-
-    Raises:
-        CorpusError: a package cannot be fetched.
+        archive: see `debian.packages`.
     """
+    espeak.english_data()  # before worker processes want it all at once
     return tuple(package.root for package in debian.packages(flite.PACKAGES, archive))
 
 
@@ -31,7 +31,7 @@ def read_aloud(text: str, voice: str | Voice, libraries: tuple[Path, ...]) -> Re
     Args:
         text: any English; `spoken(text)` is what is read.
         voice: a voice, or a key of `VOICES`.
-        libraries: what `fetch_libraries` returns.
+        libraries: result of `fetch_libraries`.
 
     Raises:
         CorpusError: no such voice, or no English word to read.
@@ -43,6 +43,4 @@ def read_aloud(text: str, voice: str | Voice, libraries: tuple[Path, ...]) -> Re
     plain = spoken(text)
     if not words_of(plain):
         raise CorpusError(f"there is no English word to read in '{text}'")
-    if voice.engine == "flite":
-        return flite.load(libraries).read(plain, voice.name, voice.stretch)
-    return espeak.read(plain, voice.name, voice.rate, voice.pitch)
+    return ENGINES[voice.engine](plain, voice, libraries)

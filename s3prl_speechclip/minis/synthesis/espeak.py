@@ -2,8 +2,8 @@
 
 The library and its voices come with the package `espeakng-loader`, so that every machine has the
 same version. What it says depends on all that it said before (the phases of its oscillators and its
-flutter are never reset), so each text is read by a library that was loaded anew: some 5 ms a text,
-and a text then gives the same samples whatever was read before it.
+flutter are never reset), so each text is read by a library that was loaded anew, in under 1 ms: a
+text then gives the same samples whatever was read before it. For one thread at a time.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import math
-import threading
+import shutil
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_void_p
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import espeakng_loader
 import numpy as np
 
+from ...data.cache import CACHE_VARIABLE, cache_home, made_once
 from ...data.manifest import Word
 from ...errors import CorpusError
 from .reading import Phone, Reading, same_noise, words_of
+from .voices import Voice
 
 # Names and values of espeak-ng's speak_lib.h.
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -29,22 +34,14 @@ EVENT_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7
 PARAMETER_RATE, PARAMETER_PITCH = 1, 3
 CHARS_UTF8, END_PAUSE = 1, 0x1000
 SYNTH_ARGUMENTS = (c_char_p, c_size_t, c_uint, c_int, c_uint, c_uint, c_void_p, c_void_p)
-
-
-class _Id(ctypes.Union):
-    _fields_ = [("number", c_int), ("name", c_char_p), ("string", ctypes.c_char * 8)]
+EVENT_NUMBERS = ("type", "identifier", "text_position", "length", "audio_position", "sample")
 
 
 class _Event(ctypes.Structure):
     _fields_ = [
-        ("type", c_int),
-        ("unique_identifier", c_uint),
-        ("text_position", c_int),
-        ("length", c_int),
-        ("audio_position", c_int),
-        ("sample", c_int),
+        *((name, c_int) for name in EVENT_NUMBERS),
         ("user_data", c_void_p),
-        ("id", _Id),
+        ("symbol", ctypes.c_char * 8),
     ]
 
 
@@ -57,38 +54,29 @@ class _Sound(NamedTuple):
     stop: int
 
 
-_one_at_a_time = threading.Lock()
-
-
-def read(text: str, voice: str, rate: int = 170, pitch: int = 50) -> Reading:
-    """Read a text aloud.
-
-    Args:
-        text: ASCII, as `spoken` returns it.
-        voice: language and variant, such as `en-us+f3`.
-        rate: words per minute.
-        pitch: 0 to 99, 50 = the voice's own.
+def read(text: str, voice: Voice, libraries: tuple[Path, ...] = ()) -> Reading:
+    """Read a text, as `spoken` returns it; `libraries` are the other engine's.
 
     Raises:
         CorpusError: there is no such voice, or it said nothing.
     """
-    with _one_at_a_time:
-        library = ctypes.CDLL(espeakng_loader.get_library_path())
-        try:
-            return _read(library, text, voice, rate, pitch)
-        finally:
-            library.espeak_Terminate()
-            _ctypes.dlclose(library._handle)
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    try:
+        return _read(library, text, voice)
+    finally:
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)
 
 
-def _read(library: ctypes.CDLL, text: str, voice: str, rate: int, pitch: int) -> Reading:
-    voices = str(espeakng_loader.get_data_path())
+def _read(library: ctypes.CDLL, text: str, voice: Voice) -> Reading:
     options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_PHONEME_IPA | INITIALIZE_DONT_EXIT
-    sample_rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, voices.encode(), options)
+    sample_rate = library.espeak_Initialize(
+        AUDIO_OUTPUT_SYNCHRONOUS, 0, bytes(english_data()), options
+    )
     if sample_rate <= 0:
         raise CorpusError(
-            f"espeak-ng cannot use its voices in '{voices}'; install espeakng-loader again, "
-            "in an environment whose path is shorter than 140 characters"
+            f"espeak-ng cannot use its voices in '{english_data()}'; remove the folder, or, if its "
+            f"path is longer than 140 characters, set {CACHE_VARIABLE} to a shorter one"
         )
     parts: list[np.ndarray] = []
     marks: list[tuple[int, str]] = []  # first sample and symbol of a sound
@@ -101,28 +89,27 @@ def _read(library: ctypes.CDLL, text: str, voice: str, rate: int, pitch: int) ->
             if event.type == EVENT_END:
                 break
             if event.type == EVENT_PHONEME:
-                symbol = bytes(event.id.string).decode("utf-8", "ignore")
-                marks.append((event.sample, symbol))
+                marks.append((event.sample, event.symbol.decode("utf-8", "ignore")))
             elif event.type == EVENT_WORD:
                 words.append((event.sample, event.text_position - 1))
         return 0
 
     callback = _Callback(take)  # kept: the library calls it
     library.espeak_SetSynthCallback(callback)
-    if library.espeak_SetVoiceByName(voice.encode()) != 0:
-        raise CorpusError(f"espeak-ng has no voice '{voice}'; see its list of voices")
-    library.espeak_SetParameter(PARAMETER_RATE, rate, 0)
-    library.espeak_SetParameter(PARAMETER_PITCH, pitch, 0)
+    if library.espeak_SetVoiceByName(voice.name.encode()) != 0:
+        raise CorpusError(f"espeak-ng has no voice '{voice.name}'; see its list of voices")
+    library.espeak_SetParameter(PARAMETER_RATE, voice.rate, 0)
+    library.espeak_SetParameter(PARAMETER_PITCH, voice.pitch, 0)
     same_noise()
     library.espeak_ng_SetRandSeed(c_long(1))  # it starts from the time of day
     data = text.encode("ascii")
     library.espeak_Synth.argtypes = SYNTH_ARGUMENTS
     flags = CHARS_UTF8 | END_PAUSE
     if library.espeak_Synth(data, len(data) + 1, 0, 1, 0, flags, None, None) != 0:
-        raise CorpusError(f"espeak-ng's voice '{voice}' cannot read '{text}'")
+        raise CorpusError(f"espeak-ng's voice '{voice.name}' cannot read '{text}'")
     library.espeak_Synchronize()
     if not parts:
-        raise CorpusError(f"espeak-ng's voice '{voice}' says nothing for '{text}'")
+        raise CorpusError(f"espeak-ng's voice '{voice.name}' says nothing for '{text}'")
     samples = np.concatenate(parts)
     ends = [*(min(first, len(samples)) for first, _ in marks[1:]), len(samples)]
     sounds = [
@@ -132,6 +119,25 @@ def _read(library: ctypes.CDLL, text: str, voice: str, rate: int, pitch: int) ->
     ]
     phones = tuple(Phone(s.symbol, s.first / sample_rate, s.stop / sample_rate) for s in sounds)
     return Reading(samples, sample_rate, _timed(text, words, sounds, sample_rate), phones)
+
+
+@cache
+def english_data() -> Path:
+    """Copy espeak-ng's English data, 1 MB, with the accents' files where they are looked for first.
+
+    Its own lie in a folder of their own and in capitals: all 130 are read at each text, in 2 ms.
+    """
+    data = Path(espeakng_loader.get_data_path())
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(data / "voices", folder / "voices")
+        (folder / "lang").mkdir()
+        for path in (*data.glob("phon*"), data / "intonations", data / "en_dict"):
+            shutil.copy(path, folder)
+        for path in data.glob("lang/*/en*"):
+            shutil.copy(path, folder / "lang" / path.name.lower())
+
+    return made_once(cache_home() / "espeak-ng" / version("espeakng-loader"), fill)
 
 
 def _timed(

@@ -16,12 +16,13 @@ import numpy as np
 from ...data.manifest import Word
 from ...errors import CorpusError
 from .reading import Phone, Reading, same_noise, words_of
+from .voices import Voice
 
 PACKAGES = ("libflite1", "libasound2t64|libasound2")
-"""libflite links to ALSA, of which nothing is called."""
-
+"""flite links to ALSA, of which nothing is called."""
+LIBRARIES = ("libasound.so.2", "libflite.so.1", "libflite_usenglish.so.1", "libflite_cmulex.so.1")
+"""In the order of loading."""
 PAUSE = "pau"
-
 SIGNATURES = {
     "flite_init": ([], c_int),
     "flite_synth_text": ([c_char_p, c_void_p], c_void_p),
@@ -41,116 +42,91 @@ SIGNATURES = {
 class _Wave(ctypes.Structure):
     _fields_ = [
         ("type", c_char_p),
-        ("sample_rate", c_int),
-        ("num_samples", c_int),
-        ("num_channels", c_int),
+        *((name, c_int) for name in ("sample_rate", "num_samples", "num_channels")),
         ("samples", POINTER(c_short)),
     ]
 
 
-class _Voice(ctypes.Structure):
-    _fields_ = [("name", c_char_p), ("features", c_void_p)]
+def read(text: str, voice: Voice, libraries: tuple[Path, ...]) -> Reading:
+    """Read a text, as `spoken` returns it, by a CMU voice such as `slt`.
+
+    Raises:
+        CorpusError: a library is missing or does not fit this machine, there is no such voice, or
+            it said nothing.
+    """
+    library, pointer = _flite(libraries), _voice(voice.name, libraries)
+    features = ctypes.cast(pointer, POINTER(c_void_p))[1]  # a voice is its name, then these
+    library.feat_set_float(features, b"duration_stretch", voice.stretch)
+    same_noise()
+    utterance = library.flite_synth_text(text.encode("ascii"), pointer)
+    try:
+        wave = ctypes.cast(library.utt_wave(utterance), POINTER(_Wave)).contents
+        if wave.num_samples <= 0:
+            raise CorpusError(f"flite's voice '{voice.name}' says nothing for '{text}'")
+        samples = np.ctypeslib.as_array(wave.samples, (wave.num_samples,)).copy()
+        rate = wave.sample_rate
+        words, phones = _times(library, utterance, text, len(samples) / rate)
+        return Reading(samples, rate, words, phones)
+    finally:
+        library.delete_utterance(utterance)
 
 
-class Flite:
-    """The library, and the voices of it in use."""
-
-    def __init__(self, roots: tuple[Path, ...]) -> None:
-        self._roots = roots
-        self._voices: dict[str, int] = {}
-        self._load("libasound.so.2")
-        self._library = self._load("libflite.so.1")
-        self._load("libflite_usenglish.so.1")
-        self._load("libflite_cmulex.so.1")
-        for name, (arguments, result) in SIGNATURES.items():
-            function = getattr(self._library, name)
-            function.argtypes, function.restype = arguments, result
-        self._library.flite_init()
-
-    def read(self, text: str, voice: str, stretch: float = 1.0) -> Reading:
-        """Read a text aloud.
-
-        Args:
-            text: ASCII, as `spoken` returns it.
-            voice: name of a CMU voice, such as `slt`.
-            stretch: duration of sounds, 1 = the voice's own.
-
-        Raises:
-            CorpusError: there is no such voice, or it said nothing.
-        """
-        pointer = self._voice(voice)
-        features = ctypes.cast(pointer, POINTER(_Voice)).contents.features
-        self._library.feat_set_float(features, b"duration_stretch", stretch)
-        same_noise()
-        utterance = self._library.flite_synth_text(text.encode("ascii"), pointer)
-        try:
-            wave = ctypes.cast(self._library.utt_wave(utterance), POINTER(_Wave)).contents
-            if wave.num_samples <= 0:
-                raise CorpusError(f"flite's voice '{voice}' says nothing for '{text}'")
-            samples = np.ctypeslib.as_array(wave.samples, (wave.num_samples,)).copy()
-            words, phones = self._times(utterance, text, len(samples) / wave.sample_rate)
-            return Reading(samples, wave.sample_rate, words, phones)
-        finally:
-            self._library.delete_utterance(utterance)
-
-    def _times(
-        self, utterance: int, text: str, duration: float
-    ) -> tuple[tuple[Word, ...], tuple[Phone, ...]]:
-        phones: list[Phone] = []
-        spans: dict[int, list[float]] = {}  # token item -> start, end
-        start = 0.0
-        segment = self._library.relation_head(self._library.utt_relation(utterance, b"Segment"))
-        while segment:
-            # The last sound may end a frame after the last sample.
-            end = min(self._library.item_feat_float(segment, b"end"), duration)
-            symbol = self._library.item_feat_string(segment, b"name").decode("ascii")
-            token = self._token(segment)
-            if token:
-                spans.setdefault(token, [start, end])[1] = end
-            if symbol != PAUSE:
-                phones.append(Phone(symbol, start, end))
-            start = end
-            segment = self._library.item_next(segment)
-        names = [name for _, name in words_of(text)]
-        if len(names) != len(spans):
-            raise CorpusError(f"flite reads {len(spans)} words in '{text}', expected {len(names)}")
-        words = [Word(name, *span) for name, span in zip(names, spans.values(), strict=True)]
-        return tuple(words), tuple(phones)
-
-    def _token(self, segment: int) -> int | None:
-        """Climb from a sound to the written token that it belongs to."""
-        item = self._library.item_as(segment, b"SylStructure")
+def _times(
+    library: ctypes.CDLL, utterance: int, text: str, duration: float
+) -> tuple[tuple[Word, ...], tuple[Phone, ...]]:
+    phones: list[Phone] = []
+    spans: dict[int, list[float]] = {}  # token item -> start, end
+    start = 0.0
+    segment = library.relation_head(library.utt_relation(utterance, b"Segment"))
+    while segment:
+        # The last sound may end a frame after the last sample.
+        end = min(library.item_feat_float(segment, b"end"), duration)
+        symbol = library.item_feat_string(segment, b"name").decode("ascii")
+        # From the sound up to the written token that it belongs to.
+        item = library.item_as(segment, b"SylStructure")
         for _ in ("syllable", "word"):
-            item = item and self._library.item_parent(item)
-        item = item and self._library.item_as(item, b"Token")
-        return item and self._library.item_parent(item)
-
-    def _voice(self, name: str) -> int:
-        if name not in self._voices:
-            register = self._load(f"libflite_cmu_us_{name}.so.1")[f"register_cmu_us_{name}"]
-            register.argtypes, register.restype = [c_char_p], c_void_p
-            self._voices[name] = register(None)
-        return self._voices[name]
-
-    def _load(self, name: str) -> ctypes.CDLL:
-        found = [path for root in self._roots for path in sorted(root.glob(f"usr/lib/*/{name}"))]
-        try:
-            return ctypes.CDLL(str(found[0]) if found else name, mode=ctypes.RTLD_GLOBAL)
-        except OSError as error:
-            raise CorpusError(
-                f"cannot load flite's '{name}' ({error}); give the packages of this machine's own "
-                f"release and architecture: {', '.join(PACKAGES)}"
-            ) from error
+            item = item and library.item_parent(item)
+        item = item and library.item_as(item, b"Token")
+        token = item and library.item_parent(item)
+        if token:
+            spans.setdefault(token, [start, end])[1] = end
+        if symbol != PAUSE:
+            phones.append(Phone(symbol, start, end))
+        start = end
+        segment = library.item_next(segment)
+    names = [name for _, name in words_of(text)]
+    if len(names) != len(spans):
+        raise CorpusError(f"flite reads {len(spans)} words in '{text}', expected {len(names)}")
+    words = (Word(name, *span) for name, span in zip(names, spans.values(), strict=True))
+    return tuple(words), tuple(phones)
 
 
 @cache
-def load(roots: tuple[Path, ...]) -> Flite:
-    """Load the library, once in a process.
+def _flite(roots: tuple[Path, ...]) -> ctypes.CDLL:
+    """Load the library, once in a process."""
+    library = [_load(name, roots) for name in LIBRARIES][1]
+    for name, (arguments, result) in SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, result
+    library.flite_init()
+    return library
 
-    Args:
-        roots: unpacked packages; the library folder's name varies with the architecture.
 
-    Raises:
-        CorpusError: a library is missing or does not fit this machine.
-    """
-    return Flite(roots)
+@cache
+def _voice(name: str, roots: tuple[Path, ...]) -> int:
+    register = _load(f"libflite_cmu_us_{name}.so.1", roots)[f"register_cmu_us_{name}"]
+    register.argtypes, register.restype = [c_char_p], c_void_p
+    voice: int = register(None)
+    return voice
+
+
+def _load(name: str, roots: tuple[Path, ...]) -> ctypes.CDLL:
+    # The library folder's name varies with the architecture.
+    found = [path for root in roots for path in sorted(root.glob(f"usr/lib/*/{name}"))]
+    try:
+        return ctypes.CDLL(str(found[0]) if found else name, mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise CorpusError(
+            f"cannot load flite's '{name}' ({error}); give the packages of this machine's own "
+            f"release and architecture: {', '.join(PACKAGES)}"
+        ) from error

@@ -40,18 +40,9 @@ class Reading:
     with a space between them."""
     phones: tuple[Phone, ...]
 
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return len(self.samples) / self.sample_rate
-
 
 def spoken(text: str) -> str:
-    """Write a caption in the ASCII that every voice reads alike.
-
-    flite drops what is not ASCII, and with it half of a word; espeak-ng counts positions in
-    characters, flite in bytes, which agree in ASCII only.
-    """
+    """Write a caption in ASCII: flite drops other letters, and with them half of a word."""
     text = unicodedata.normalize("NFKD", text.translate(TYPOGRAPHY))
     text = text.encode("ascii", "ignore").decode()
     text = re.sub(r"\s+([,.])", r"\1", re.sub(r"^[\s,]+", "", text))
@@ -69,9 +60,5 @@ def words_of(text: str) -> list[tuple[int, str]]:
 
 
 def same_noise() -> None:
-    """Restart C's random numbers: both synthesisers draw breath noise from them.
-
-    Without this a text read twice gives two recordings, and a corpus that is made twice two
-    corpora.
-    """
+    """Restart C's random numbers, of which both synthesisers make breath noise."""
     ctypes.CDLL(None).srand(1)

@@ -20,7 +20,7 @@ class Voice:
 
     engine: Literal["flite", "espeak"]
     name: str
-    """The engine's own name of it."""
+    """The engine's own name of it, such as `slt`, or accent and variant as in `en-us+f3`."""
     stretch: float = 1.0
     """flite: duration of sounds, 1 = the voice's own."""
     rate: int = 170
@@ -29,17 +29,13 @@ class Voice:
     """espeak-ng: 0 to 99."""
 
 
-VOICES: Mapping[str, Voice] = {
-    **{
-        f"flite-{name}": Voice(engine="flite", name=name) for name in ("slt", "rms", "awb", "kal16")
-    },
-    **{
-        f"espeak-{name}": Voice(engine="espeak", name=name, **settings)
-        for name, settings in _TABLE["stamps_voices"].items()
-    },
+_CMU = {f"flite-{name}": Voice(engine="flite", name=name) for name in _TABLE["flite"]}
+
+VOICES: Mapping[str, Voice] = _CMU | {
+    f"espeak-{name}": Voice(engine="espeak", name=name, **settings)
+    for name, settings in _TABLE["stamps_voices"].items()
 }
-"""Voices of the stamps: women and men, four flite speakers and six of espeak-ng's accents, slow and
-fast."""
+"""Voices of the stamps: women and men, flite's speakers and espeak-ng's accents, slow and fast."""
 
 HELD_OUT_VOICES: Mapping[str, str] = _TABLE["stamps_held_out"]
 """Split of the stamps by voice; no other mini set trains on these voices."""
@@ -54,24 +50,19 @@ def _set_speaker(place: int, variant: str) -> Voice:
 
 
 SPEAKERS: Mapping[str, Voice] = {
-    **{name.capitalize(): VOICES[f"flite-{name}"] for name in ("slt", "rms", "awb")},
-    "Kal": VOICES["flite-kal16"],
-    **{
-        variant.capitalize(): _set_speaker(place, variant)
-        for place, variant in enumerate(_TABLE["set_speakers"])
-    },
-}
+    name.removeprefix("flite-").removesuffix("16").capitalize(): voice
+    for name, voice in _CMU.items()
+} | {name.capitalize(): _set_speaker(k, name) for k, name in enumerate(_TABLE["set_speakers"])}
 """Speakers of the SUPERB and ZeroSpeech mini sets. Names of letters and digits, none the beginning
 of another, as s3prl's SNIPS reader needs."""
 
 AMERICAN = tuple(name for name, voice in SPEAKERS.items() if voice.name.startswith("en-us+"))
 """espeak-ng's speakers whose sounds are those of the CMU dictionary."""
 
-_VALID, _TEST = tuple(_TABLE["set_valid"]), tuple(_TABLE["set_test"])
+_HELD_OUT = {"valid": tuple(_TABLE["set_valid"]), "test": tuple(_TABLE["set_test"])}
 SPLITS: Mapping[str, tuple[str, ...]] = {
-    "train": tuple(name for name in SPEAKERS if name not in (*_VALID, *_TEST)),
-    "valid": _VALID,
-    "test": _TEST,
+    "train": tuple(name for name in SPEAKERS if name not in sum(_HELD_OUT.values(), ())),
+    **_HELD_OUT,
 }
 """Speakers of the sets that have synthetic ones only; in valid and test a CMU voice each."""
 

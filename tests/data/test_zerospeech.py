@@ -1,0 +1,70 @@
+"""The reader of ZeroSpeech's semantic set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from semantic_lists import write_gold
+
+from s3prl_speechclip.data.corpora.zerospeech import (
+    NATURAL,
+    SPLITS,
+    SYNTHETIC,
+    Token,
+    find_set,
+    load_set,
+    read_gold,
+)
+from s3prl_speechclip.errors import CorpusError
+
+
+@pytest.mark.parametrize("missing", ["gold.csv", "pairs.csv", "synthetic", "librispeech"])
+def test_a_set_without_a_part_is_refused(tmp_path: Path, missing: str) -> None:
+    """Guards the message: what is missing, and what is expected."""
+    for split in SPLITS:
+        for kind in (NATURAL, SYNTHETIC):
+            (tmp_path / "semantic" / split / kind).mkdir(parents=True)
+        for name in ("gold.csv", "pairs.csv"):
+            (tmp_path / "semantic" / split / name).touch()
+    find_set(tmp_path)
+    path = tmp_path / "semantic" / "test" / missing
+    path.rmdir() if path.is_dir() else path.unlink()
+    with pytest.raises(CorpusError, match=f"no '.*test/{missing}'.*--data-root"):
+        find_set(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "no column"),
+        ("type,filename,word\nsynthetic,a,apple\n", "no column voice"),
+        ("type,filename,word,voice\n", "no rows"),
+        ("type,filename,word,voice\nsynthetic,a,apple,A\nsynthetic,a,pear,A\n", "a' twice"),
+        ("type,filename,word,voice\nsynthetic,a\n", "line 2"),
+        ('type,filename,word,voice\nsynthetic,"a,apple,A\n', "not a CSV"),
+    ],
+)
+def test_a_broken_gold_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    """Guards against a traceback, and against rows that vanish."""
+    path = tmp_path / "gold.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(CorpusError, match=named):
+        read_gold(path)
+
+
+def test_a_gold_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Guards words with commas and quotes."""
+    tokens = [Token(SYNTHETIC, "a", 'ice, "cold"', "A"), Token(NATURAL, "b", "apple", "")]
+    write_gold(tmp_path / "gold.csv", tokens)
+    assert read_gold(tmp_path / "gold.csv") == tokens
+
+
+def test_the_environment_names_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a mini result where the official set was meant."""
+    (tmp_path / "zerospeech2021").mkdir()
+    monkeypatch.setenv("S3PRL_SPEECHCLIP_DATA", str(tmp_path))
+    with pytest.raises(CorpusError, match="zerospeech2021/semantic/dev/gold.csv"):
+        load_set()
+    with pytest.raises(CorpusError, match="--archive"):
+        load_set(tmp_path, "some.deb")
