@@ -14,8 +14,8 @@ from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.minis import sources
 from s3prl_speechclip.minis.sets.quesst14_dtw import CALL_SIGNS
 from s3prl_speechclip.minis.sets.stamps import normalised
-from s3prl_speechclip.minis.synthesis import Voice, read_aloud
-from s3prl_speechclip.minis.synthesis.voices import HELD_OUT_VOICES, VOICES, training_speakers
+from s3prl_speechclip.minis.synthesis import Voice
+from s3prl_speechclip.minis.synthesis.voices import HELD_OUT_VOICES, VOICES
 from s3prl_speechclip.minis.training import speech
 from s3prl_speechclip.minis.training.speech import LISTING, PEAK, SAMPLES, Item, load, prepare
 from s3prl_speechclip.structures import SAMPLE_RATE
@@ -57,12 +57,6 @@ def test_a_plan_is_made_again(corpus: Manifest, plan: tuple[Item, ...]):
     assert tuple(speech.readings(corpus, PROMPTS, CALL_SIGNS)) == plan
     assert len({item.recording_id for item in plan}) == len(plan)
     assert {i.text for i in plan if i.source == "asterisk read aloud"} == {"Agent login."}
-
-
-def test_every_speaker_can_be_heard():
-    """Guards against an accent or variant that espeak-ng does not have."""
-    for name, voice in training_speakers().items():
-        assert np.abs(read_aloud("A red apple.", voice, ()).samples).max() > 1000, name
 
 
 def test_recordings_become_samples(tmp_path: Path, libraries: tuple[Path, ...], caplog):

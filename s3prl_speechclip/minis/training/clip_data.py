@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,8 +22,7 @@ from ..making import draw, groups
 from ..pictures import SOURCES, Draft, copies, fingerprints, read_drafts
 from ..sets.stamps import UNSEEN
 
-VERSION = 2  # counts up whenever the prepared pictures change
-LOST = "left_out.json"
+VERSION = 3  # counts up whenever the prepared pictures change
 STAMPS = "stamps"
 STAMPS_SHARE = 0.25  # of a step's pictures
 WHOLE = 0.4  # share of texts that are a caption alone; others have tags beside or instead
@@ -56,24 +54,23 @@ def load_pictures(archive: Path | None = None) -> tuple[list[Draft], list[str]]:
     versions = sorted(packages.items())
     key = hashlib.sha256(f"{VERSION} {versions}".encode()).hexdigest()[:16]
     folder = made_once(cache_home() / "pictures" / key, partial(_draw, drafts))
-    lost: dict[str, str] = json.loads((folder / LOST).read_text(encoding="utf-8"))
-    pictures, notes = [], [f"{name} {version}" for name, version in versions]
+    every = [replace(draft, file=folder / draft.drawing().path) for draft in drafts]
+    pictures = [picture for picture in every if picture.file.is_file()]
+    notes = [f"{name} {version}" for name, version in versions]
     for source, about in SOURCES.items():
-        own = [draft for draft in drafts if draft.source == source]
-        kept = [draft for draft in own if draft.drawing().path not in lost]
+        kept, planned = (sum(d.source == source for d in part) for part in (pictures, every))
         notes.append(
-            f"{source} ({about.licence}): {len(kept)} pictures; left out {len(own) - len(kept)} "
-            "that cannot be drawn or are blank"
+            f"{source} ({about.licence}): {kept} pictures; left out {planned - kept} that cannot "
+            "be drawn or are blank"
         )
-        pictures += [replace(draft, file=folder / draft.drawing().path) for draft in kept]
     return pictures, notes
 
 
 def _draw(drafts: Sequence[Draft], folder: Path) -> None:
     drawings = [draft.drawing() for draft in drafts]
-    made = dict(zip((drawing.path for drawing in drawings), draw(drawings, folder), strict=True))
-    lost = {path: m.fault or "blank" for path, m in made.items() if m.fault or m.blank}
-    (folder / LOST).write_text(json.dumps(lost, ensure_ascii=False), encoding="utf-8")
+    for drawing, made in zip(drawings, draw(drawings, folder), strict=True):
+        if made.blank:
+            (folder / drawing.path).unlink()
 
 
 def training_pictures(

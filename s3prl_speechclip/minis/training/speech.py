@@ -57,16 +57,6 @@ PLAIN = re.compile(r"[A-Za-z][A-Za-z ,.'?!]*", re.ASCII)
 CRY = re.compile(r"(Jump|Ooff|Ow|Ouch|Hmm|Laugh|Poison)", re.ASCII)
 """Recordings of hedgewars that hold no words."""
 
-PACKAGES = (
-    sources.STAMPS,
-    sources.FILLETS,
-    sources.ASTERISK,
-    sources.TRANSCRIPTS,
-    sources.HEDGEWARS,
-    sources.KTUBERLING,
-    WORD_LIST,
-)
-
 
 class Item(NamedTuple):
     """A recording to be made."""
@@ -108,10 +98,10 @@ class SpeechCorpus:
 
 def load_speech() -> SpeechCorpus:
     """Load the corpus; fetch and make it at the first use, in some 8 minutes on two cores."""
-    versions = [(package.name, package.version) for package in debian.packages(PACKAGES)]
-    key = hashlib.sha256(f"{VERSION} {versions}".encode()).hexdigest()[:16]
+    items = tuple(plan())
+    key = hashlib.sha256(f"{VERSION} {items}".encode()).hexdigest()[:16]
     folder = cache_home() / "speech" / key
-    return load(made_once(folder, lambda to: prepare(tuple(plan()), fetch_libraries(), to)))
+    return load(made_once(folder, lambda to: prepare(items, fetch_libraries(), to)))
 
 
 def plan() -> Iterator[Item]:
@@ -151,7 +141,8 @@ def readings(manifest: Manifest, prompts: Sequence[str], words: Sequence[str]) -
     ):
         for text in filter(PLAIN.fullmatch, texts):
             for speaker in random.choice(sorted(many), readers, replace=False):
-                yield _reading(source, text, str(speaker), many[str(speaker)])
+                name = f"{source}/{speaker}/{text}"
+                yield Item(name, source, str(speaker), many[str(speaker)], text)
     drawn: set[str] = set()
     while len(drawn) < SENTENCES:
         length = int(random.integers(WORDS[0], WORDS[1] + 1))
@@ -165,7 +156,8 @@ def readings(manifest: Manifest, prompts: Sequence[str], words: Sequence[str]) -
             stretch = round(float(random.uniform(0.85, 1.2)), 2)
             name = FLITE[int(random.integers(len(FLITE)))]
             voice = Voice(engine="flite", name=name, stretch=stretch)
-        yield _reading("words read aloud", text, f"{voice.engine}-{voice.name}", voice)
+        speaker = f"{voice.engine}-{voice.name}"
+        yield Item(f"words/{speaker}/{text}", "words read aloud", speaker, voice, text)
 
 
 def words_to_say(root: Path) -> list[str]:
@@ -236,7 +228,3 @@ def _make(libraries: tuple[Path, ...], item: Item) -> tuple[NDArray[np.int16], s
     if peak < SILENCE:
         return nothing, "silent"
     return np.rint(waveform * (PEAK / peak * 32767)).astype(np.int16), ""
-
-
-def _reading(source: str, text: str, speaker: str, voice: Voice) -> Item:
-    return Item(f"{source}/{speaker}/{text}", source, speaker, voice, text)
