@@ -27,17 +27,7 @@ from ..hashing import file_hash
 from ..model.config import ClipConfig
 from .efficientnet import load_efficientnet_lite0
 from .shipped import SHIPPED, shipped_folder
-from .vocabulary import (
-    BPE_SIZE,
-    CONTEXT,
-    END_OF_TEXT,
-    PADDING,
-    SPECIAL_TOKENS,
-    START_OF_TEXT,
-    check_vocabulary,
-    encode,
-    spelled,
-)
+from .vocabulary import BPE_SIZE, SPECIAL_TOKENS, check_vocabulary, encode, spelled
 
 logger = logging.getLogger(__name__)
 
@@ -72,21 +62,19 @@ class ClipEncoder(nn.Module):
         self.clip = clip
         self.trainable = trainable
         self.image_resize = image_resize
-        self.whole_table = clip.token_embedding.num_embeddings == BPE_SIZE
-        if not self.whole_table and clip.token_embedding.num_embeddings != len(vocabulary):
+        table = clip.token_embedding.num_embeddings
+        self.whole_table = table == BPE_SIZE
+        if not self.whole_table and table != len(vocabulary):
             raise EncoderError(
-                f"CLIP's token table has {clip.token_embedding.num_embeddings} rows, "
-                f"the vocabulary {len(vocabulary)}"
+                f"CLIP's token table has {table} rows, the vocabulary {len(vocabulary)}"
             )
-        self.vocabulary: Tensor
-        self.register_buffer("vocabulary", vocabulary)
-        rows = torch.full((BPE_SIZE,), -1)
-        rows[vocabulary] = torch.arange(len(vocabulary))
-        self._reduced_ids: Tensor
-        self._banned: Tensor
-        self.register_buffer("_reduced_ids", rows, persistent=False)
         self._row_of = {token: row for row, token in enumerate(vocabulary.tolist())}
-        self.register_buffer("_banned", rows[list(SPECIAL_TOKENS)], persistent=False)
+        banned = torch.tensor([self._row_of[token] for token in SPECIAL_TOKENS])
+        self.vocabulary: Tensor
+        self.banned_rows: Tensor
+        """Codebook rows of padding, start and end of text, (3,)."""
+        self.register_buffer("vocabulary", vocabulary)
+        self.register_buffer("banned_rows", banned, persistent=False)
         clip.requires_grad_(trainable)
         clip.logit_scale.requires_grad_(False)
         image_trunk(clip).requires_grad_(False)
@@ -106,9 +94,9 @@ class ClipEncoder(nn.Module):
         return int(projection.shape[1])
 
     @property
-    def banned_rows(self) -> Tensor:
-        """Codebook rows of padding, start and end of text, (3,)."""
-        return self._banned
+    def context(self) -> int:
+        """Positions of the text encoder, start and end of text included."""
+        return len(self.clip.positional_embedding)
 
     def train(self, mode: bool = True) -> ClipEncoder:
         super().train(mode and self.trainable)
@@ -131,8 +119,10 @@ class ClipEncoder(nn.Module):
 
     def embed_image_features(self, features: Tensor) -> Tensor:
         """Project the trunk's features, (B, F), to the joint space; unit vectors (B, E)."""
+        visual = self.clip.visual
         with nullcontext() if self.trainable else torch.no_grad():
-            return F.normalize(image_head(self.clip)(features).float(), dim=-1)
+            projected = visual.head(features) if isinstance(visual, TimmModel) else features
+            return F.normalize(projected.float(), dim=-1)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Embed pixels (B, 3, H, W) or the trunk's features (B, F); unit vectors (B, E)."""
@@ -143,21 +133,18 @@ class ClipEncoder(nn.Module):
         """Embed written captions.
 
         Args:
-            texts: B captions, cut at 75 tokens as in CLIP. Tokens that a small model's table lacks
-                are spelled in letters, or left out with a warning if it lacks those.
+            texts: B captions, cut to the text encoder's context. Tokens that a small model's table
+                lacks are spelled in letters, or left out with a warning if it lacks those.
 
         Returns:
             Unit vectors (B, E).
         """
-        tokens = [self._known_rows(text) for text in texts]
-        lengths = torch.tensor([len(row) for row in tokens])
-        rows = torch.zeros(len(tokens), max(1, int(lengths.max())), dtype=torch.int64)
-        for row, ids in zip(rows, tokens, strict=True):
-            row[: len(ids)] = torch.tensor(ids, dtype=torch.int64)
         device = self.vocabulary.device
+        rows = [torch.tensor(self._known_rows(text), dtype=torch.int64) for text in texts]
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
         with nullcontext() if self.trainable else torch.no_grad():
-            embeddings = self.clip.token_embedding(rows.to(device))
-            return self.encode_keywords(embeddings, lengths.to(device))
+            return self.encode_keywords(self.clip.token_embedding(padded), lengths)
 
     def encode_keywords(self, keywords: Tensor, lengths: Tensor) -> Tensor:
         """Encode keywords as a written caption (SpeechCLIP, section 3.3).
@@ -167,20 +154,22 @@ class ClipEncoder(nn.Module):
 
         Args:
             keywords: token embeddings, (B, K, D).
-            lengths: keywords per utterance, (B,), at most 75.
+            lengths: keywords per utterance, (B,); what exceeds the context is left out.
 
         Returns:
             Unit vectors (B, E), taken at the end of text.
         """
         clip = self.clip
-        batch, count = keywords.shape[0], min(keywords.shape[1], CONTEXT - 2)
-        start, end, padding = self._special_embeddings()
+        keywords = keywords[:, : self.context - 2]
+        batch, count, _ = keywords.shape
+        special = self.vocabulary[self.banned_rows] if self.whole_table else self.banned_rows
+        padding, start, end = clip.token_embedding(special)
         states = padding.expand(batch, count + 2, -1).clone()
         states[:, 0] = start
         slots = torch.arange(count, device=lengths.device)
         inside = (slots.unsqueeze(0) < lengths.unsqueeze(1)).unsqueeze(-1)
         states[:, 1 : count + 1] = torch.where(
-            inside, keywords[:, :count].to(states.dtype), states[:, 1 : count + 1]
+            inside, keywords.to(states.dtype), states[:, 1 : count + 1]
         )
         ends = lengths.clamp_max(count) + 1
         utterances = torch.arange(batch, device=lengths.device)
@@ -206,38 +195,27 @@ class ClipEncoder(nn.Module):
             fill_color=255,
         )
 
-    def _special_embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
-        ids = torch.tensor([START_OF_TEXT, END_OF_TEXT, PADDING], device=self.vocabulary.device)
-        rows = ids if self.whole_table else self._reduced_ids[ids]
-        start, end, padding = self.clip.token_embedding(rows)
-        return start, end, padding
-
     def _known_rows(self, text: str) -> list[int]:
         ids = encode(text)
         if self.whole_table:
-            return ids
+            return ids[: self.context - 2]
         rows: list[int] = []
         unknown = 0
         for token in ids:
-            row = self._row_of.get(token)
-            letters = [row] if row is not None else [self._row_of.get(i) for i in spelled(token)]
-            if None in letters:
-                unknown += 1
+            pieces = (token,) if token in self._row_of else spelled(token)
+            known = [self._row_of[piece] for piece in pieces if piece in self._row_of]
+            if len(known) == len(pieces):
+                rows += known
             else:
-                rows += letters  # type: ignore[arg-type]
+                unknown += 1
         if unknown:
             logger.warning("%d tokens of '%s' are not in this CLIP's table", unknown, text)
-        return rows[: CONTEXT - 2]
+        return rows[: self.context - 2]
 
 
 def image_trunk(clip: open_clip.CLIP) -> nn.Module:
     """Return the part of the image encoder that is always frozen: all of it, or timm's network."""
     return clip.visual.trunk if isinstance(clip.visual, TimmModel) else clip.visual
-
-
-def image_head(clip: open_clip.CLIP) -> nn.Module:
-    """Return what follows the trunk: timm's projection, or nothing."""
-    return clip.visual.head if isinstance(clip.visual, TimmModel) else nn.Identity()
 
 
 def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) -> ClipEncoder:
@@ -251,12 +229,12 @@ def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) 
     Raises:
         EncoderError: the model is not available, or its text encoder is not open_clip's own.
     """
-    if config.quick_gelu is None:
-        config = replace(config, quick_gelu=uses_quick_gelu(config))
     if config.pretrained == SHIPPED:
         return load_shipped(
             shipped_folder("clip"), vocabulary, trainable=config.trainable, weights=weights
         )
+    if config.quick_gelu is None:
+        config = replace(config, quick_gelu=uses_quick_gelu(config))
     if config.pretrained and weights and config.pretrained != EFFICIENTNET:
         clip = _load_pretrained(config)
     else:
@@ -286,22 +264,23 @@ def load_shipped(
     """
     try:
         about = _read_about(folder)
+        stored = load_file(folder / WEIGHTS)
+        known = check_vocabulary(stored.pop("vocabulary"), str(folder))
+        state = {name: value.float() for name, value in stored.items()}
+        vocabulary = known if vocabulary is None else vocabulary
+        architecture = about["architecture"]
+        text = {**architecture["text_cfg"], "vocab_size": len(vocabulary)}
         config = ClipConfig(
             name=SHIPPED,
             pretrained=EFFICIENTNET,
-            architecture=about["architecture"],
+            architecture={**architecture, "text_cfg": text},
             quick_gelu=about["quick_gelu"],
             trainable=trainable,
             image_resize=about["image_resize"],
         )
-        state = load_file(folder / WEIGHTS)
-        known = check_vocabulary(state.pop("vocabulary"), str(folder))
         table = state[TOKENS]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise EncoderError(
-            f"the mini CLIP in '{folder}' is damaged ({error}); reinstall the package"
-        ) from error
-    vocabulary = known if vocabulary is None else vocabulary
+        raise _damaged(folder, error) from error
     row_of = {token: row for row, token in enumerate(known.tolist())}
     missing = [token for token in vocabulary.tolist() if token not in row_of]
     if missing:
@@ -309,19 +288,12 @@ def load_shipped(
             f"the mini CLIP lacks {len(missing)} of the vocabulary's {len(vocabulary)} tokens; "
             "set model.clip.vocabulary=mini"
         )
-    config = replace(config, architecture=_with_rows(config.architecture, len(vocabulary)))
     encoder = build_clip(config, vocabulary, weights=weights).eval()
     if weights:
-        rows = torch.tensor([row_of[token] for token in vocabulary.tolist()])
-        state = {name: value.float() for name, value in state.items()} | {
-            TOKENS: table[rows].float()
-        }
+        state[TOKENS] = table[[row_of[token] for token in vocabulary.tolist()]]
         own = {name for name in encoder.state_dict() if not name.startswith(TRUNK)}
         if own - {"vocabulary"} != state.keys():
-            raise EncoderError(
-                f"the mini CLIP in '{folder}' does not fit its configuration; install the package "
-                "anew"
-            )
+            raise _damaged(folder, "it does not fit its configuration")
         encoder.load_state_dict(state, strict=False)
     return encoder
 
@@ -366,14 +338,19 @@ def _read_about(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"the mini CLIP in '{folder}' is damaged ({error}); reinstall the package"
-        ) from error
+        raise _damaged(folder, error) from error
     return about
 
 
-def _with_rows(architecture: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    return {**architecture, "text_cfg": {**architecture["text_cfg"], "vocab_size": rows}}
+def _damaged(folder: Path, reason: object) -> EncoderError:
+    return EncoderError(f"the mini CLIP in '{folder}' is damaged ({reason}); reinstall the package")
+
+
+def _other_text_encoder(name: str) -> EncoderError:
+    return EncoderError(
+        f"keywords need a CLIP whose text encoder is open_clip's own; '{name}' has another: set "
+        "model.clip.name to one such as ViT-B-32"
+    )
 
 
 def _load_pretrained(config: ClipConfig) -> nn.Module:
@@ -392,13 +369,6 @@ def _load_pretrained(config: ClipConfig) -> nn.Module:
             f"({first_line(error)}): give the file of its weights "
             "(open_clip_model.safetensors or OpenAI's .pt) with --clip PATH, or go online once"
         ) from error
-
-
-def _other_text_encoder(name: str) -> EncoderError:
-    return EncoderError(
-        f"keywords need a CLIP whose text encoder is open_clip's own; '{name}' has another: set "
-        "model.clip.name to one such as ViT-B-32"
-    )
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -421,23 +391,20 @@ def _load_openai_release(config: ClipConfig) -> nn.Module:
 
 
 def _from_architecture(config: ClipConfig, vocabulary_size: int) -> nn.Module:
-    values: dict[str, Any] = dict(config.architecture)
+    values: Mapping[str, Any] | None = config.architecture
     if not values:
-        known = open_clip.get_model_config(config.name)
-        if known is None:
+        vocabulary_size = BPE_SIZE
+        values = open_clip.get_model_config(config.name)
+        if values is None:
             raise EncoderError(f"open_clip knows no model '{config.name}'")
-        values = dict(known)
-        values["text_cfg"] = {"vocab_size": BPE_SIZE, **values["text_cfg"]}
     if "hf_model_name" in values["text_cfg"] or values.get("custom_text"):
         raise _other_text_encoder(config.name)
-    text = dict(values["text_cfg"])
-    text.setdefault("vocab_size", vocabulary_size)
     vision = dict(values["vision_cfg"])
     mean, std = vision.pop("image_mean", None), vision.pop("image_std", None)
     clip = open_clip.CLIP(
         embed_dim=values["embed_dim"],
         vision_cfg=vision,
-        text_cfg=text,
+        text_cfg={"vocab_size": vocabulary_size, **values["text_cfg"]},
         quick_gelu=config.quick_gelu,
     )
     if mean is not None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -29,19 +29,6 @@ MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
 # Keys of a transformers configuration that do not change what the model computes.
 PROVENANCE = ("_name_or_path", "architectures", "dtype", "transformers_version")
-
-
-class Convolved(NamedTuple):
-    """Input of the transformer."""
-
-    waveforms: Tensor
-    """(B, L), normalised if the encoder's are."""
-    samples: Tensor
-    """(B,) int64, valid samples."""
-    features: Tensor
-    """(B, C, T) of the convolutional extractor."""
-    lengths: Tensor
-    """(B,) int64, valid frames."""
 
 
 class SpeechEncoder(nn.Module):
@@ -69,7 +56,10 @@ class SpeechEncoder(nn.Module):
         batch_invariant: bool = True,
     ) -> None:
         super().__init__()
-        _check_family(model.config)
+        _check_family(model.config.model_type)
+        hop = math.prod(model.config.conv_stride)
+        if hop != HOP:
+            raise EncoderError(f"speech encoders have a hop of {HOP} samples; found {hop}")
         self.model = model
         self.trainable = trainable
         self.normalize_waveform = normalize_waveform
@@ -118,21 +108,28 @@ class SpeechEncoder(nn.Module):
             return self._encode(speech)
 
     def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
-        waveforms, samples, features, valid = self.convolve(speech)
+        padded, features, lengths = self.convolve(speech)
         projected = self.model.feature_projection(features.transpose(1, 2))
         states = projected[0] if isinstance(projected, tuple) else projected
         frames = states.shape[1]
         if self.batch_invariant:
-            lengths = valid
             padding = padding_mask(lengths, frames)
         else:
+            samples = padded.lengths
             lengths = (samples.double() / HOP).round().long().clamp_max(frames)
-            padding = folded_padding_mask(samples, waveforms.shape[1], frames)
+            padding = folded_padding_mask(samples, padded.waveforms.shape[1], frames)
         return SpeechFeatures(self._transform(states, padding), lengths)
 
-    def convolve(self, speech: SpeechBatch) -> Convolved:
-        """Normalise the recordings and run the convolutional extractor."""
-        waveforms, samples = _at_least_one_frame(speech)
+    def convolve(self, speech: SpeechBatch) -> tuple[SpeechBatch, Tensor, Tensor]:
+        """Run the convolutional extractor.
+
+        Returns:
+            The recordings that it read, normalised if the encoder's are; features (B, C, T); valid
+            frames (B,).
+        """
+        short = max(0, MIN_SAMPLES - speech.waveforms.shape[1])
+        waveforms = F.pad(speech.waveforms, (0, short))
+        samples = speech.lengths.clamp_min(MIN_SAMPLES)
         if self.normalize_waveform:
             waveforms = _normalize(waveforms, samples)
         states, valid = waveforms.unsqueeze(1), samples
@@ -146,7 +143,7 @@ class SpeechEncoder(nn.Module):
                 states = layer.activation(states)
             else:
                 states = layer(states)
-        return Convolved(waveforms, samples, states, valid)
+        return SpeechBatch(waveforms, samples), states, valid
 
     def _transform(self, states: Tensor, padding: Tensor) -> tuple[Tensor, ...]:
         """Run the transformer and keep the input of its first layer and the output of each."""
@@ -277,26 +274,13 @@ def _architecture(config: SpeechEncoderConfig) -> Any:
                 "model.speech_encoder.architecture, or give a folder with its config.json"
             ) from error
     family = values.pop("model_type", "hubert")
-    if family not in FAMILIES:
-        raise EncoderError(f"speech encoders are {', '.join(FAMILIES)}; found '{family}'")
+    _check_family(family)
     return AutoConfig.for_model(family, **values)
 
 
-def _check_family(config: Any) -> None:
-    if config.model_type not in FAMILIES:
-        raise EncoderError(
-            f"speech encoders are {', '.join(FAMILIES)}; found '{config.model_type}'"
-        )
-    hop = math.prod(config.conv_stride)
-    if hop != HOP:
-        raise EncoderError(f"speech encoders have a hop of {HOP} samples; found {hop}")
-
-
-def _at_least_one_frame(speech: SpeechBatch) -> tuple[Tensor, Tensor]:
-    waveforms, samples = speech.waveforms, speech.lengths
-    if waveforms.shape[1] < MIN_SAMPLES:
-        waveforms = F.pad(waveforms, (0, MIN_SAMPLES - waveforms.shape[1]))
-    return waveforms, samples.clamp_min(MIN_SAMPLES)
+def _check_family(family: str) -> None:
+    if family not in FAMILIES:
+        raise EncoderError(f"speech encoders are {', '.join(FAMILIES)}; found '{family}'")
 
 
 def _normalize(waveforms: Tensor, samples: Tensor) -> Tensor:

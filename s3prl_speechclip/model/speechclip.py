@@ -113,14 +113,12 @@ class SpeechClip(nn.Module, ModelHubMixin):
         Returns:
             Scalars by name; training minimises their sum.
         """
-        weights = self.config.objective
-        losses = {}
-        if output.parallel is not None:
-            loss = self.contrast(output.parallel, images, pair_ids)
-            losses["parallel"] = weights.parallel_weight * loss
-        if output.cascaded is not None:
-            loss = self.contrast(output.cascaded, images, pair_ids)
-            losses["cascaded"] = weights.cascaded_weight * loss
+        config = self.config.objective
+        weights = {"parallel": config.parallel_weight, "cascaded": config.cascaded_weight}
+        losses = {
+            name: weights[name] * self.contrast(embedding, images, pair_ids)
+            for name, embedding in output.embeddings.items()
+        }
         if output.firing is not None:
             loss = quantity_loss(output.firing.quantity, output.firing.target)
             losses["quantity"] = self.config.cif.quantity_weight * loss
@@ -237,11 +235,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         batch_invariant: bool | None = None,
         speech_encoder: str | None = None,
         clip: str | None = None,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
+        **hub: Any,
     ) -> SpeechClip:
         """Load a trained model.
 
@@ -253,7 +247,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
                 None: the checkpoint's own, with which it was trained.
             speech_encoder: folder of the speech encoder, for a checkpoint that only names it.
             clip: file of CLIP's weights, for a checkpoint that only names them.
-            revision, cache_dir, force_download, local_files_only, token: options of the Hub.
+            **hub: options of huggingface_hub's download, such as `revision` and `token`.
 
         Returns:
             The model in evaluation mode.
@@ -261,14 +255,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         Raises:
             CheckpointError: there is no such checkpoint, or it cannot be used.
         """
-        stored = checkpoints.read(
-            pretrained_model_name_or_path,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-        )
+        stored = checkpoints.read(pretrained_model_name_or_path, **hub)
         config = stored.config
         if batch_invariant is not None:
             config = replace(config, batch_invariant=batch_invariant)
@@ -290,13 +277,13 @@ class SpeechClip(nn.Module, ModelHubMixin):
         """Name the encoders that a checkpoint names with a hash instead of holding them."""
         speech, clip = self.config.speech_encoder, self.config.clip
         frozen = {
-            "speech_encoder": (self.speech_encoder, speech.pretrained and not speech.trainable),
-            "clip": (self.clip, bool(clip.pretrained) and not clip.trainable),
+            "speech_encoder": speech.pretrained and not speech.trainable,
+            "clip": bool(clip.pretrained) and not clip.trainable,
         }
         return [
             name
-            for name, (encoder, named) in frozen.items()
-            if named and (self._is_shipped(name) or _size(encoder) > INSIDE_LIMIT)
+            for name, named in frozen.items()
+            if named and (self._is_shipped(name) or _size(self.get_submodule(name)) > INSIDE_LIMIT)
         ]
 
     def _is_shipped(self, name: str) -> bool:
