@@ -12,6 +12,7 @@ from ..encoders.shipped import ASSETS, SHIPPED
 from ..errors import CheckpointError
 from ..hashing import file_hash
 from ..model.config import find_variant
+from .released import RELEASED
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -30,7 +31,8 @@ class Located:
 
     def digest(self) -> str:
         """Return the SHA-256 of the file that holds the weights; empty for a Hub id."""
-        path = Path(self.source)
+        released = RELEASED.get(self.source)
+        path = released.download() if released else Path(self.source)
         if path.is_dir():
             return file_hash(find_checkpoint(path) / WEIGHTS_FILE)
         return file_hash(path) if path.is_file() else ""

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 
 from .. import checkpoints
 from ..checkpoints.native import INSIDE_LIMIT, StoredModel, write_checkpoint
+from ..data.audio import read_audio
 from ..encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
 from ..encoders.shipped import ASSETS, SHIPPED
 from ..encoders.speech import build_speech_encoder
-from ..errors import CheckpointError
+from ..encoders.vocabulary import decode
+from ..errors import AudioError, CheckpointError
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
 from ..modules.losses import MaskedInfoNCE, quantity_loss
 from ..modules.padding import pad_waveforms
-from ..structures import SpeechBatch, SpeechFeatures, SpeechOutput
+from ..structures import Keywords, SpeechBatch, SpeechFeatures, SpeechOutput
 from .branch import build_branch
 from .card import model_card
 from .config import ModelConfig, check_model
@@ -125,26 +127,34 @@ class SpeechClip(nn.Module, ModelHubMixin):
         return losses
 
     @torch.no_grad()
-    def encode_speech(self, waveforms: Sequence[Tensor | np.ndarray]) -> SpeechOutput:
+    def encode_speech(self, recordings: Sequence[str | Path | Tensor | np.ndarray]) -> SpeechOutput:
         """Encode recordings, in evaluation mode whatever mode the model is in.
 
         Args:
-            waveforms: 1-D float tensors or NumPy arrays, 16 kHz.
+            recordings: paths of audio files, see `data.audio.read_audio`, or 1-D float tensors or
+                NumPy arrays, 16 kHz.
 
         Returns:
-            `.parallel`, `.cascaded` (B, E) unit vectors or None; `.keywords` or None;
-            `.hidden_states` of (B, T, D) each, `.lengths` (B,) valid frames.
+            `.parallel`, `.cascaded` (B, E) unit vectors or None; `.keywords`, with their `.words`,
+            or None; `.hidden_states` of (B, T, D) each, `.lengths` (B,) valid frames.
 
         Raises:
-            AudioError: no recording, or one that is not 1-D, floating-point and non-empty.
+            AudioError: no recording, a file that cannot be read, or an array that is not 1-D,
+                floating-point and non-empty.
         """
+        if isinstance(recordings, (str, Path)):
+            raise AudioError(f"expected a list of recordings, such as ['{recordings}']")
+        waveforms = [read_audio(r) if isinstance(r, (str, Path)) else r for r in recordings]
         speech = pad_waveforms(waveforms).to(self.clip.vocabulary.device)
         training = self.training
         self.eval()
         try:
-            return self(speech)
+            output: SpeechOutput = self(speech)
         finally:
             self.train(training)
+        if output.keywords is None:
+            return output
+        return replace(output, keywords=replace(output.keywords, words=spell(output.keywords)))
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -242,7 +252,8 @@ class SpeechClip(nn.Module, ModelHubMixin):
         Args:
             pretrained_model_name_or_path: an experiment or checkpoint folder, an official
                 SpeechCLIP or SpeechCLIP+ .ckpt, the name of a shipped mini model
-                (`speechclip_plus`), or a Hugging Face Hub id.
+                (`speechclip_plus`) or of a checkpoint that the authors released
+                (`speechclip/models/large/flickr/parallel`), or a Hugging Face Hub id.
             batch_invariant: replacement for the checkpoint's own `ModelConfig.batch_invariant`;
                 None: the checkpoint's own, with which it was trained.
             speech_encoder: folder of the speech encoder, for a checkpoint that only names it.
@@ -299,6 +310,12 @@ class SpeechClip(nn.Module, ModelHubMixin):
             return f"the package's '{ASSETS / ('clip' if name == 'clip' else 'hubert')}'"
         config = self.config.clip if name == "clip" else self.config.speech_encoder
         return f"'{config.name}'"
+
+
+def spell(keywords: Keywords) -> tuple[tuple[str, ...], ...]:
+    """Return the text of each utterance's tokens; a token may be a part of a word."""
+    rows = zip(keywords.token_ids.tolist(), keywords.lengths.tolist(), strict=True)
+    return tuple(tuple(decode([token]) for token in row[:count]) for row, count in rows)
 
 
 def _size(module: nn.Module) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from huggingface_hub import HfApi
@@ -16,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_models import VOCABULARY, small_config, small_model, speech_batch, waveforms
 
-from s3prl_speechclip import SpeechClip
+from s3prl_speechclip import SpeechClip, read_audio
 from s3prl_speechclip.checkpoints.native import StoredModel, read_checkpoint, write_checkpoint
+from s3prl_speechclip.encoders.vocabulary import decode
 from s3prl_speechclip.errors import AudioError, CheckpointError, ConfigError, EncoderError
 from s3prl_speechclip.hashing import state_hash
 from s3prl_speechclip.model.config import VARIANTS, SpeechEncoderConfig
@@ -100,9 +102,8 @@ def test_encoding_leaves_the_mode_alone():
         ([torch.zeros(400, dtype=torch.int16)], "int16"),
         ([np.zeros(400, dtype=np.int16)], "int16"),
         ([np.zeros(0, dtype=np.float32)], "recording 0"),
-        (["speech.wav"], "recording 0 is the path 'speech.wav'; read it first"),
-        ([torch.zeros(400), Path("a/b.wav")], "recording 1 is the path"),
-        ("speech.wav", "expected a list"),
+        (["no/speech.wav"], "'no/speech.wav' does not exist"),
+        ("speech.wav", r"expected a list of recordings, such as \['speech.wav'\]"),
         ([[0.0, 0.1]], "found list"),
         ([None], "found NoneType"),
     ],
@@ -120,6 +121,28 @@ def test_numpy_arrays_are_recordings(kind):
     array = np.repeat(recording.numpy(), 2).astype(kind)[::2]
     expected = model.encode_speech([recording]).parallel
     assert torch.equal(model.encode_speech([array]).parallel, expected)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_files_are_recordings(tmp_path: Path, rate: int):
+    """Guards the way from a file to keywords: read as `read_audio` does, at any sample rate."""
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal((rate // 2, 2)), rate)
+    model = small_model("speechclip_hybrid_plus")
+    found = model.encode_speech([str(path), path, read_audio(path)])
+    assert torch.equal(found.parallel[0], found.parallel[1])
+    assert torch.equal(found.parallel[0], found.parallel[2])
+
+
+@pytest.mark.parametrize("variant", ["speechclip_cascaded", "speechclip_plus"])
+def test_keywords_have_their_words(variant: str):
+    """Guards the text beside the ids: as many as there are keywords, and none of padding."""
+    keywords = small_model(variant).encode_speech(waveforms(9_000, 40_000)).keywords
+    for row, count in enumerate(keywords.lengths.tolist()):
+        ids = keywords.token_ids[row, :count].tolist()
+        assert keywords.words[row] == tuple(decode([token]) for token in ids)
+        if keywords.spans is not None:
+            assert float(keywords.spans[row, count - 1, 1]) <= (9_000, 40_000)[row] / 16_000
 
 
 def test_captions_images_and_speech_share_a_space():
