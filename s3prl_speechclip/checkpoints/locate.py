@@ -99,10 +99,9 @@ def find_checkpoint(path: Path) -> Path:
 
 def _as_given(name: str, checkpoint: str) -> Located:
     if not Path(checkpoint).exists():
-        if checkpoint == SHIPPED:
-            return Located(str(shipped_model(name)), "the mini model that the package ships")
-        if (ASSETS / checkpoint / CONFIG_FILE).is_file():
-            return Located(str(ASSETS / checkpoint), "the mini model that the package ships")
+        shipped = ASSETS / (name if checkpoint == SHIPPED else checkpoint)
+        if (shipped / CONFIG_FILE).is_file():
+            return Located(str(shipped), "the mini model that the package ships")
     return Located(checkpoint, "as given")
 
 

@@ -7,15 +7,17 @@ import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import open_clip
+import timm
 import torch
+from open_clip.model import set_model_preprocess_cfg
 from open_clip.openai import load_openai_model
 from open_clip.timm_model import TimmModel
-from open_clip.transform import image_transform
+from open_clip.transform import PreprocessCfg, image_transform
 from PIL.Image import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -35,13 +37,28 @@ EFFICIENTNET = "efficientnet-lite0"  # an image trunk with ImageNet weights, all
 WEIGHTS = "model.safetensors"
 TOKENS = "clip.token_embedding.weight"
 TRUNK = "clip.visual.trunk."  # what the names of the trunk's weights begin with
+TIMM = "timm:"  # what names of image towers alone begin with
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
+
+
+class ImageTower(nn.Module):
+    """An image encoder alone, for models without keywords: a model's half, or timm's network."""
+
+    def __init__(self, visual: nn.Module, joint_width: int) -> None:
+        super().__init__()
+        self.visual = visual
+        self.joint_width = joint_width
+
+
+Clip: TypeAlias = open_clip.CLIP | open_clip.CustomTextCLIP | ImageTower
 
 
 class ClipEncoder(nn.Module):
     """A CLIP model, and the part of its token table that keywords are chosen from.
 
     Args:
-        clip: an open_clip model.
+        clip: an open_clip model whose text encoder reads CLIP's tokens, or an image tower alone.
         vocabulary: original BPE ids of the codebook, (V,). A model whose token table is smaller
             than BPE's has exactly these rows, in this order.
         trainable: whether text encoder and image projection are trained; the image trunk is always
@@ -51,7 +68,7 @@ class ClipEncoder(nn.Module):
 
     def __init__(
         self,
-        clip: open_clip.CLIP,
+        clip: Clip,
         vocabulary: Tensor,
         *,
         trainable: bool = False,
@@ -62,7 +79,8 @@ class ClipEncoder(nn.Module):
         self.clip = clip
         self.trainable = trainable
         self.image_resize = image_resize
-        table = clip.token_embedding.num_embeddings
+        images_only = isinstance(clip, ImageTower)
+        table = BPE_SIZE if images_only else self.text.token_embedding.num_embeddings
         self.whole_table = table == BPE_SIZE
         if not self.whole_table and table != len(vocabulary):
             raise EncoderError(
@@ -76,19 +94,30 @@ class ClipEncoder(nn.Module):
         self.register_buffer("vocabulary", vocabulary)
         self.register_buffer("banned_rows", banned, persistent=False)
         clip.requires_grad_(trainable)
-        clip.logit_scale.requires_grad_(False)
+        for name, parameter in clip.named_parameters(recurse=False):
+            if name in ("logit_scale", "logit_bias"):
+                parameter.requires_grad_(False)
         image_trunk(clip).requires_grad_(False)
         self.train(self.training)
 
     @property
+    def text(self) -> Any:
+        """The text encoder; raises EncoderError where there is an image tower alone."""
+        if isinstance(self.clip, ImageTower):
+            raise EncoderError("this model has an image tower alone, which reads no text")
+        return self.clip.text if isinstance(self.clip, open_clip.CustomTextCLIP) else self.clip
+
+    @property
     def token_width(self) -> int:
         """D of token embeddings."""
-        return int(self.clip.token_embedding.embedding_dim)
+        return int(self.text.token_embedding.embedding_dim)
 
     @property
     def joint_width(self) -> int:
         """E."""
-        projection = self.clip.text_projection
+        if isinstance(self.clip, ImageTower):
+            return self.clip.joint_width
+        projection = self.text.text_projection
         if isinstance(projection, nn.Linear):
             return int(projection.out_features)
         return int(projection.shape[1])
@@ -96,7 +125,7 @@ class ClipEncoder(nn.Module):
     @property
     def context(self) -> int:
         """Positions of the text encoder, start and end of text included."""
-        return len(self.clip.positional_embedding)
+        return len(self.text.positional_embedding)
 
     def train(self, mode: bool = True) -> ClipEncoder:
         super().train(mode and self.trainable)
@@ -105,7 +134,7 @@ class ClipEncoder(nn.Module):
 
     def codebook(self) -> Tensor:
         """Return the embeddings of the vocabulary's tokens, (V, D)."""
-        table = self.clip.token_embedding.weight
+        table: Tensor = self.text.token_embedding.weight
         return table[self.vocabulary] if self.whole_table else table
 
     def original_ids(self, rows: Tensor) -> Tensor:
@@ -144,13 +173,13 @@ class ClipEncoder(nn.Module):
         lengths = torch.tensor([len(row) for row in rows], device=device)
         padded = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
         with nullcontext() if self.trainable else torch.no_grad():
-            return self.encode_keywords(self.clip.token_embedding(padded), lengths)
+            return self.encode_keywords(self.text.token_embedding(padded), lengths)
 
     def encode_keywords(self, keywords: Tensor, lengths: Tensor) -> Tensor:
         """Encode keywords as a written caption (SpeechCLIP, section 3.3).
 
-        Start of text, the keywords, end of text; the text encoder is causal, so that padding after
-        the end would change nothing and is left out.
+        Start of text, the keywords, end of text. Padding after the end changes nothing in a causal
+        text encoder and is left out; an unmasked one reads it, to the end of its context.
 
         Args:
             keywords: token embeddings, (B, K, D).
@@ -159,12 +188,13 @@ class ClipEncoder(nn.Module):
         Returns:
             Unit vectors (B, E), taken at the end of text.
         """
-        clip = self.clip
+        text = self.text
         keywords = keywords[:, : self.context - 2]
         batch, count, _ = keywords.shape
+        width = self.context if text.attn_mask is None else count + 2
         special = self.vocabulary[self.banned_rows] if self.whole_table else self.banned_rows
-        padding, start, end = clip.token_embedding(special)
-        states = padding.expand(batch, count + 2, -1).clone()
+        padding, start, end = text.token_embedding(special)
+        states = padding.expand(batch, width, -1).clone()
         states[:, 0] = start
         slots = torch.arange(count, device=lengths.device)
         inside = (slots.unsqueeze(0) < lengths.unsqueeze(1)).unsqueeze(-1)
@@ -175,23 +205,25 @@ class ClipEncoder(nn.Module):
         utterances = torch.arange(batch, device=lengths.device)
         states[utterances, ends] = end
 
-        width = count + 2
-        states = states + clip.positional_embedding[:width]
-        states = clip.transformer(states, attn_mask=clip.attn_mask[:width, :width])
-        pooled = clip.ln_final(states)[utterances, ends]
-        projection = clip.text_projection
+        mask = None if text.attn_mask is None else text.attn_mask[:width, :width]
+        states = text.transformer(states + text.positional_embedding[:width], attn_mask=mask)
+        pooled = text.ln_final(states)[utterances, ends]
+        projection = text.text_projection
         embedded = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         return F.normalize(embedded.float(), dim=-1)
 
     def preprocess(self) -> Callable[[Image], Tensor]:
         """Return the transform from an RGB image to pixels (3, H, W)."""
         visual = self.clip.visual
+        known = getattr(visual, "preprocess_cfg", {})  # open_clip's, where it knows the weights
+        shortest = self.image_resize == "shortest"
         return image_transform(
             visual.image_size,
             is_train=False,
             mean=getattr(visual, "image_mean", None),
             std=getattr(visual, "image_std", None),
-            resize_mode=self.image_resize,
+            interpolation=known.get("interpolation"),
+            resize_mode=known.get("resize_mode", "shortest") if shortest else self.image_resize,
             fill_color=255,
         )
 
@@ -213,21 +245,26 @@ class ClipEncoder(nn.Module):
         return rows[: self.context - 2]
 
 
-def image_trunk(clip: open_clip.CLIP) -> nn.Module:
+def image_trunk(clip: Clip) -> nn.Module:
     """Return the part of the image encoder that is always frozen: all of it, or timm's network."""
-    return clip.visual.trunk if isinstance(clip.visual, TimmModel) else clip.visual
+    visual: nn.Module = clip.visual
+    return visual.trunk if isinstance(visual, TimmModel) else visual
 
 
-def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) -> ClipEncoder:
+def build_clip(
+    config: ClipConfig, vocabulary: Tensor, *, weights: bool = True, keywords: bool = True
+) -> ClipEncoder:
     """Build the CLIP that a configuration describes.
 
     Args:
         config: model, weights, activation.
         vocabulary: original BPE ids of the codebook, (V,).
         weights: whether to load pretrained weights; False where a checkpoint will fill them.
+        keywords: whether keywords are to be encoded; without them any image tower will do.
 
     Raises:
-        EncoderError: the model is not available, or its text encoder is not open_clip's own.
+        EncoderError: the model is not available, or keywords are wanted and its text encoder does
+            not read CLIP's tokens.
     """
     if config.pretrained == SHIPPED:
         return load_shipped(
@@ -235,14 +272,27 @@ def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) 
         )
     if config.quick_gelu is None:
         config = replace(config, quick_gelu=uses_quick_gelu(config))
-    if config.pretrained and weights and config.pretrained != EFFICIENTNET:
+    fetched = bool(config.pretrained) and weights and config.pretrained != EFFICIENTNET
+    values = config.architecture or open_clip.get_model_config(config.name)
+    clip: Clip
+    if config.name.startswith(TIMM):
+        if keywords:
+            raise _other_text_encoder(config.name)
+        clip = _timm_tower(config, fetched)
+    elif values is None:
+        raise EncoderError(f"open_clip knows no model '{config.name}'")
+    elif not _reads_bpe(values):
+        if keywords or "multimodal_cfg" in values:
+            raise _other_text_encoder(config.name)
+        visual = _load_pretrained(config).visual if fetched else _without_weights(config, values, 0)
+        clip = ImageTower(visual, values["embed_dim"])
+    elif fetched:
         clip = _load_pretrained(config)
     else:
-        clip = _from_architecture(config, len(vocabulary))
+        size = len(vocabulary) if config.architecture else BPE_SIZE
+        clip = _without_weights(config, values, size)
         if weights and config.pretrained == EFFICIENTNET:
             load_efficientnet_lite0(image_trunk(clip))
-    if not isinstance(clip, open_clip.CLIP):
-        raise _other_text_encoder(config.name)
     return ClipEncoder(
         clip, vocabulary, trainable=config.trainable, image_resize=config.image_resize
     )
@@ -348,12 +398,34 @@ def _damaged(folder: Path, reason: object) -> EncoderError:
 
 def _other_text_encoder(name: str) -> EncoderError:
     return EncoderError(
-        f"keywords need a CLIP whose text encoder is open_clip's own; '{name}' has another: set "
-        "model.clip.name to one such as ViT-B-32"
+        f"keywords need a CLIP whose text encoder reads CLIP's own tokens; '{name}' has another: "
+        "set model.clip.name to one such as ViT-B-32"
     )
 
 
-def _load_pretrained(config: ClipConfig) -> nn.Module:
+def _reads_bpe(values: Mapping[str, Any]) -> bool:
+    """Return whether a model's text encoder is a transformer that reads CLIP's BPE tokens."""
+    text = values["text_cfg"]
+    other = ("hf_model_name", "hf_tokenizer_name", "embed_cls")
+    if any(text.get(key) for key in other) or text.get("pool_type", "argmax") != "argmax":
+        return False
+    return int(text.get("vocab_size", 0)) <= BPE_SIZE
+
+
+def _timm_tower(config: ClipConfig, fetched: bool) -> ImageTower:
+    name = config.name.removeprefix(TIMM)
+    try:
+        trunk: Any = timm.create_model(name, pretrained=fetched, num_classes=0)
+    except Exception as error:
+        # timm and the Hub client raise many kinds for one cause: there is no such network.
+        raise EncoderError(f"timm has no network '{name}' ({first_line(error)})") from error
+    about = timm.data.resolve_data_config({}, model=trunk)
+    trunk.image_size = tuple(about["input_size"][1:])
+    trunk.image_mean, trunk.image_std = about["mean"], about["std"]
+    return ImageTower(trunk, int(trunk.num_features))
+
+
+def _load_pretrained(config: ClipConfig) -> Any:
     try:
         if _is_torchscript(Path(config.pretrained)):
             return _load_openai_release(config)
@@ -390,23 +462,23 @@ def _load_openai_release(config: ClipConfig) -> nn.Module:
     return load_openai_model(str(path), precision="fp32", device="cpu")
 
 
-def _from_architecture(config: ClipConfig, vocabulary_size: int) -> nn.Module:
-    values: Mapping[str, Any] | None = config.architecture
-    if not values:
-        vocabulary_size = BPE_SIZE
-        values = open_clip.get_model_config(config.name)
-        if values is None:
-            raise EncoderError(f"open_clip knows no model '{config.name}'")
-    if "hf_model_name" in values["text_cfg"] or values.get("custom_text"):
-        raise _other_text_encoder(config.name)
+def _without_weights(config: ClipConfig, values: Mapping[str, Any], vocabulary_size: int) -> Any:
+    """Build a model, or with a vocabulary of 0 its image half, with random weights."""
     vision = dict(values["vision_cfg"])
     mean, std = vision.pop("image_mean", None), vision.pop("image_std", None)
-    clip = open_clip.CLIP(
+    custom = values.get("custom_text") or not vocabulary_size
+    text = {"vocab_size": vocabulary_size, **values["text_cfg"]} if vocabulary_size else NO_TEXT
+    clip = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(
         embed_dim=values["embed_dim"],
         vision_cfg=vision,
-        text_cfg={"vocab_size": vocabulary_size, **values["text_cfg"]},
+        text_cfg=text,
         quick_gelu=config.quick_gelu,
     )
+    tag = open_clip.get_pretrained_cfg(config.name, config.pretrained) if config.pretrained else {}
     if mean is not None:
         clip.visual.image_mean, clip.visual.image_std = tuple(mean), tuple(std)
-    return clip
+    elif tag:
+        # A checkpoint fills the weights of a model that open_clip knows how to preprocess for.
+        known = {**asdict(PreprocessCfg(clip.visual.image_size)), **tag}
+        set_model_preprocess_cfg(clip, {key: known[key] for key in PREPROCESSING})
+    return clip if vocabulary_size else clip.visual

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pickle import UnpicklingError
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from ..errors import EncoderError, first_line
+from ..errors import EncoderError, first_line, unknown_name
 from ..model.config import SpeechEncoderConfig
 from ..modules.padding import folded_padding_mask, masked_group_norm, padding_mask
 from ..structures import HOP, SpeechBatch, SpeechFeatures
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own variable
+S3PRL = "s3prl:"  # what names of s3prl's upstreams begin with
 # Keys of a transformers configuration that do not change what the model computes.
 PROVENANCE = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
@@ -177,6 +180,87 @@ class SpeechEncoder(nn.Module):
         return tuple(kept)
 
 
+class S3prlEncoder(SpeechEncoder):
+    """Hidden states of an upstream of s3prl, frozen.
+
+    With `batch_invariant` each recording is encoded alone: what an upstream makes of padding is its
+    own affair.
+
+    Args:
+        name: name on s3prl's hub.
+        batch_invariant: see `ModelConfig`.
+
+    Raises:
+        EncoderError: there is no such upstream, or its layers differ in width or hop.
+    """
+
+    def __init__(self, name: str, *, batch_invariant: bool) -> None:
+        from s3prl.nn import S3PRLUpstream
+
+        nn.Module.__init__(self)
+        names = S3PRLUpstream.available_names()
+        if name not in names:
+            raise EncoderError(unknown_name("upstream of s3prl", name, names))
+        try:
+            with tensors_only():
+                self.model: Any = S3PRLUpstream(name)
+        except Exception as error:
+            # 180 upstreams of other people's, most of which fetch something first.
+            raise EncoderError(
+                f"s3prl cannot make the upstream '{name}' ({first_line(error)})"
+            ) from error
+        widths, hops = set(self.model.hidden_sizes), set(self.model.downsample_rates)
+        if len(widths) > 1 or hops != {HOP}:
+            raise EncoderError(
+                f"a speech encoder has one width and a hop of {HOP} samples; s3prl's '{name}' has "
+                f"widths {sorted(widths)} and hops {sorted(hops)}"
+            )
+        self.trainable = self.normalize_waveform = False
+        self.batch_invariant = batch_invariant
+        self.model.requires_grad_(False)
+        self.train(self.training)
+
+    @property
+    def width(self) -> int:
+        return int(self.model.hidden_sizes[0])
+
+    @property
+    def layers(self) -> int:
+        return int(self.model.num_layers)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        return {}  # the name says it
+
+    def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
+        rows = zip(speech.waveforms, speech.lengths.tolist(), strict=True)
+        recordings = [F.pad(row[:n], (0, max(0, MIN_SAMPLES - n))) for row, n in rows]
+        if not self.batch_invariant:
+            states = tuple(self.model.upstream(recordings)["hidden_states"])
+            lengths = (speech.lengths - 1) // HOP + 1  # as s3prl counts
+            return SpeechFeatures(states, lengths.clamp_max(states[0].shape[1]))
+        alone = [self.model.upstream([recording])["hidden_states"] for recording in recordings]
+        frames = [states[0].shape[1] for states in alone]
+        padded = (
+            nn.utils.rnn.pad_sequence([state[0] for state in layer], batch_first=True)
+            for layer in zip(*alone, strict=True)
+        )
+        return SpeechFeatures(tuple(padded), torch.tensor(frames, device=speech.lengths.device))
+
+
+@contextmanager
+def tensors_only() -> Iterator[None]:
+    """Refuse pickled code in a block, also where s3prl calls torch.load(weights_only=False)."""
+    before = os.environ.get(WEIGHTS_ONLY)
+    os.environ[WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[WEIGHTS_ONLY]
+        if before is not None:
+            os.environ[WEIGHTS_ONLY] = before
+
+
 def build_speech_encoder(
     config: SpeechEncoderConfig, *, batch_invariant: bool, weights: bool = True
 ) -> SpeechEncoder:
@@ -190,6 +274,13 @@ def build_speech_encoder(
     Raises:
         EncoderError: the model is not available, incomplete, or of another family.
     """
+    if config.name.startswith(S3PRL):
+        if config.trainable:
+            raise EncoderError(
+                f"'{config.name}' cannot be trained: set model.speech_encoder.trainable=false"
+            )
+        name = config.name.removeprefix(S3PRL)
+        return S3prlEncoder(name, batch_invariant=batch_invariant)
     if config.pretrained and weights:
         model = _load_pretrained(config.name)
     else:

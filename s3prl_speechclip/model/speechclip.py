@@ -18,8 +18,8 @@ from ..checkpoints.native import INSIDE_LIMIT, StoredModel, write_checkpoint
 from ..data.audio import read_audio
 from ..encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
 from ..encoders.shipped import ASSETS, SHIPPED
-from ..encoders.speech import build_speech_encoder
-from ..encoders.vocabulary import decode
+from ..encoders.speech import S3PRL, build_speech_encoder
+from ..encoders.vocabulary import CONTEXT, decode
 from ..errors import AudioError, CheckpointError
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
@@ -28,7 +28,7 @@ from ..modules.padding import pad_waveforms
 from ..structures import Keywords, SpeechBatch, SpeechFeatures, SpeechOutput
 from .branch import build_branch
 from .card import model_card
-from .config import ModelConfig, check_model
+from .config import ModelConfig, check_model, find_variant
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,15 @@ class SpeechClip(nn.Module, ModelHubMixin):
             batch_invariant=config.batch_invariant,
             weights="speech_encoder" in loaded,
         )
-        check_model(config, self.speech_encoder.width)
-        self.clip: ClipEncoder = build_clip(config.clip, vocabulary, weights="clip" in loaded)
+        keywords = find_variant(config.variant).keywords is not None
+        self.clip: ClipEncoder = build_clip(
+            config.clip,
+            vocabulary,
+            weights="clip" in loaded,
+            keywords=keywords,
+        )
+        context = self.clip.context if keywords else CONTEXT
+        check_model(config, self.speech_encoder.width, context - 2)
         self.layer_mix = LayerMix(
             self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
         )
@@ -238,7 +245,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         return model.eval()
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
@@ -291,10 +298,12 @@ class SpeechClip(nn.Module, ModelHubMixin):
             "speech_encoder": speech.pretrained and not speech.trainable,
             "clip": bool(clip.pretrained) and not clip.trainable,
         }
+        by_name = {name: self._is_shipped(name) for name in frozen}
+        by_name["speech_encoder"] |= speech.name.startswith(S3PRL)
         return [
             name
             for name, named in frozen.items()
-            if named and (self._is_shipped(name) or _size(self.get_submodule(name)) > INSIDE_LIMIT)
+            if named and (by_name[name] or _size(self.get_submodule(name)) > INSIDE_LIMIT)
         ]
 
     def _is_shipped(self, name: str) -> bool:

@@ -20,7 +20,7 @@ from small_models import VOCABULARY, small_config, small_model, speech_batch, wa
 from s3prl_speechclip import SpeechClip, read_audio
 from s3prl_speechclip.checkpoints.native import StoredModel, read_checkpoint, write_checkpoint
 from s3prl_speechclip.encoders.vocabulary import decode
-from s3prl_speechclip.errors import AudioError, CheckpointError, ConfigError, EncoderError
+from s3prl_speechclip.errors import AudioError, CheckpointError, EncoderError
 from s3prl_speechclip.hashing import state_hash
 from s3prl_speechclip.model.config import VARIANTS, SpeechEncoderConfig
 from s3prl_speechclip.pretrain.config import resolve_config
@@ -67,21 +67,6 @@ def test_a_batch_changes_no_utterance(model: SpeechClip, lengths: list[int]):
     together = model.encode_speech(recordings)
     for row, recording in enumerate(recordings):
         assert_same(together, row, model.encode_speech([recording]))
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_round_trip_is_bit_identical(variant: str, tmp_path):
-    """Guards save_pretrained and from_pretrained, for models that start from no official file."""
-    model = small_model(variant)
-    model.about = {"corpus": "stamps", "recall": {"speech to image R@1": 12.5}}
-    model.save_pretrained(tmp_path)
-    again = SpeechClip.from_pretrained(tmp_path)
-    assert (again.config, again.about) == (model.config, model.about)
-    one, other = (m.encode_speech(waveforms(6_000, 4_000)) for m in (model, again))
-    for name, embedding in one.embeddings.items():
-        assert torch.equal(embedding, other.embeddings[name])
-    for states, others in zip(one.hidden_states, other.hidden_states, strict=True):
-        assert torch.equal(states, others)
 
 
 def test_encoding_leaves_the_mode_alone():
@@ -330,6 +315,9 @@ def test_a_push_uploads_what_loads_again(tmp_path, monkeypatch):
 def test_the_card_says_what_the_model_is(tmp_path):
     """Guards the generated card: header, architecture, corpus, recall, licence, use."""
     model = small_model("speechclip_hybrid_plus")
+    model.save_pretrained(tmp_path / "unknown")
+    card = (tmp_path / "unknown" / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["license"] == "other"
     model.about = {
         "corpus": "flickr8k",
         "recall": {"speech to image R@10": 41.25},
@@ -348,12 +336,6 @@ def test_the_card_says_what_the_model_is(tmp_path):
         "flickr8k",
     ):
         assert expected in card
-
-
-def test_a_card_without_a_known_licence_claims_none(tmp_path):
-    small_model("speechclip_parallel").save_pretrained(tmp_path)
-    card = (tmp_path / "README.md").read_text()
-    assert yaml.safe_load(card.split("---")[1])["license"] == "other"
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
@@ -384,8 +366,3 @@ def test_offline_a_missing_encoder_says_how_to_provide_it(monkeypatch, part: str
     with pytest.raises(EncoderError, match=option) as caught:
         SpeechClip(config, VOCABULARY)
     assert named.name in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_an_unknown_variant_names_the_nearest():
-    with pytest.raises(ConfigError, match="did you mean 'speechclip_hybrid_plus'"):
-        SpeechClip(small_config("speechclip_hybrid_plis"), VOCABULARY)
