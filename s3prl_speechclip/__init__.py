@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import registration
 
 if TYPE_CHECKING:
     from .benchmarks.shared.benchmark import evaluate as evaluate
+    from .data.audio import read_audio as read_audio
     from .model.speechclip import SpeechClip as SpeechClip
 
 __version__ = "0.1.0"
-__all__ = ["SpeechClip", "__version__", "evaluate"]
+__all__ = ["SpeechClip", "__version__", "evaluate", "read_audio"]
+
+# torch and transformers take seconds to import; who only asks for the version need not wait.
+LAZY = {
+    "SpeechClip": "model.speechclip",
+    "evaluate": "benchmarks.shared.benchmark",
+    "read_audio": "data.audio",
+}
 
 registration.install()
 
 
 def __getattr__(name: str) -> Any:
-    # torch and transformers take seconds to import; who only asks for the version need not wait.
-    if name == "SpeechClip":
-        from .model.speechclip import SpeechClip
-
-        return SpeechClip
-    if name == "evaluate":
-        from .benchmarks.shared.benchmark import evaluate
-
-        return evaluate
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{LAZY[name]}", __name__), name)

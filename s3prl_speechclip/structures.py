@@ -84,9 +84,12 @@ class Keywords:
     lengths: Tensor
     """(B,) int64, keywords per utterance."""
     spans: Tensor | None = None
-    """(B, K, 2) float32, onset and offset in seconds; only where CIF segments the frames."""
+    """(B, K, 2) float32, onset and offset in seconds from the start of the recording, zero beyond
+    `lengths`; only where CIF segments the frames."""
     queries: Tensor | None = None
     """(B, K, D) continuous keywords before quantisation."""
+    words: tuple[tuple[str, ...], ...] = ()
+    """Text of each utterance's tokens, a string a keyword; filled by `SpeechClip.encode_speech`."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ TIERS = (
     ("cli",),
 )
 TIER = {part: number for number, parts in enumerate(TIERS) for part in parts}
-MAY_IMPORT_S3PRL = {"upstream", "downstream"}
+MAY_IMPORT_S3PRL = {"upstream", "downstream", "encoders"}
 MAY_PRINT = {"cli"}
 
 

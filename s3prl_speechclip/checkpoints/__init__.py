@@ -9,6 +9,7 @@ from ..encoders.shipped import SHIPPED
 from ..errors import CheckpointError, first_line
 from ..model.config import VARIANTS
 from .locate import CONFIG_FILE, WEIGHTS_FILE, find_checkpoint, shipped_model
+from .released import find_released
 
 if TYPE_CHECKING:
     from .native import StoredModel
@@ -21,7 +22,8 @@ def read(source: str | Path, **hub: Any) -> StoredModel:
 
     Args:
         source: an experiment or checkpoint folder, an official SpeechCLIP or SpeechCLIP+ .ckpt, the
-            name of a model that the package ships (`speechclip_plus`), or a Hugging Face Hub id.
+            name of a model that the package ships (`speechclip_plus`) or that the authors released
+            (`speechclip/models/large/flickr/parallel`, see `released`), or a Hugging Face Hub id.
         **hub: options of huggingface_hub's download.
 
     Raises:
@@ -46,6 +48,9 @@ def read(source: str | Path, **hub: Any) -> StoredModel:
         raise CheckpointError(
             f"'{SHIPPED}' is not one model: name one that the package ships ({', '.join(VARIANTS)})"
         )
+    released = find_released(str(source))
+    if released is not None:
+        return read_official(released.download(**hub))
     return read_checkpoint(_download(str(source), hub))
 
 

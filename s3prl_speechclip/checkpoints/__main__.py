@@ -1,4 +1,4 @@
-"""Convert official checkpoints: `python -m s3prl_speechclip.checkpoints convert IN OUT`."""
+"""Released checkpoints: `python -m s3prl_speechclip.checkpoints list` and `convert IN OUT`."""
 
 from __future__ import annotations
 
@@ -7,40 +7,59 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import SpeechClipError
-from ..model.speechclip import SpeechClip
-from .native import StoredModel, write_checkpoint
-from .official import convert_official
-from .official.ledger import Ledger
+from .released import RELEASED
+
+if TYPE_CHECKING:
+    from .native import StoredModel
+    from .official.ledger import Ledger
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the last line on standard output is the folder that was written."""
+    """Run a command; the last line that `convert` prints is the folder that was written."""
     parser = argparse.ArgumentParser(prog="python -m s3prl_speechclip.checkpoints")
-    commands = parser.add_subparsers(required=True, metavar="convert")
+    commands = parser.add_subparsers(required=True, metavar="list|convert", dest="command")
+    commands.add_parser(
+        "list",
+        help="list the checkpoints that the authors released: the name for -k, model, size, corpus "
+        "and published recall (validation, mean of both directions, percent)",
+    )
     convert = commands.add_parser(
         "convert", help="convert an official checkpoint to the native format"
     )
-    convert.add_argument("checkpoint", type=Path, help="official .ckpt")
+    convert.add_argument("checkpoint", help="official .ckpt, or a name that list shows")
     convert.add_argument(
         "folder", type=Path, help="folder to write config.json and model.safetensors to"
     )
     convert.add_argument("--quiet", action="store_true", help="do not list the weights")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "list":
+        sys.stdout.writelines(f"{released.describe()}\n" for released in RELEASED.values())
+        return 0
     try:
-        stored, ledger = convert_official(chosen.checkpoint)
-        # Building the model checks that the weights fit the configuration.
-        model = SpeechClip.from_stored(stored)
-        write_checkpoint(chosen.folder, model.stored())
+        report = _convert(chosen.checkpoint, chosen.folder, listed=not chosen.quiet)
     except SpeechClipError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(report(stored, ledger, listed=not chosen.quiet) + f"\n{chosen.folder}\n")
+    sys.stdout.write(f"{report}\n{chosen.folder}\n")
     return 0
 
 
-def report(stored: StoredModel, ledger: Ledger, *, listed: bool) -> str:
+def _convert(source: str, folder: Path, *, listed: bool) -> str:
+    from ..model.speechclip import SpeechClip
+    from .native import write_checkpoint
+    from .official import convert_official
+
+    released = RELEASED.get(source)
+    stored, ledger = convert_official(released.download() if released else Path(source))
+    # Building the model checks that the weights fit the configuration.
+    write_checkpoint(folder, SpeechClip.from_stored(stored).stored())
+    return _report(stored, ledger, listed=listed)
+
+
+def _report(stored: StoredModel, ledger: Ledger, *, listed: bool) -> str:
     """Report what became of an official checkpoint's weights; `listed`: of each by name."""
     config = stored.config
     lines = []

@@ -12,6 +12,7 @@ from ..encoders.shipped import ASSETS, SHIPPED
 from ..errors import CheckpointError
 from ..hashing import file_hash
 from ..model.config import find_variant
+from .released import RELEASED
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -30,7 +31,8 @@ class Located:
 
     def digest(self) -> str:
         """Return the SHA-256 of the file that holds the weights; empty for a Hub id."""
-        path = Path(self.source)
+        released = RELEASED.get(self.source)
+        path = released.download() if released else Path(self.source)
         if path.is_dir():
             return file_hash(find_checkpoint(path) / WEIGHTS_FILE)
         return file_hash(path) if path.is_file() else ""
@@ -97,10 +99,9 @@ def find_checkpoint(path: Path) -> Path:
 
 def _as_given(name: str, checkpoint: str) -> Located:
     if not Path(checkpoint).exists():
-        if checkpoint == SHIPPED:
-            return Located(str(shipped_model(name)), "the mini model that the package ships")
-        if (ASSETS / checkpoint / CONFIG_FILE).is_file():
-            return Located(str(ASSETS / checkpoint), "the mini model that the package ships")
+        shipped = ASSETS / (name if checkpoint == SHIPPED else checkpoint)
+        if (shipped / CONFIG_FILE).is_file():
+            return Located(str(shipped), "the mini model that the package ships")
     return Located(checkpoint, "as given")
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.locate import find_checkpoint
+from ..encoders.speech import tensors_only
 from ..errors import ConfigError, SpeechClipError, unknown_name
 from ..hashing import file_hash
 from ..structures import SAMPLE_RATE
@@ -23,7 +24,6 @@ from .compat import quiet
 
 FRAMES = 3  # axes of frames: (B, T, D)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a folder of transformers
-WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own variable
 LOCAL = ("_local", "_url", "_custom", "_gdriveid")  # endings of names that need -k
 
 
@@ -108,19 +108,6 @@ def load_upstream(
         _check_that_it_was_read(name, ckpt, opened)
     weights = os.path.abspath(ckpt) if ckpt and os.path.exists(ckpt) else ckpt or ""
     return Upstream(module, name, "", ckpt or "", _digest(ckpt), weights)
-
-
-@contextlib.contextmanager
-def tensors_only() -> Iterator[None]:
-    """Refuse pickled code in a block, also where s3prl calls torch.load(weights_only=False)."""
-    before = os.environ.get(WEIGHTS_ONLY)
-    os.environ[WEIGHTS_ONLY] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[WEIGHTS_ONLY]
-        if before is not None:
-            os.environ[WEIGHTS_ONLY] = before
 
 
 @contextlib.contextmanager

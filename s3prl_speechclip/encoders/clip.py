@@ -7,15 +7,17 @@ import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import open_clip
+import timm
 import torch
+from open_clip.model import set_model_preprocess_cfg
 from open_clip.openai import load_openai_model
 from open_clip.timm_model import TimmModel
-from open_clip.transform import image_transform
+from open_clip.transform import PreprocessCfg, image_transform
 from PIL.Image import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -27,17 +29,7 @@ from ..hashing import file_hash
 from ..model.config import ClipConfig
 from .efficientnet import load_efficientnet_lite0
 from .shipped import SHIPPED, shipped_folder
-from .vocabulary import (
-    BPE_SIZE,
-    CONTEXT,
-    END_OF_TEXT,
-    PADDING,
-    SPECIAL_TOKENS,
-    START_OF_TEXT,
-    check_vocabulary,
-    encode,
-    spelled,
-)
+from .vocabulary import BPE_SIZE, SPECIAL_TOKENS, check_vocabulary, encode, spelled
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +37,28 @@ EFFICIENTNET = "efficientnet-lite0"  # an image trunk with ImageNet weights, all
 WEIGHTS = "model.safetensors"
 TOKENS = "clip.token_embedding.weight"
 TRUNK = "clip.visual.trunk."  # what the names of the trunk's weights begin with
+TIMM = "timm:"  # what names of image towers alone begin with
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
+
+
+class ImageTower(nn.Module):
+    """An image encoder alone, for models without keywords: a model's half, or timm's network."""
+
+    def __init__(self, visual: nn.Module, joint_width: int) -> None:
+        super().__init__()
+        self.visual = visual
+        self.joint_width = joint_width
+
+
+Clip: TypeAlias = open_clip.CLIP | open_clip.CustomTextCLIP | ImageTower
 
 
 class ClipEncoder(nn.Module):
     """A CLIP model, and the part of its token table that keywords are chosen from.
 
     Args:
-        clip: an open_clip model.
+        clip: an open_clip model whose text encoder reads CLIP's tokens, or an image tower alone.
         vocabulary: original BPE ids of the codebook, (V,). A model whose token table is smaller
             than BPE's has exactly these rows, in this order.
         trainable: whether text encoder and image projection are trained; the image trunk is always
@@ -61,7 +68,7 @@ class ClipEncoder(nn.Module):
 
     def __init__(
         self,
-        clip: open_clip.CLIP,
+        clip: Clip,
         vocabulary: Tensor,
         *,
         trainable: bool = False,
@@ -72,43 +79,53 @@ class ClipEncoder(nn.Module):
         self.clip = clip
         self.trainable = trainable
         self.image_resize = image_resize
-        self.whole_table = clip.token_embedding.num_embeddings == BPE_SIZE
-        if not self.whole_table and clip.token_embedding.num_embeddings != len(vocabulary):
+        images_only = isinstance(clip, ImageTower)
+        table = BPE_SIZE if images_only else self.text.token_embedding.num_embeddings
+        self.whole_table = table == BPE_SIZE
+        if not self.whole_table and table != len(vocabulary):
             raise EncoderError(
-                f"CLIP's token table has {clip.token_embedding.num_embeddings} rows, "
-                f"the vocabulary {len(vocabulary)}"
+                f"CLIP's token table has {table} rows, the vocabulary {len(vocabulary)}"
             )
-        self.vocabulary: Tensor
-        self.register_buffer("vocabulary", vocabulary)
-        rows = torch.full((BPE_SIZE,), -1)
-        rows[vocabulary] = torch.arange(len(vocabulary))
-        self._reduced_ids: Tensor
-        self._banned: Tensor
-        self.register_buffer("_reduced_ids", rows, persistent=False)
         self._row_of = {token: row for row, token in enumerate(vocabulary.tolist())}
-        self.register_buffer("_banned", rows[list(SPECIAL_TOKENS)], persistent=False)
+        banned = torch.tensor([self._row_of[token] for token in SPECIAL_TOKENS])
+        self.vocabulary: Tensor
+        self.banned_rows: Tensor
+        """Codebook rows of padding, start and end of text, (3,)."""
+        self.register_buffer("vocabulary", vocabulary)
+        self.register_buffer("banned_rows", banned, persistent=False)
         clip.requires_grad_(trainable)
-        clip.logit_scale.requires_grad_(False)
+        for name, parameter in clip.named_parameters(recurse=False):
+            if name in ("logit_scale", "logit_bias"):
+                parameter.requires_grad_(False)
         image_trunk(clip).requires_grad_(False)
         self.train(self.training)
 
     @property
+    def text(self) -> Any:
+        """The text encoder; raises EncoderError where there is an image tower alone."""
+        if isinstance(self.clip, ImageTower):
+            raise EncoderError("this model has an image tower alone, which reads no text")
+        return self.clip.text if isinstance(self.clip, open_clip.CustomTextCLIP) else self.clip
+
+    @property
     def token_width(self) -> int:
         """D of token embeddings."""
-        return int(self.clip.token_embedding.embedding_dim)
+        return int(self.text.token_embedding.embedding_dim)
 
     @property
     def joint_width(self) -> int:
         """E."""
-        projection = self.clip.text_projection
+        if isinstance(self.clip, ImageTower):
+            return self.clip.joint_width
+        projection = self.text.text_projection
         if isinstance(projection, nn.Linear):
             return int(projection.out_features)
         return int(projection.shape[1])
 
     @property
-    def banned_rows(self) -> Tensor:
-        """Codebook rows of padding, start and end of text, (3,)."""
-        return self._banned
+    def context(self) -> int:
+        """Positions of the text encoder, start and end of text included."""
+        return len(self.text.positional_embedding)
 
     def train(self, mode: bool = True) -> ClipEncoder:
         super().train(mode and self.trainable)
@@ -117,7 +134,7 @@ class ClipEncoder(nn.Module):
 
     def codebook(self) -> Tensor:
         """Return the embeddings of the vocabulary's tokens, (V, D)."""
-        table = self.clip.token_embedding.weight
+        table: Tensor = self.text.token_embedding.weight
         return table[self.vocabulary] if self.whole_table else table
 
     def original_ids(self, rows: Tensor) -> Tensor:
@@ -131,8 +148,10 @@ class ClipEncoder(nn.Module):
 
     def embed_image_features(self, features: Tensor) -> Tensor:
         """Project the trunk's features, (B, F), to the joint space; unit vectors (B, E)."""
+        visual = self.clip.visual
         with nullcontext() if self.trainable else torch.no_grad():
-            return F.normalize(image_head(self.clip)(features).float(), dim=-1)
+            projected = visual.head(features) if isinstance(visual, TimmModel) else features
+            return F.normalize(projected.float(), dim=-1)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Embed pixels (B, 3, H, W) or the trunk's features (B, F); unit vectors (B, E)."""
@@ -143,128 +162,137 @@ class ClipEncoder(nn.Module):
         """Embed written captions.
 
         Args:
-            texts: B captions, cut at 75 tokens as in CLIP. Tokens that a small model's table lacks
-                are spelled in letters, or left out with a warning if it lacks those.
+            texts: B captions, cut to the text encoder's context. Tokens that a small model's table
+                lacks are spelled in letters, or left out with a warning if it lacks those.
 
         Returns:
             Unit vectors (B, E).
         """
-        tokens = [self._known_rows(text) for text in texts]
-        lengths = torch.tensor([len(row) for row in tokens])
-        rows = torch.zeros(len(tokens), max(1, int(lengths.max())), dtype=torch.int64)
-        for row, ids in zip(rows, tokens, strict=True):
-            row[: len(ids)] = torch.tensor(ids, dtype=torch.int64)
         device = self.vocabulary.device
+        rows = [torch.tensor(self._known_rows(text), dtype=torch.int64) for text in texts]
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
         with nullcontext() if self.trainable else torch.no_grad():
-            embeddings = self.clip.token_embedding(rows.to(device))
-            return self.encode_keywords(embeddings, lengths.to(device))
+            return self.encode_keywords(self.text.token_embedding(padded), lengths)
 
     def encode_keywords(self, keywords: Tensor, lengths: Tensor) -> Tensor:
         """Encode keywords as a written caption (SpeechCLIP, section 3.3).
 
-        Start of text, the keywords, end of text; the text encoder is causal, so that padding after
-        the end would change nothing and is left out.
+        Start of text, the keywords, end of text. Padding after the end changes nothing in a causal
+        text encoder and is left out; an unmasked one reads it, to the end of its context.
 
         Args:
             keywords: token embeddings, (B, K, D).
-            lengths: keywords per utterance, (B,), at most 75.
+            lengths: keywords per utterance, (B,); what exceeds the context is left out.
 
         Returns:
             Unit vectors (B, E), taken at the end of text.
         """
-        clip = self.clip
-        batch, count = keywords.shape[0], min(keywords.shape[1], CONTEXT - 2)
-        start, end, padding = self._special_embeddings()
-        states = padding.expand(batch, count + 2, -1).clone()
+        text = self.text
+        keywords = keywords[:, : self.context - 2]
+        batch, count, _ = keywords.shape
+        width = self.context if text.attn_mask is None else count + 2
+        special = self.vocabulary[self.banned_rows] if self.whole_table else self.banned_rows
+        padding, start, end = text.token_embedding(special)
+        states = padding.expand(batch, width, -1).clone()
         states[:, 0] = start
         slots = torch.arange(count, device=lengths.device)
         inside = (slots.unsqueeze(0) < lengths.unsqueeze(1)).unsqueeze(-1)
         states[:, 1 : count + 1] = torch.where(
-            inside, keywords[:, :count].to(states.dtype), states[:, 1 : count + 1]
+            inside, keywords.to(states.dtype), states[:, 1 : count + 1]
         )
         ends = lengths.clamp_max(count) + 1
         utterances = torch.arange(batch, device=lengths.device)
         states[utterances, ends] = end
 
-        width = count + 2
-        states = states + clip.positional_embedding[:width]
-        states = clip.transformer(states, attn_mask=clip.attn_mask[:width, :width])
-        pooled = clip.ln_final(states)[utterances, ends]
-        projection = clip.text_projection
+        mask = None if text.attn_mask is None else text.attn_mask[:width, :width]
+        states = text.transformer(states + text.positional_embedding[:width], attn_mask=mask)
+        pooled = text.ln_final(states)[utterances, ends]
+        projection = text.text_projection
         embedded = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         return F.normalize(embedded.float(), dim=-1)
 
     def preprocess(self) -> Callable[[Image], Tensor]:
         """Return the transform from an RGB image to pixels (3, H, W)."""
         visual = self.clip.visual
+        known = getattr(visual, "preprocess_cfg", {})  # open_clip's, where it knows the weights
+        shortest = self.image_resize == "shortest"
         return image_transform(
             visual.image_size,
             is_train=False,
             mean=getattr(visual, "image_mean", None),
             std=getattr(visual, "image_std", None),
-            resize_mode=self.image_resize,
+            interpolation=known.get("interpolation"),
+            resize_mode=known.get("resize_mode", "shortest") if shortest else self.image_resize,
             fill_color=255,
         )
-
-    def _special_embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
-        ids = torch.tensor([START_OF_TEXT, END_OF_TEXT, PADDING], device=self.vocabulary.device)
-        rows = ids if self.whole_table else self._reduced_ids[ids]
-        start, end, padding = self.clip.token_embedding(rows)
-        return start, end, padding
 
     def _known_rows(self, text: str) -> list[int]:
         ids = encode(text)
         if self.whole_table:
-            return ids
+            return ids[: self.context - 2]
         rows: list[int] = []
         unknown = 0
         for token in ids:
-            row = self._row_of.get(token)
-            letters = [row] if row is not None else [self._row_of.get(i) for i in spelled(token)]
-            if None in letters:
-                unknown += 1
+            pieces = (token,) if token in self._row_of else spelled(token)
+            known = [self._row_of[piece] for piece in pieces if piece in self._row_of]
+            if len(known) == len(pieces):
+                rows += known
             else:
-                rows += letters  # type: ignore[arg-type]
+                unknown += 1
         if unknown:
             logger.warning("%d tokens of '%s' are not in this CLIP's table", unknown, text)
-        return rows[: CONTEXT - 2]
+        return rows[: self.context - 2]
 
 
-def image_trunk(clip: open_clip.CLIP) -> nn.Module:
+def image_trunk(clip: Clip) -> nn.Module:
     """Return the part of the image encoder that is always frozen: all of it, or timm's network."""
-    return clip.visual.trunk if isinstance(clip.visual, TimmModel) else clip.visual
+    visual: nn.Module = clip.visual
+    return visual.trunk if isinstance(visual, TimmModel) else visual
 
 
-def image_head(clip: open_clip.CLIP) -> nn.Module:
-    """Return what follows the trunk: timm's projection, or nothing."""
-    return clip.visual.head if isinstance(clip.visual, TimmModel) else nn.Identity()
-
-
-def build_clip(config: ClipConfig, vocabulary: Tensor, *, weights: bool = True) -> ClipEncoder:
+def build_clip(
+    config: ClipConfig, vocabulary: Tensor, *, weights: bool = True, keywords: bool = True
+) -> ClipEncoder:
     """Build the CLIP that a configuration describes.
 
     Args:
         config: model, weights, activation.
         vocabulary: original BPE ids of the codebook, (V,).
         weights: whether to load pretrained weights; False where a checkpoint will fill them.
+        keywords: whether keywords are to be encoded; without them any image tower will do.
 
     Raises:
-        EncoderError: the model is not available, or its text encoder is not open_clip's own.
+        EncoderError: the model is not available, or keywords are wanted and its text encoder does
+            not read CLIP's tokens.
     """
-    if config.quick_gelu is None:
-        config = replace(config, quick_gelu=uses_quick_gelu(config))
     if config.pretrained == SHIPPED:
         return load_shipped(
             shipped_folder("clip"), vocabulary, trainable=config.trainable, weights=weights
         )
-    if config.pretrained and weights and config.pretrained != EFFICIENTNET:
+    if config.quick_gelu is None:
+        config = replace(config, quick_gelu=uses_quick_gelu(config))
+    fetched = bool(config.pretrained) and weights and config.pretrained != EFFICIENTNET
+    values = config.architecture or open_clip.get_model_config(config.name)
+    clip: Clip
+    if config.name.startswith(TIMM):
+        if keywords:
+            raise _other_text_encoder(config.name)
+        clip = _timm_tower(config, fetched)
+    elif values is None:
+        raise EncoderError(f"open_clip knows no model '{config.name}'")
+    elif not _reads_bpe(values):
+        if keywords or "multimodal_cfg" in values:
+            raise _other_text_encoder(config.name)
+        visual = _load_pretrained(config).visual if fetched else _without_weights(config, values, 0)
+        clip = ImageTower(visual, values["embed_dim"])
+    elif fetched:
         clip = _load_pretrained(config)
     else:
-        clip = _from_architecture(config, len(vocabulary))
+        size = len(vocabulary) if config.architecture else BPE_SIZE
+        clip = _without_weights(config, values, size)
         if weights and config.pretrained == EFFICIENTNET:
             load_efficientnet_lite0(image_trunk(clip))
-    if not isinstance(clip, open_clip.CLIP):
-        raise _other_text_encoder(config.name)
     return ClipEncoder(
         clip, vocabulary, trainable=config.trainable, image_resize=config.image_resize
     )
@@ -286,22 +314,23 @@ def load_shipped(
     """
     try:
         about = _read_about(folder)
+        stored = load_file(folder / WEIGHTS)
+        known = check_vocabulary(stored.pop("vocabulary"), str(folder))
+        state = {name: value.float() for name, value in stored.items()}
+        vocabulary = known if vocabulary is None else vocabulary
+        architecture = about["architecture"]
+        text = {**architecture["text_cfg"], "vocab_size": len(vocabulary)}
         config = ClipConfig(
             name=SHIPPED,
             pretrained=EFFICIENTNET,
-            architecture=about["architecture"],
+            architecture={**architecture, "text_cfg": text},
             quick_gelu=about["quick_gelu"],
             trainable=trainable,
             image_resize=about["image_resize"],
         )
-        state = load_file(folder / WEIGHTS)
-        known = check_vocabulary(state.pop("vocabulary"), str(folder))
         table = state[TOKENS]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise EncoderError(
-            f"the mini CLIP in '{folder}' is damaged ({error}); reinstall the package"
-        ) from error
-    vocabulary = known if vocabulary is None else vocabulary
+        raise _damaged(folder, error) from error
     row_of = {token: row for row, token in enumerate(known.tolist())}
     missing = [token for token in vocabulary.tolist() if token not in row_of]
     if missing:
@@ -309,19 +338,12 @@ def load_shipped(
             f"the mini CLIP lacks {len(missing)} of the vocabulary's {len(vocabulary)} tokens; "
             "set model.clip.vocabulary=mini"
         )
-    config = replace(config, architecture=_with_rows(config.architecture, len(vocabulary)))
     encoder = build_clip(config, vocabulary, weights=weights).eval()
     if weights:
-        rows = torch.tensor([row_of[token] for token in vocabulary.tolist()])
-        state = {name: value.float() for name, value in state.items()} | {
-            TOKENS: table[rows].float()
-        }
+        state[TOKENS] = table[[row_of[token] for token in vocabulary.tolist()]]
         own = {name for name in encoder.state_dict() if not name.startswith(TRUNK)}
         if own - {"vocabulary"} != state.keys():
-            raise EncoderError(
-                f"the mini CLIP in '{folder}' does not fit its configuration; install the package "
-                "anew"
-            )
+            raise _damaged(folder, "it does not fit its configuration")
         encoder.load_state_dict(state, strict=False)
     return encoder
 
@@ -366,17 +388,44 @@ def _read_about(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"the mini CLIP in '{folder}' is damaged ({error}); reinstall the package"
-        ) from error
+        raise _damaged(folder, error) from error
     return about
 
 
-def _with_rows(architecture: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    return {**architecture, "text_cfg": {**architecture["text_cfg"], "vocab_size": rows}}
+def _damaged(folder: Path, reason: object) -> EncoderError:
+    return EncoderError(f"the mini CLIP in '{folder}' is damaged ({reason}); reinstall the package")
 
 
-def _load_pretrained(config: ClipConfig) -> nn.Module:
+def _other_text_encoder(name: str) -> EncoderError:
+    return EncoderError(
+        f"keywords need a CLIP whose text encoder reads CLIP's own tokens; '{name}' has another: "
+        "set model.clip.name to one such as ViT-B-32"
+    )
+
+
+def _reads_bpe(values: Mapping[str, Any]) -> bool:
+    """Return whether a model's text encoder is a transformer that reads CLIP's BPE tokens."""
+    text = values["text_cfg"]
+    other = ("hf_model_name", "hf_tokenizer_name", "embed_cls")
+    if any(text.get(key) for key in other) or text.get("pool_type", "argmax") != "argmax":
+        return False
+    return int(text.get("vocab_size", 0)) <= BPE_SIZE
+
+
+def _timm_tower(config: ClipConfig, fetched: bool) -> ImageTower:
+    name = config.name.removeprefix(TIMM)
+    try:
+        trunk: Any = timm.create_model(name, pretrained=fetched, num_classes=0)
+    except Exception as error:
+        # timm and the Hub client raise many kinds for one cause: there is no such network.
+        raise EncoderError(f"timm has no network '{name}' ({first_line(error)})") from error
+    about = timm.data.resolve_data_config({}, model=trunk)
+    trunk.image_size = tuple(about["input_size"][1:])
+    trunk.image_mean, trunk.image_std = about["mean"], about["std"]
+    return ImageTower(trunk, int(trunk.num_features))
+
+
+def _load_pretrained(config: ClipConfig) -> Any:
     try:
         if _is_torchscript(Path(config.pretrained)):
             return _load_openai_release(config)
@@ -392,13 +441,6 @@ def _load_pretrained(config: ClipConfig) -> nn.Module:
             f"({first_line(error)}): give the file of its weights "
             "(open_clip_model.safetensors or OpenAI's .pt) with --clip PATH, or go online once"
         ) from error
-
-
-def _other_text_encoder(name: str) -> EncoderError:
-    return EncoderError(
-        f"keywords need a CLIP whose text encoder is open_clip's own; '{name}' has another: set "
-        "model.clip.name to one such as ViT-B-32"
-    )
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -420,26 +462,23 @@ def _load_openai_release(config: ClipConfig) -> nn.Module:
     return load_openai_model(str(path), precision="fp32", device="cpu")
 
 
-def _from_architecture(config: ClipConfig, vocabulary_size: int) -> nn.Module:
-    values: dict[str, Any] = dict(config.architecture)
-    if not values:
-        known = open_clip.get_model_config(config.name)
-        if known is None:
-            raise EncoderError(f"open_clip knows no model '{config.name}'")
-        values = dict(known)
-        values["text_cfg"] = {"vocab_size": BPE_SIZE, **values["text_cfg"]}
-    if "hf_model_name" in values["text_cfg"] or values.get("custom_text"):
-        raise _other_text_encoder(config.name)
-    text = dict(values["text_cfg"])
-    text.setdefault("vocab_size", vocabulary_size)
+def _without_weights(config: ClipConfig, values: Mapping[str, Any], vocabulary_size: int) -> Any:
+    """Build a model, or with a vocabulary of 0 its image half, with random weights."""
     vision = dict(values["vision_cfg"])
     mean, std = vision.pop("image_mean", None), vision.pop("image_std", None)
-    clip = open_clip.CLIP(
+    custom = values.get("custom_text") or not vocabulary_size
+    text = {"vocab_size": vocabulary_size, **values["text_cfg"]} if vocabulary_size else NO_TEXT
+    clip = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(
         embed_dim=values["embed_dim"],
         vision_cfg=vision,
         text_cfg=text,
         quick_gelu=config.quick_gelu,
     )
+    tag = open_clip.get_pretrained_cfg(config.name, config.pretrained) if config.pretrained else {}
     if mean is not None:
         clip.visual.image_mean, clip.visual.image_std = tuple(mean), tuple(std)
-    return clip
+    elif tag:
+        # A checkpoint fills the weights of a model that open_clip knows how to preprocess for.
+        known = {**asdict(PreprocessCfg(clip.visual.image_size)), **tag}
+        set_model_preprocess_cfg(clip, {key: known[key] for key in PREPROCESSING})
+    return clip if vocabulary_size else clip.visual

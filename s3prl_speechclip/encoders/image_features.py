@@ -91,7 +91,12 @@ def _cached(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: b
     cache = cache_home() / "image_features" / f"{_key(clip, paths)}.safetensors"
     if cache.is_file():
         try:
-            return _read(cache)
+            check_owner(cache)
+            with safe_open(cache, "pt") as file:
+                stored = {"features": file.get_tensor("features")}
+                if (file.metadata() or {}).get("sha256") != state_hash(stored):
+                    raise CorpusError("its SHA-256 is not the one that was written")
+            return stored["features"]
         except (OSError, SafetensorError, CorpusError) as error:
             logger.warning("'%s' is computed again: %s", cache, error)
     features = _compute(clip, paths, skip_broken, show)
@@ -105,15 +110,6 @@ def _cached(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: b
         partial.unlink(missing_ok=True)
         logger.warning("image features are not kept: %s", error)
     return features
-
-
-def _read(cache: Path) -> Tensor:
-    check_owner(cache)
-    with safe_open(cache, "pt") as file:
-        tensors = {"features": file.get_tensor("features")}
-        if (file.metadata() or {}).get("sha256") != state_hash(tensors):
-            raise CorpusError("its SHA-256 is not the one that was written")
-    return tensors["features"]
 
 
 @torch.no_grad()

@@ -2,8 +2,7 @@
 
 Learning words from raw waveforms end to end begins with a long plateau, because nothing above the
 convolutions means anything yet. Fitted first to the log-mel energies of the same recordings, which
-takes seconds, the convolutions give the layers above something to read. This is for encoders that
-are trained with the rest of the model; pretrained ones know the spectrum already.
+takes seconds, they give the layers above something to read.
 """
 
 from __future__ import annotations
@@ -47,19 +46,17 @@ def learn_spectrum(
     extractor = encoder.model.feature_extractor
     width = extractor.conv_layers[-1].conv.out_channels
     readout = nn.Linear(width, MELS).to(device)
-    mel = MelSpectrogram(SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS, center=False).to(
-        device
-    )
+    mel = MelSpectrogram(SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS, center=False)
+    mel = mel.to(device)
     parameters = [*extractor.parameters(), *readout.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps)
     error = float("nan")
     for _, speech in zip(range(steps), batches, strict=False):
         with autocast:
-            convolved = encoder.convolve(speech)
-            predicted = readout(convolved.features.transpose(1, 2)).float()
-        target = _log_mel(mel, convolved.waveforms)
-        loss = _spectral_error(predicted, target, convolved.lengths)
+            padded, features, lengths = encoder.convolve(speech)
+            predicted = readout(features.transpose(1, 2)).float()
+        loss = _spectral_error(predicted, _log_mel(mel, padded.waveforms), lengths)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

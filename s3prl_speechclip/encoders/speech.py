@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from ..errors import EncoderError, first_line
+from ..errors import EncoderError, first_line, unknown_name
 from ..model.config import SpeechEncoderConfig
 from ..modules.padding import folded_padding_mask, masked_group_norm, padding_mask
 from ..structures import HOP, SpeechBatch, SpeechFeatures
@@ -27,21 +28,10 @@ logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own variable
+S3PRL = "s3prl:"  # what names of s3prl's upstreams begin with
 # Keys of a transformers configuration that do not change what the model computes.
 PROVENANCE = ("_name_or_path", "architectures", "dtype", "transformers_version")
-
-
-class Convolved(NamedTuple):
-    """Input of the transformer."""
-
-    waveforms: Tensor
-    """(B, L), normalised if the encoder's are."""
-    samples: Tensor
-    """(B,) int64, valid samples."""
-    features: Tensor
-    """(B, C, T) of the convolutional extractor."""
-    lengths: Tensor
-    """(B,) int64, valid frames."""
 
 
 class SpeechEncoder(nn.Module):
@@ -69,7 +59,10 @@ class SpeechEncoder(nn.Module):
         batch_invariant: bool = True,
     ) -> None:
         super().__init__()
-        _check_family(model.config)
+        _check_family(model.config.model_type)
+        hop = math.prod(model.config.conv_stride)
+        if hop != HOP:
+            raise EncoderError(f"speech encoders have a hop of {HOP} samples; found {hop}")
         self.model = model
         self.trainable = trainable
         self.normalize_waveform = normalize_waveform
@@ -118,21 +111,28 @@ class SpeechEncoder(nn.Module):
             return self._encode(speech)
 
     def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
-        waveforms, samples, features, valid = self.convolve(speech)
+        padded, features, lengths = self.convolve(speech)
         projected = self.model.feature_projection(features.transpose(1, 2))
         states = projected[0] if isinstance(projected, tuple) else projected
         frames = states.shape[1]
         if self.batch_invariant:
-            lengths = valid
             padding = padding_mask(lengths, frames)
         else:
+            samples = padded.lengths
             lengths = (samples.double() / HOP).round().long().clamp_max(frames)
-            padding = folded_padding_mask(samples, waveforms.shape[1], frames)
+            padding = folded_padding_mask(samples, padded.waveforms.shape[1], frames)
         return SpeechFeatures(self._transform(states, padding), lengths)
 
-    def convolve(self, speech: SpeechBatch) -> Convolved:
-        """Normalise the recordings and run the convolutional extractor."""
-        waveforms, samples = _at_least_one_frame(speech)
+    def convolve(self, speech: SpeechBatch) -> tuple[SpeechBatch, Tensor, Tensor]:
+        """Run the convolutional extractor.
+
+        Returns:
+            The recordings that it read, normalised if the encoder's are; features (B, C, T); valid
+            frames (B,).
+        """
+        short = max(0, MIN_SAMPLES - speech.waveforms.shape[1])
+        waveforms = F.pad(speech.waveforms, (0, short))
+        samples = speech.lengths.clamp_min(MIN_SAMPLES)
         if self.normalize_waveform:
             waveforms = _normalize(waveforms, samples)
         states, valid = waveforms.unsqueeze(1), samples
@@ -146,7 +146,7 @@ class SpeechEncoder(nn.Module):
                 states = layer.activation(states)
             else:
                 states = layer(states)
-        return Convolved(waveforms, samples, states, valid)
+        return SpeechBatch(waveforms, samples), states, valid
 
     def _transform(self, states: Tensor, padding: Tensor) -> tuple[Tensor, ...]:
         """Run the transformer and keep the input of its first layer and the output of each."""
@@ -180,6 +180,87 @@ class SpeechEncoder(nn.Module):
         return tuple(kept)
 
 
+class S3prlEncoder(SpeechEncoder):
+    """Hidden states of an upstream of s3prl, frozen.
+
+    With `batch_invariant` each recording is encoded alone: what an upstream makes of padding is its
+    own affair.
+
+    Args:
+        name: name on s3prl's hub.
+        batch_invariant: see `ModelConfig`.
+
+    Raises:
+        EncoderError: there is no such upstream, or its layers differ in width or hop.
+    """
+
+    def __init__(self, name: str, *, batch_invariant: bool) -> None:
+        from s3prl.nn import S3PRLUpstream
+
+        nn.Module.__init__(self)
+        names = S3PRLUpstream.available_names()
+        if name not in names:
+            raise EncoderError(unknown_name("upstream of s3prl", name, names))
+        try:
+            with tensors_only():
+                self.model: Any = S3PRLUpstream(name)
+        except Exception as error:
+            # 180 upstreams of other people's, most of which fetch something first.
+            raise EncoderError(
+                f"s3prl cannot make the upstream '{name}' ({first_line(error)})"
+            ) from error
+        widths, hops = set(self.model.hidden_sizes), set(self.model.downsample_rates)
+        if len(widths) > 1 or hops != {HOP}:
+            raise EncoderError(
+                f"a speech encoder has one width and a hop of {HOP} samples; s3prl's '{name}' has "
+                f"widths {sorted(widths)} and hops {sorted(hops)}"
+            )
+        self.trainable = self.normalize_waveform = False
+        self.batch_invariant = batch_invariant
+        self.model.requires_grad_(False)
+        self.train(self.training)
+
+    @property
+    def width(self) -> int:
+        return int(self.model.hidden_sizes[0])
+
+    @property
+    def layers(self) -> int:
+        return int(self.model.num_layers)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        return {}  # the name says it
+
+    def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
+        rows = zip(speech.waveforms, speech.lengths.tolist(), strict=True)
+        recordings = [F.pad(row[:n], (0, max(0, MIN_SAMPLES - n))) for row, n in rows]
+        if not self.batch_invariant:
+            states = tuple(self.model.upstream(recordings)["hidden_states"])
+            lengths = (speech.lengths - 1) // HOP + 1  # as s3prl counts
+            return SpeechFeatures(states, lengths.clamp_max(states[0].shape[1]))
+        alone = [self.model.upstream([recording])["hidden_states"] for recording in recordings]
+        frames = [states[0].shape[1] for states in alone]
+        padded = (
+            nn.utils.rnn.pad_sequence([state[0] for state in layer], batch_first=True)
+            for layer in zip(*alone, strict=True)
+        )
+        return SpeechFeatures(tuple(padded), torch.tensor(frames, device=speech.lengths.device))
+
+
+@contextmanager
+def tensors_only() -> Iterator[None]:
+    """Refuse pickled code in a block, also where s3prl calls torch.load(weights_only=False)."""
+    before = os.environ.get(WEIGHTS_ONLY)
+    os.environ[WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[WEIGHTS_ONLY]
+        if before is not None:
+            os.environ[WEIGHTS_ONLY] = before
+
+
 def build_speech_encoder(
     config: SpeechEncoderConfig, *, batch_invariant: bool, weights: bool = True
 ) -> SpeechEncoder:
@@ -193,6 +274,13 @@ def build_speech_encoder(
     Raises:
         EncoderError: the model is not available, incomplete, or of another family.
     """
+    if config.name.startswith(S3PRL):
+        if config.trainable:
+            raise EncoderError(
+                f"'{config.name}' cannot be trained: set model.speech_encoder.trainable=false"
+            )
+        name = config.name.removeprefix(S3PRL)
+        return S3prlEncoder(name, batch_invariant=batch_invariant)
     if config.pretrained and weights:
         model = _load_pretrained(config.name)
     else:
@@ -277,26 +365,13 @@ def _architecture(config: SpeechEncoderConfig) -> Any:
                 "model.speech_encoder.architecture, or give a folder with its config.json"
             ) from error
     family = values.pop("model_type", "hubert")
-    if family not in FAMILIES:
-        raise EncoderError(f"speech encoders are {', '.join(FAMILIES)}; found '{family}'")
+    _check_family(family)
     return AutoConfig.for_model(family, **values)
 
 
-def _check_family(config: Any) -> None:
-    if config.model_type not in FAMILIES:
-        raise EncoderError(
-            f"speech encoders are {', '.join(FAMILIES)}; found '{config.model_type}'"
-        )
-    hop = math.prod(config.conv_stride)
-    if hop != HOP:
-        raise EncoderError(f"speech encoders have a hop of {HOP} samples; found {hop}")
-
-
-def _at_least_one_frame(speech: SpeechBatch) -> tuple[Tensor, Tensor]:
-    waveforms, samples = speech.waveforms, speech.lengths
-    if waveforms.shape[1] < MIN_SAMPLES:
-        waveforms = F.pad(waveforms, (0, MIN_SAMPLES - waveforms.shape[1]))
-    return waveforms, samples.clamp_min(MIN_SAMPLES)
+def _check_family(family: str) -> None:
+    if family not in FAMILIES:
+        raise EncoderError(f"speech encoders are {', '.join(FAMILIES)}; found '{family}'")
 
 
 def _normalize(waveforms: Tensor, samples: Tensor) -> Tensor:

@@ -64,14 +64,7 @@ def spelled(token_id: int) -> tuple[int, ...]:
 
 
 def official_vocabulary(name: str) -> Tensor:
-    """Load one of the released checkpoints' reduced vocabularies.
-
-    Args:
-        name: `flickr8k` (V = 8,112) or `spokencoco` (V = 19,787).
-
-    Returns:
-        (V,) int64, original BPE id of each reduced id.
-    """
+    """Load the original ids of `flickr8k` (V = 8,112) or `spokencoco` (V = 19,787), (V,)."""
     folder = resources.files("s3prl_speechclip") / "assets" / "vocab"
     with resources.as_file(folder / OFFICIAL[name]) as path:
         return read_vocabulary(path)
@@ -137,24 +130,6 @@ def corpus_vocabulary(captions: Sequence[str]) -> Tensor:
     return torch.tensor(ordered, dtype=torch.int64)
 
 
-def shipped_vocabulary() -> Tensor:
-    """Load the vocabulary of the mini CLIP that the package ships.
-
-    Returns:
-        (V,) int64, original BPE id of each row of its token table.
-
-    Raises:
-        EncoderError: the installation lacks it, or the file is damaged.
-    """
-    path = shipped_folder("clip") / "model.safetensors"
-    try:
-        with safe_open(path, framework="pt") as file:
-            vocabulary: Tensor = file.get_tensor("vocabulary")
-    except (OSError, SafetensorError) as error:
-        raise EncoderError(f"'{path}' is damaged ({error}); reinstall the package") from error
-    return check_vocabulary(vocabulary, str(path))
-
-
 def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
     """Load a vocabulary by its name in the configuration.
 
@@ -173,7 +148,7 @@ def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
     if name in OFFICIAL:
         return official_vocabulary(name)
     if name == SHIPPED:
-        return shipped_vocabulary()
+        return _shipped_vocabulary()
     if name == "full":
         return torch.arange(BPE_SIZE)
     if name == "corpus":
@@ -184,3 +159,13 @@ def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
             )
         return corpus_vocabulary(captions)
     return read_vocabulary(Path(name))
+
+
+def _shipped_vocabulary() -> Tensor:
+    path = shipped_folder("clip") / "model.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            vocabulary: Tensor = file.get_tensor("vocabulary")
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(f"'{path}' is damaged ({error}); reinstall the package") from error
+    return check_vocabulary(vocabulary, str(path))

@@ -58,7 +58,9 @@ class Branch(nn.Module):
         # which they are assigned.
         attention = build_attention(width, config.attention, encoder=variant.keywords is None)
         head = KeywordHead(config, width, clip.token_width) if variant.keywords else None
-        segmenter = CifSegmenter(config, width) if variant.keywords == "cif" else None
+        segmenter = (
+            CifSegmenter(config, width, clip.context - 2) if variant.keywords == "cif" else None
+        )
         self.cls = nn.Parameter(torch.randn(1, tokens, width)) if tokens else None
         self.attention = attention
         self.projection = nn.Linear(width, clip.joint_width) if variant.parallel else None
@@ -149,11 +151,12 @@ class CifSegmenter(nn.Module):
     Args:
         config: configuration of the whole model.
         width: D.
+        most: largest number of keywords that CLIP's text encoder reads.
     """
 
-    def __init__(self, config: ModelConfig, width: int) -> None:
+    def __init__(self, config: ModelConfig, width: int, most: int) -> None:
         super().__init__()
-        self.config = config.cif
+        self.config = replace(config.cif, max_fires=min(config.cif.max_fires, most))
         self.read_padding = not config.batch_invariant
         self.weights = CifWeights(width, config.cif, read_padding=self.read_padding)
 

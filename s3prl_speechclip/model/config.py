@@ -52,7 +52,8 @@ def find_variant(name: str) -> Variant:
 class SpeechEncoderConfig:
     name: str = "facebook/hubert-base-ls960"
     """Hugging Face Hub id, or folder, of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio model;
-    `mini`: the HuBERT that the package ships."""
+    `mini`: the HuBERT that the package ships; `s3prl:NAME`: any upstream of s3prl whose frames are
+    320 samples apart, frozen."""
     pretrained: bool = True
     """Take weights from `name`; otherwise start from random weights of `architecture`."""
     architecture: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +69,8 @@ class SpeechEncoderConfig:
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
     name: str = "ViT-B-32"
-    """open_clip model."""
+    """open_clip model; without keywords also one with another tokenizer, such as SigLIP's, or
+    `timm:NAME`, an image network of timm."""
     pretrained: str = "openai"
     """open_clip tag or path of weights; `mini`: the CLIP that the package ships; empty: random
     weights of the architecture."""
@@ -145,7 +147,8 @@ class CifConfig:
     tail_threshold: float = 0.5
     """Smallest remainder that fires one more keyword."""
     max_fires: int = 75
-    """Maximum number of keywords: CLIP's 77 positions less start and end of text."""
+    """Maximum number of keywords: CLIP's 77 positions less start and end of text; fewer where its
+    text encoder has fewer."""
     frames_per_keyword: float = 20.0
     """The target of the quantity loss is frames / 20, rounded: a keyword in 0.4 s."""
     scaling_steps: int = 5000
@@ -188,12 +191,13 @@ class ModelConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
 
-def check_model(config: ModelConfig, width: int) -> None:
+def check_model(config: ModelConfig, width: int, most_keywords: int) -> None:
     """Check the numbers of a configuration.
 
     Args:
         config: configuration of the model.
         width: D of its speech encoder.
+        most_keywords: positions of its CLIP's text encoder, without start and end of text.
 
     Raises:
         ConfigError: names the key.
@@ -203,9 +207,10 @@ def check_model(config: ModelConfig, width: int) -> None:
             f"model.attention.heads must divide the speech encoder's width {width}, found "
             f"{config.attention.heads}"
         )
-    if not 1 <= config.keywords.number <= 75:
+    if not 1 <= config.keywords.number <= most_keywords:
         raise ConfigError(
-            f"model.keywords.number must be 1 to 75 (CLIP's limit), found {config.keywords.number}"
+            f"model.keywords.number must be 1 to {most_keywords} (CLIP's limit), found "
+            f"{config.keywords.number}"
         )
     alpha = config.cif.initial_alpha
     if alpha is not None and not 0 < alpha < 1:

@@ -15,18 +15,20 @@ from torch import Tensor, nn
 
 from .. import checkpoints
 from ..checkpoints.native import INSIDE_LIMIT, StoredModel, write_checkpoint
+from ..data.audio import read_audio
 from ..encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
 from ..encoders.shipped import ASSETS, SHIPPED
-from ..encoders.speech import build_speech_encoder
-from ..errors import CheckpointError
+from ..encoders.speech import S3PRL, build_speech_encoder
+from ..encoders.vocabulary import CONTEXT, decode
+from ..errors import AudioError, CheckpointError
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
 from ..modules.losses import MaskedInfoNCE, quantity_loss
 from ..modules.padding import pad_waveforms
-from ..structures import SpeechBatch, SpeechFeatures, SpeechOutput
+from ..structures import Keywords, SpeechBatch, SpeechFeatures, SpeechOutput
 from .branch import build_branch
 from .card import model_card
-from .config import ModelConfig, check_model
+from .config import ModelConfig, check_model, find_variant
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +67,15 @@ class SpeechClip(nn.Module, ModelHubMixin):
             batch_invariant=config.batch_invariant,
             weights="speech_encoder" in loaded,
         )
-        check_model(config, self.speech_encoder.width)
-        self.clip: ClipEncoder = build_clip(config.clip, vocabulary, weights="clip" in loaded)
+        keywords = find_variant(config.variant).keywords is not None
+        self.clip: ClipEncoder = build_clip(
+            config.clip,
+            vocabulary,
+            weights="clip" in loaded,
+            keywords=keywords,
+        )
+        context = self.clip.context if keywords else CONTEXT
+        check_model(config, self.speech_encoder.width, context - 2)
         self.layer_mix = LayerMix(
             self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
         )
@@ -113,40 +122,46 @@ class SpeechClip(nn.Module, ModelHubMixin):
         Returns:
             Scalars by name; training minimises their sum.
         """
-        weights = self.config.objective
-        losses = {}
-        if output.parallel is not None:
-            loss = self.contrast(output.parallel, images, pair_ids)
-            losses["parallel"] = weights.parallel_weight * loss
-        if output.cascaded is not None:
-            loss = self.contrast(output.cascaded, images, pair_ids)
-            losses["cascaded"] = weights.cascaded_weight * loss
+        config = self.config.objective
+        weights = {"parallel": config.parallel_weight, "cascaded": config.cascaded_weight}
+        losses = {
+            name: weights[name] * self.contrast(embedding, images, pair_ids)
+            for name, embedding in output.embeddings.items()
+        }
         if output.firing is not None:
             loss = quantity_loss(output.firing.quantity, output.firing.target)
             losses["quantity"] = self.config.cif.quantity_weight * loss
         return losses
 
     @torch.no_grad()
-    def encode_speech(self, waveforms: Sequence[Tensor | np.ndarray]) -> SpeechOutput:
+    def encode_speech(self, recordings: Sequence[str | Path | Tensor | np.ndarray]) -> SpeechOutput:
         """Encode recordings, in evaluation mode whatever mode the model is in.
 
         Args:
-            waveforms: 1-D float tensors or NumPy arrays, 16 kHz.
+            recordings: paths of audio files, see `data.audio.read_audio`, or 1-D float tensors or
+                NumPy arrays, 16 kHz.
 
         Returns:
-            `.parallel`, `.cascaded` (B, E) unit vectors or None; `.keywords` or None;
-            `.hidden_states` of (B, T, D) each, `.lengths` (B,) valid frames.
+            `.parallel`, `.cascaded` (B, E) unit vectors or None; `.keywords`, with their `.words`,
+            or None; `.hidden_states` of (B, T, D) each, `.lengths` (B,) valid frames.
 
         Raises:
-            AudioError: no recording, or one that is not 1-D, floating-point and non-empty.
+            AudioError: no recording, a file that cannot be read, or an array that is not 1-D,
+                floating-point and non-empty.
         """
+        if isinstance(recordings, (str, Path)):
+            raise AudioError(f"expected a list of recordings, such as ['{recordings}']")
+        waveforms = [read_audio(r) if isinstance(r, (str, Path)) else r for r in recordings]
         speech = pad_waveforms(waveforms).to(self.clip.vocabulary.device)
         training = self.training
         self.eval()
         try:
-            return self(speech)
+            output: SpeechOutput = self(speech)
         finally:
             self.train(training)
+        if output.keywords is None:
+            return output
+        return replace(output, keywords=replace(output.keywords, words=spell(output.keywords)))
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -230,30 +245,27 @@ class SpeechClip(nn.Module, ModelHubMixin):
         return model.eval()
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
         batch_invariant: bool | None = None,
         speech_encoder: str | None = None,
         clip: str | None = None,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
+        **hub: Any,
     ) -> SpeechClip:
         """Load a trained model.
 
         Args:
             pretrained_model_name_or_path: an experiment or checkpoint folder, an official
                 SpeechCLIP or SpeechCLIP+ .ckpt, the name of a shipped mini model
-                (`speechclip_plus`), or a Hugging Face Hub id.
+                (`speechclip_plus`) or of a checkpoint that the authors released
+                (`speechclip/models/large/flickr/parallel`), or a Hugging Face Hub id.
             batch_invariant: replacement for the checkpoint's own `ModelConfig.batch_invariant`;
                 None: the checkpoint's own, with which it was trained.
             speech_encoder: folder of the speech encoder, for a checkpoint that only names it.
             clip: file of CLIP's weights, for a checkpoint that only names them.
-            revision, cache_dir, force_download, local_files_only, token: options of the Hub.
+            **hub: options of huggingface_hub's download, such as `revision` and `token`.
 
         Returns:
             The model in evaluation mode.
@@ -261,14 +273,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         Raises:
             CheckpointError: there is no such checkpoint, or it cannot be used.
         """
-        stored = checkpoints.read(
-            pretrained_model_name_or_path,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-        )
+        stored = checkpoints.read(pretrained_model_name_or_path, **hub)
         config = stored.config
         if batch_invariant is not None:
             config = replace(config, batch_invariant=batch_invariant)
@@ -290,13 +295,15 @@ class SpeechClip(nn.Module, ModelHubMixin):
         """Name the encoders that a checkpoint names with a hash instead of holding them."""
         speech, clip = self.config.speech_encoder, self.config.clip
         frozen = {
-            "speech_encoder": (self.speech_encoder, speech.pretrained and not speech.trainable),
-            "clip": (self.clip, bool(clip.pretrained) and not clip.trainable),
+            "speech_encoder": speech.pretrained and not speech.trainable,
+            "clip": bool(clip.pretrained) and not clip.trainable,
         }
+        by_name = {name: self._is_shipped(name) for name in frozen}
+        by_name["speech_encoder"] |= speech.name.startswith(S3PRL)
         return [
             name
-            for name, (encoder, named) in frozen.items()
-            if named and (self._is_shipped(name) or _size(encoder) > INSIDE_LIMIT)
+            for name, named in frozen.items()
+            if named and (by_name[name] or _size(self.get_submodule(name)) > INSIDE_LIMIT)
         ]
 
     def _is_shipped(self, name: str) -> bool:
@@ -312,6 +319,12 @@ class SpeechClip(nn.Module, ModelHubMixin):
             return f"the package's '{ASSETS / ('clip' if name == 'clip' else 'hubert')}'"
         config = self.config.clip if name == "clip" else self.config.speech_encoder
         return f"'{config.name}'"
+
+
+def spell(keywords: Keywords) -> tuple[tuple[str, ...], ...]:
+    """Return the text of each utterance's tokens; a token may be a part of a word."""
+    rows = zip(keywords.token_ids.tolist(), keywords.lengths.tolist(), strict=True)
+    return tuple(tuple(decode([token]) for token in row[:count]) for row, count in rows)
 
 
 def _size(module: nn.Module) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ def pad_waveforms(waveforms: Sequence[Tensor | np.ndarray]) -> SpeechBatch:
     Raises:
         AudioError: no recording, or one that is not 1-D, floating-point and non-empty.
     """
-    if isinstance(waveforms, (str, Path)) or not len(waveforms):
+    if not len(waveforms):
         raise AudioError("no recordings given; expected a list of 1-D float tensors, 16 kHz")
     tensors = [_waveform(waveform, index) for index, waveform in enumerate(waveforms)]
     lengths = torch.tensor([len(waveform) for waveform in tensors])
@@ -95,11 +94,6 @@ def pad_waveforms(waveforms: Sequence[Tensor | np.ndarray]) -> SpeechBatch:
 
 
 def _waveform(value: object, index: int) -> Tensor:
-    if isinstance(value, (str, Path)):
-        raise AudioError(
-            f"recording {index} is the path '{value}'; read it first, for example with "
-            "soundfile.read, as 16 kHz mono"
-        )
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         value = torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="))))
     if not isinstance(value, Tensor):

@@ -74,7 +74,6 @@ def recall_at_k(
             that do not fit, ids that are not whole numbers, a caption without its image or an
             image without captions.
     """
-    _check_cutoffs(ks)
     ranks = retrieval_ranks(speech, images, speech_ids, image_ids, block_size=block_size)
     return recall_of_ranks(ranks, ks)
 
@@ -82,9 +81,13 @@ def recall_at_k(
 def recall_of_ranks(ranks: Ranks, ks: Sequence[int] = (1, 5, 10)) -> Recall:
     """Return the recall of given ranks; see `recall_at_k`."""
     _check_cutoffs(ks)
+
+    def within(ranks: Tensor, k: int) -> float:
+        return 100.0 * int((ranks <= k).sum()) / len(ranks)
+
     return _both_ways(
-        {k: _percent_within(ranks.speech_to_image, k) for k in ks},
-        {k: _percent_within(ranks.image_to_speech, k) for k in ks},
+        {k: within(ranks.speech_to_image, k) for k in ks},
+        {k: within(ranks.image_to_speech, k) for k in ks},
     )
 
 
@@ -137,18 +140,8 @@ def chance_recall(
     """Return the recall that a random order of the candidates has on average.
 
     A caption has one right image among M. An image has c right captions among N, and a draw of
-    k misses all of them with probability C(N - c, k) / C(N, k).
-
-    Args:
-        speech_ids: what each caption describes, (N,), whole numbers.
-        image_ids: what each image is, (M,), whole numbers; repeated ids count once.
-        ks: cut-offs.
-
-    Returns:
-        Percent, as `recall_at_k` gives it.
-
-    Raises:
-        ResultError: as `recall_at_k`, for the ids.
+    k misses all of them with probability C(N - c, k) / C(N, k). Arguments and result are those of
+    `recall_at_k`.
     """
     _check_cutoffs(ks)
     captions = _whole_numbers(speech_ids, None, "speech")
@@ -175,15 +168,8 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
     Queries are taken as independent; several captions of one image are not quite, so the
     interval of speech-to-image recall is somewhat too narrow.
 
-    Args:
-        hits: queries answered.
-        total: all queries.
-
     Returns:
         Lower and upper end in percent.
-
-    Raises:
-        ResultError: no queries, or hits that are not between 0 and `total`.
     """
     if total < 1 or not 0 <= hits <= total:
         raise ResultError(f"hits must be between 0 and the queries, found {hits} of {total}")
@@ -194,10 +180,6 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
 def _both_ways(to_image: dict[int, float], to_speech: dict[int, float]) -> Recall:
     mean = {k: (to_image[k] + to_speech[k]) / 2 for k in to_image}
     return {"speech_to_image": to_image, "image_to_speech": to_speech, "mean": mean}
-
-
-def _percent_within(ranks: Tensor, k: int) -> float:
-    return 100.0 * int((ranks <= k).sum()) / len(ranks)
 
 
 def _blocks(total: int, size: int) -> list[slice]:

@@ -8,13 +8,14 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from small_models import CLIP, VOCABULARY
+from small_models import CLIP, VOCABULARY, small_model, speech_batch
 from torch.nn import functional as F
 
-from s3prl_speechclip.encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
+from s3prl_speechclip import SpeechClip
+from s3prl_speechclip.encoders.clip import ClipEncoder, _reads_bpe, build_clip, uses_quick_gelu
 from s3prl_speechclip.encoders.vocabulary import END_OF_TEXT, START_OF_TEXT, encode
-from s3prl_speechclip.errors import EncoderError
-from s3prl_speechclip.model.config import ClipConfig
+from s3prl_speechclip.errors import ConfigError, EncoderError
+from s3prl_speechclip.model.config import ClipConfig, KeywordConfig
 
 WHOLE = {**CLIP, "text_cfg": {**CLIP["text_cfg"], "vocab_size": 49_408}}
 SMALL = ClipConfig(name="small", pretrained="", architecture=CLIP)
@@ -136,11 +137,87 @@ def test_an_unknown_model_is_named():
         build_clip(ClipConfig(name="ViT-Z-99", pretrained=""), VOCABULARY)
 
 
+TIMM = {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": None, "image_size": 160}
+OTHER_FORMS = {
+    "EVA": {"custom_text": True, "vision_cfg": TIMM},
+    "MobileCLIP2": {"custom_text": True, "text_cfg": {"no_causal_mask": True}},
+    "PE-Core": {"custom_text": True, "text_cfg": {"context_length": 32}},
+    "ViTamin": {"custom_text": True, "text_cfg": {"proj_bias": True}},
+}
+
+
+def form(name: str) -> dict:
+    changes = OTHER_FORMS[name]
+    return {**WHOLE, **changes, "text_cfg": {**WHOLE["text_cfg"], **changes.get("text_cfg", {})}}
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+def test_other_forms_with_clips_tokens_embed_as_open_clips(name: str):
+    """Guards text towers of their own, unmasked ones and short contexts."""
+    clip = small_clip(replace(SMALL, architecture=form(name), quick_gelu=False))
+    context = form(name)["text_cfg"]["context_length"]
+    texts = ["a dog runs", "cat", "a man on a very long red bicycle by the sea " * 5]
+    tokens = open_clip.tokenize(texts, context_length=context)
+    with torch.no_grad():
+        expected = F.normalize(clip.clip.encode_text(tokens), dim=-1)
+    torch.testing.assert_close(clip.encode_text(texts), expected, atol=1e-6, rtol=0)
+    side = clip.clip.visual.image_size
+    side = side if isinstance(side, int) else side[0]
+    pixels = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        expected = F.normalize(clip.clip.encode_image(pixels), dim=-1)
+    torch.testing.assert_close(clip.encode_images(pixels), expected, atol=1e-6, rtol=0)
+    assert clip.joint_width == 24 and clip.context == context
+
+
+def test_as_many_configurations_of_open_clip_read_clips_tokens_as_say_so():
+    """Guards against a refusal by class: MobileCLIP2, PE-Core, EVA, ViTamin read CLIP's tokens."""
+    accepted = {n for n in open_clip.list_models() if _reads_bpe(open_clip.get_model_config(n))}
+    for family in ("MobileCLIP2-S0", "PE-Core-B-16", "EVA02-B-16", "ViTamin-B", "ViT-L-14"):
+        assert family in accepted
+    for family in ("ViT-B-16-SigLIP2", "xlm-roberta-base-ViT-B-32", "coca_ViT-B-32"):
+        assert family not in accepted
+
+
+@pytest.mark.parametrize("variant", ["speechclip_hybrid", "speechclip_hybrid_plus"])
+def test_a_short_context_limits_keywords(variant: str):
+    """Guards keywords beyond a text tower's context, which would be left out in silence."""
+    clip = replace(SMALL, architecture=form("PE-Core"), quick_gelu=False)
+    model = small_model(variant, clip=clip)
+    if variant.endswith("plus"):
+        assert model.branch.segmenter.config.max_fires == 30
+    with pytest.raises(ConfigError, match="must be 1 to 30"):
+        small_model(variant, clip=clip, keywords=KeywordConfig(number=31))
+
+
 @pytest.mark.parametrize("name", ["xlm-roberta-base-ViT-B-32", "ViT-B-16-SigLIP", "coca_ViT-B-32"])
-def test_a_clip_with_another_text_encoder_is_refused(name: str):
-    """Guards keywords, which need CLIP's own text encoder; offline, before anything is fetched."""
+def test_a_clip_with_another_text_encoder_has_no_keywords(name: str):
+    """Guards keywords, which need CLIP's own tokens; offline, before anything is fetched."""
     with pytest.raises(EncoderError, match=f"'{name}' has another"):
         build_clip(ClipConfig(name=name, pretrained=""), VOCABULARY, weights=False)
+
+
+SIGLIP = {**WHOLE, "vision_cfg": TIMM, "custom_text": True}
+SIGLIP["text_cfg"] = {**WHOLE["text_cfg"], "hf_tokenizer_name": "somebody/siglip"}
+
+
+@pytest.mark.parametrize(
+    "clip", [replace(SMALL, architecture=SIGLIP), ClipConfig(name="timm:test_vit", pretrained="")]
+)
+def test_any_image_tower_serves_a_model_without_keywords(clip: ClipConfig, tmp_path):
+    """Guards SigLIP and timm's networks for `speechclip_parallel`, from training to reloading."""
+    model = small_model("speechclip_parallel", clip=clip)
+    model.save_pretrained(tmp_path)
+    again = SpeechClip.from_pretrained(tmp_path)
+    pixels = torch.randn(2, 3, 160, 160)
+    images = model.encode_images(pixels)
+    assert torch.equal(again.encode_images(pixels), images)
+    output = model.train()(speech_batch(4_000, 3_000))
+    assert output.parallel.shape == images.shape
+    torch.stack(list(model.objective(output, images, torch.arange(2)).values())).sum().backward()
+    assert model.clip.preprocess()(Image.new("RGB", (300, 200))).shape == (3, 160, 160)
+    with pytest.raises(EncoderError, match="reads no text"):
+        model.encode_text(["a dog"])
 
 
 def test_missing_weights_say_how_to_provide_them(tmp_path):

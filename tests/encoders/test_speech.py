@@ -39,9 +39,15 @@ def alone(waveform: torch.Tensor) -> SpeechBatch:
     return SpeechBatch(waveform.unsqueeze(0), torch.tensor([len(waveform)]))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES, "positional batch norm"])
 def encoder(request: pytest.FixtureRequest) -> SpeechEncoder:
-    return small_encoder(request.param).eval()
+    if request.param in FAMILIES:
+        return small_encoder(request.param).eval()
+    encoder = small_encoder("hubert-base", conv_pos_batch_norm=True).eval()
+    norm = encoder.model.encoder.pos_conv_embed.batch_norm
+    torch.nn.init.normal_(norm.running_mean)
+    torch.nn.init.normal_(norm.bias)
+    return encoder
 
 
 @settings(max_examples=10, deadline=None)
@@ -236,17 +242,33 @@ class Touch:
         return Path.touch, (self.path,)
 
 
-@settings(max_examples=10, deadline=None)
-@given(lengths=st.lists(st.integers(400, 9_000), min_size=2, max_size=4))
-def test_positional_batch_norm_reads_no_padding(lengths: list[int]):
-    """Guards HuBERT with `conv_pos_batch_norm`, whose shift wrote on padding."""
-    encoder = small_encoder("hubert-base", conv_pos_batch_norm=True).eval()
-    norm = encoder.model.encoder.pos_conv_embed.batch_norm
-    torch.nn.init.normal_(norm.running_mean)
-    torch.nn.init.normal_(norm.bias)
-    together = encoder(speech_batch(*lengths))
-    for row, waveform in enumerate(waveforms(*lengths)):
-        single = encoder(alone(waveform))
-        frames = int(single.lengths[0])
-        for ours, theirs in zip(together.hidden_states, single.hidden_states, strict=True):
-            torch.testing.assert_close(ours[row, :frames], theirs[0, :frames], atol=ORDER, rtol=0)
+def test_an_upstream_of_s3prl_is_a_speech_encoder():
+    """Guards `s3prl:NAME`: the upstream's states, of each recording alone, whatever the batch."""
+    config = SpeechEncoderConfig(name="s3prl:speechclip_encoder")
+    encoder = build_speech_encoder(config, batch_invariant=True).eval()
+    batch = speech_batch(5_000, 300, 9_000)
+    found = encoder(batch)
+    assert len(found.hidden_states) == encoder.layers
+    assert {state.shape[2] for state in found.hidden_states} == {encoder.width}
+    for row, waveform in enumerate(waveforms(5_000, 300, 9_000)):
+        padded = torch.nn.functional.pad(waveform, (0, max(0, 400 - len(waveform))))
+        states = encoder.model.upstream([padded])["hidden_states"]
+        assert found.lengths[row] == states[0].shape[1]
+        for ours, theirs in zip(found.hidden_states, states, strict=True):
+            assert torch.equal(ours[row, : found.lengths[row]], theirs[0])
+    official = build_speech_encoder(config, batch_invariant=False).eval()(batch)
+    assert official.lengths.tolist() == [16, 1, 29]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "named"),
+    [
+        ("s3prl:fbank", {}, r"hops \[160\]"),
+        ("s3prl:hubrt_base", {}, "did you mean 'hubert_base'"),
+        ("s3prl:speechclip_encoder", {"trainable": True}, "cannot be trained"),
+    ],
+)
+def test_an_upstream_that_does_not_fit_says_why(name: str, changes, named: str):
+    with pytest.raises(EncoderError, match=named) as caught:
+        build_speech_encoder(SpeechEncoderConfig(name=name, **changes), batch_invariant=True)
+    assert "\n" not in str(caught.value)

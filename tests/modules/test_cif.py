@@ -96,30 +96,6 @@ def test_scaled_to_targets_exactly_so_many_fire(alphas, targets):
         )
 
 
-@given(alphas=utterances)
-def test_a_batch_changes_no_utterance(alphas):
-    """Guards against one utterance's tail reaching another's keywords."""
-    assume(all(away_from_ties(alpha, 1.0, 0.5) for alpha in alphas))
-    features, alpha = pad(alphas)
-    fired, lengths = integrate_and_fire(features, alpha)
-    for row, weights in enumerate(alphas):
-        single, length = integrate_and_fire(
-            features[row : row + 1, : len(weights)], alpha[row : row + 1, : len(weights)]
-        )
-        assert length[0] == lengths[row]
-        torch.testing.assert_close(fired[row, : length[0]], single[0], atol=ORDER, rtol=0)
-
-
-def test_every_keyword_has_the_weight_of_the_threshold():
-    """Guards the invariant that makes keywords comparable, tail included."""
-    alpha = torch.rand(3, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    weights, lengths = firing_weights(alpha, threshold=0.8)
-    for row, length in enumerate(lengths):
-        torch.testing.assert_close(
-            weights[row, :length].sum(1), torch.full((int(length),), 0.8, dtype=torch.float64)
-        )
-
-
 @given(
     alphas=st.lists(st.lists(st.floats(0.01, 1.5), min_size=1, max_size=6), min_size=1, max_size=3),
     scaled=st.booleans(),
