@@ -21,7 +21,7 @@ from ..encoders.speech import build_speech_encoder
 from ..errors import CheckpointError
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
-from ..modules.losses import MaskedInfoNCE, quantity_loss
+from ..modules.losses import EVERY, MaskedInfoNCE, quantity_loss
 from ..modules.padding import pad_waveforms
 from ..structures import SpeechBatch, SpeechFeatures, SpeechOutput
 from .branch import build_branch
@@ -101,7 +101,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         return replace(output, hidden_states=features.hidden_states + output.hidden_states)
 
     def objective(
-        self, output: SpeechOutput, images: Tensor, pair_ids: Tensor
+        self, output: SpeechOutput, images: Tensor, pair_ids: Tensor, rows: slice = EVERY
     ) -> dict[str, Tensor]:
         """Compute the weighted loss terms of a batch.
 
@@ -109,6 +109,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
             output: output for the recordings.
             images: unit vectors, (B, E), in the same order.
             pair_ids: (B,) int64; rows with one id are not negatives of each other.
+            rows: see `MaskedInfoNCE`.
 
         Returns:
             Scalars by name; training minimises their sum.
@@ -116,10 +117,10 @@ class SpeechClip(nn.Module, ModelHubMixin):
         weights = self.config.objective
         losses = {}
         if output.parallel is not None:
-            loss = self.contrast(output.parallel, images, pair_ids)
+            loss = self.contrast(output.parallel, images, pair_ids, rows)
             losses["parallel"] = weights.parallel_weight * loss
         if output.cascaded is not None:
-            loss = self.contrast(output.cascaded, images, pair_ids)
+            loss = self.contrast(output.cascaded, images, pair_ids, rows)
             losses["cascaded"] = weights.cascaded_weight * loss
         if output.firing is not None:
             loss = quantity_loss(output.firing.quantity, output.firing.target)
