@@ -1,9 +1,10 @@
-"""`python -m s3prl_speechclip.data`: check a corpus before training on it, or prepare it once."""
+"""`python -m s3prl_speechclip.data`: check a corpus, prepare it once, clear the cache of features."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,11 +13,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..cli.common import add_option, run
-from ..errors import AudioError, CorpusError, ImageError
+from ..errors import AudioError, ConfigError, CorpusError, ImageError, unknown_name
 from ..structures import SAMPLE_RATE
 from .audio import audio_info, read_audio
 from .corpora import CORPORA, load_corpus
 from .corpora.own import read_rows
+from .feature_store import features_home, remove, stored
 from .images import open_image
 from .manifest import Utterance
 from .prepare import prepare
@@ -47,17 +49,48 @@ def parser() -> argparse.ArgumentParser:
     add_option(c, "--out FOLDER", "folder to make", type=Path, required=True)
     add_option(c, "--data-root DIR", "folder of the corpus")
     add_option(c, "--skip-broken", "leave out recordings that cannot be read, and count them")
+    c = commands.add_parser(
+        "cache", help="show the features of speech that are kept, or clear them"
+    )
+    add_option(c, "--clear NAME", "remove the features of that name")
+    add_option(c, "--all", "remove all of them")
     return p
 
 
 def command(argv: Sequence[str] | None) -> Path | None:
     """Run the command line; returns the folder that was made."""
     args = parser().parse_args(argv)
-    if args.command == "check":
+    if args.command == "prepare":
+        manifest = load_corpus(args.corpus, args.data_root, skip_broken=args.skip_broken)
+        return prepare(manifest, args.out, args.skip_broken).root
+    if args.command == "cache":
+        show_cache(args.clear, args.all)
+    else:
         check(args.folder.expanduser().absolute(), args.data)
-        return None
-    manifest = load_corpus(args.corpus, args.data_root, skip_broken=args.skip_broken)
-    return prepare(manifest, args.out, args.skip_broken).root
+    return None
+
+
+def show_cache(clear: str | None, clear_all: bool) -> None:
+    """Print the folders of features, those that were used last at the end, or remove them.
+
+    Raises:
+        ConfigError: there are none of that name, or a process uses them.
+    """
+    folders = stored()
+    if clear is not None and clear not in {folder.path.name for folder in folders}:
+        names = [folder.path.name for folder in folders]
+        raise ConfigError(unknown_name("features", clear, names))
+    for folder in folders:
+        name, about = folder.path.name, folder.about
+        what = f"{about.get('encoder')}, {about.get('kind')}, {about.get('precision')}"
+        if clear_all or name == clear:
+            if not remove(folder.path):
+                raise ConfigError(f"'{folder.path}' is in use; end the process that reads it")
+            print(f"removed {name}: {what}")
+        elif clear is None:
+            used = time.strftime("%Y-%m-%d", time.localtime(folder.used))
+            print(f"{name}  {folder.size / 1e9:7.2f} GB  used {used}  {what}")
+    print(f"{sum(folder.size for folder in stored()) / 1e9:.2f} GB in '{features_home()}'")
 
 
 def check(folder: Path, layout: str) -> None:
