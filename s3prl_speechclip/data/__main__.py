@@ -1,4 +1,4 @@
-"""`python -m s3prl_speechclip.data`: check a corpus, prepare it once, clear the cache of features."""
+"""`python -m s3prl_speechclip.data`: check or prepare a corpus, clear the cache of features."""
 
 from __future__ import annotations
 
