@@ -5,12 +5,14 @@ Axes: B batch, L samples, T frames, K keywords, D width, V vocabulary, E joint s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:  # `--help` reads this module, and needs no torch
     from torch import Tensor
+
+B = TypeVar("B", bound="_Batch")
 
 SAMPLE_RATE = 16_000  # Hz
 HOP = 320  # samples per encoder frame, 20 ms at 16 kHz
@@ -22,8 +24,33 @@ def _no_indices() -> Tensor:
     return torch.empty(0, dtype=torch.int64)
 
 
+class _Batch:
+    """Tensors that are moved and cut together; what is not for a device stays on the CPU."""
+
+    def map(self: B, change: Callable[[Tensor], Tensor]) -> B:
+        """Return a batch of changed tensors; texts and places of recordings are kept."""
+        return _mapped(self, change)
+
+    def to(self: B, device: Any) -> B:
+        """Return the batch on a device; pinned memory is copied while the host goes on."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self: B) -> B:
+        """Return the batch in pinned memory; a data loader calls this."""
+        return self.map(lambda tensor: tensor.pin_memory())
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in fields(value) if f.name not in ("texts", "indices")]
+        return replace(value, **{name: _mapped(getattr(value, name), change) for name in names})
+    if isinstance(value, tuple):
+        return tuple(_mapped(part, change) for part in value)
+    return change(value)
+
+
 @dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
-class SpeechBatch:
+class SpeechBatch(_Batch):
     """Padded recordings."""
 
     waveforms: Tensor
@@ -31,12 +58,9 @@ class SpeechBatch:
     lengths: Tensor
     """(B,) int64, valid samples."""
 
-    def to(self, device: Any) -> SpeechBatch:
-        return SpeechBatch(self.waveforms.to(device), self.lengths.to(device))
-
 
 @dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
-class PairBatch:
+class PairBatch(_Batch):
     """Recordings, the images that they describe, and their captions."""
 
     speech: SpeechBatch | SpeechFeatures
@@ -50,27 +74,15 @@ class PairBatch:
     indices: Tensor = field(default_factory=_no_indices)
     """(B,) int64, places of the recordings in their split, on the CPU."""
 
-    def to(self, device: Any) -> PairBatch:
-        return replace(
-            self,
-            speech=self.speech.to(device),
-            images=self.images.to(device),
-            pair_ids=self.pair_ids.to(device),
-        )
-
 
 @dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
-class SpeechFeatures:
+class SpeechFeatures(_Batch):
     """Output of a speech encoder."""
 
     hidden_states: tuple[Tensor, ...]
     """Input of the first layer, then the output of each layer; (B, T, D) each."""
     lengths: Tensor
     """(B,) int64, valid frames."""
-
-    def to(self, device: Any) -> SpeechFeatures:
-        states = tuple(state.to(device) for state in self.hidden_states)
-        return SpeechFeatures(states, self.lengths.to(device))
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -39,14 +39,12 @@ UNREADABLE = (RuntimeError, TypeError, ValueError, OSError, MemoryError)
 REMEDY = "replace the file, or leave it out with --skip-broken"
 
 
-@dataclass(frozen=True)
-class AudioInfo:
+class AudioInfo(NamedTuple):
     """Length and form of a recording, from its header."""
 
     samples: int
     """Per channel, at the file's own rate."""
-    sample_rate: int
-    """Hz."""
+    sample_rate: int  # Hz
     channels: int
 
     @property
@@ -115,18 +113,16 @@ def audio_info(path: str | Path) -> AudioInfo:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    # libsndfile's own words for a missing file and for a folder are both "System error".
-    if not Path(path).is_file():
-        found = "is a folder" if Path(path).is_dir() else "does not exist"
-        raise AudioError(f"recording '{path}' {found}; {REMEDY}")
     try:
         with soundfile.SoundFile(path) as file:
             _require_whole(path, file)
             yield file
-    except UNREADABLE as error:
+    except UNREADABLE as error:  # libsndfile's own words for most of these are "System error"
         reason = getattr(error, "error_string", None) or str(error)
         fault = f"cannot be decoded ({' '.join(str(reason).split()).rstrip('.')})"
-        if Path(path).stat().st_size == 0:
+        if not Path(path).is_file():
+            fault = "is a folder" if Path(path).is_dir() else "does not exist"
+        elif Path(path).stat().st_size == 0:
             fault = "is an empty file"
         elif not os.access(path, os.R_OK):
             fault = "may not be read: permission denied"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Literal
 
@@ -202,6 +203,18 @@ class PairDataset(Dataset):
         return speech.narrow(time, start, limit)
 
 
+def read_ahead(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+    """Read the next batch in a thread while the current one is used.
+
+    For batches that this process reads itself: a data loader's workers must not be forked there.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(next, batches, None)
+        while (batch := ahead.result()) is not None:
+            ahead = reader.submit(next, batches, None)
+            yield batch
+
+
 def load_batches(
     dataset: PairDataset, batches: Sequence[Sequence[int]], workers: int = 0
 ) -> Iterator[PairBatch]:
@@ -223,6 +236,7 @@ def load_batches(
         batch_size=None,
         sampler=batches,  # an index of this dataset is a whole batch
         num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
         # Without one of its own, a loader advances the global generator, and dropout with it.
         generator=torch.Generator(),
     )

@@ -103,12 +103,12 @@ class Manifest:
         kept = tuple(
             u for u in self.utterances if u.split != train or u.language.partition("-")[0] in wanted
         )
-        lost = len(self.utterances) - len(kept)
         if not any(u.split == train for u in kept):
             raise CorpusError(
                 f"{self.corpus} has no training recording in {', '.join(sorted(wanted))}; set "
                 "data.languages, empty for all languages: -o data.languages=[]"
             )
+        lost = len(self.utterances) - len(kept)
         note = f"training on {', '.join(languages)} only: {lost} recordings left out"
         return replace(self, utterances=kept, notes=(*self.notes, note))
 
@@ -202,13 +202,11 @@ def parse_utterance(row: Any) -> Utterance:
     for name, field in known.items():
         if field.default is MISSING and name not in found:
             raise ValueError(f"'{name}' is missing")
-    for name in ("audio", "image", "split"):
-        if not found[name]:
+        if name in ("audio", "image", "split") and not found[name]:
             raise ValueError(f"'{name}' is empty")
+    spoken = found.get("words", ())
     try:
-        words = tuple(Word(str(t), float(start), float(end)) for t, start, end in found["words"])
-    except KeyError:
-        words = ()
+        words = tuple(Word(str(text), float(start), float(end)) for text, start, end in spoken)
     except (TypeError, ValueError):
         raise ValueError("'words' must be lists of text, start and end in seconds") from None
     return Utterance(**(found | {"words": words}))

@@ -23,7 +23,7 @@ from ..encoders.vocabulary import CONTEXT, decode
 from ..errors import AudioError, CheckpointError
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
-from ..modules.losses import MaskedInfoNCE, quantity_loss
+from ..modules.losses import EVERY, MaskedInfoNCE, quantity_loss
 from ..modules.padding import pad_waveforms
 from ..structures import Keywords, SpeechBatch, SpeechFeatures, SpeechOutput
 from .branch import build_branch
@@ -110,7 +110,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         return replace(output, hidden_states=features.hidden_states + output.hidden_states)
 
     def objective(
-        self, output: SpeechOutput, images: Tensor, pair_ids: Tensor
+        self, output: SpeechOutput, images: Tensor, pair_ids: Tensor, rows: slice = EVERY
     ) -> dict[str, Tensor]:
         """Compute the weighted loss terms of a batch.
 
@@ -118,6 +118,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
             output: output for the recordings.
             images: unit vectors, (B, E), in the same order.
             pair_ids: (B,) int64; rows with one id are not negatives of each other.
+            rows: see `MaskedInfoNCE`.
 
         Returns:
             Scalars by name; training minimises their sum.
@@ -125,7 +126,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         config = self.config.objective
         weights = {"parallel": config.parallel_weight, "cascaded": config.cascaded_weight}
         losses = {
-            name: weights[name] * self.contrast(embedding, images, pair_ids)
+            name: weights[name] * self.contrast(embedding, images, pair_ids, rows)
             for name, embedding in output.embeddings.items()
         }
         if output.firing is not None:

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from ..model.config import ObjectiveConfig
 
+EVERY = slice(None)
+
 
 class MaskedInfoNCE(nn.Module):
     """Masked contrastive loss in both directions (SpeechCLIP, arXiv 2210.00705, eq. 1).
@@ -37,30 +39,34 @@ class MaskedInfoNCE(nn.Module):
         limit = self.config.max_logit_scale
         return scale.clamp_max(limit) if limit > 0 else scale
 
-    def forward(self, speech: Tensor, images: Tensor, pair_ids: Tensor) -> Tensor:
+    def forward(
+        self, speech: Tensor, images: Tensor, pair_ids: Tensor, rows: slice = EVERY
+    ) -> Tensor:
         """Compute the loss.
 
         Args:
             speech: unit vectors, (B, E).
             images: unit vectors, (B, E), in the same order.
             pair_ids: (B,) int64.
+            rows: the R rows of speech and of images whose loss is computed, against all B; with
+                each process's own the logits take R x B values, not B x B.
 
         Returns:
             Scalar, the mean of both directions.
         """
-        with torch.autocast(speech.device.type, enabled=False):
-            logits = speech.float() @ images.float().T * self.logit_scale
-        own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-        logits = logits - self.config.margin * own
-        positives = logits.diagonal()
-        same = pair_ids.unsqueeze(0) == pair_ids.unsqueeze(1)
+        own = torch.eye(len(pair_ids), dtype=torch.bool, device=pair_ids.device)[rows]
+        same = pair_ids[rows].unsqueeze(1) == pair_ids
         left_out = same if self.config.decoupled else same & ~own
         # A row without negatives keeps its positive, so that it contributes 0 and no gradient.
-        left_out = left_out & ~(own & left_out.all(1))
-        contrasted = logits.masked_fill(left_out, float("-inf"))
-        to_images = torch.logsumexp(contrasted, 1) - positives
-        to_speech = torch.logsumexp(contrasted, 0) - positives
-        return (to_images.mean() + to_speech.mean()) / 2
+        left_out = left_out & ~(own & left_out.all(1, keepdim=True))
+        costs = []
+        for queries, candidates in ((speech, images), (images, speech)):
+            with torch.autocast(speech.device.type, enabled=False):
+                logits = queries[rows].float() @ candidates.float().T * self.logit_scale
+            logits = logits - self.config.margin * own
+            contrasted = logits.masked_fill(left_out, float("-inf"))
+            costs.append((torch.logsumexp(contrasted, 1) - (logits * own).sum(1)).mean())
+        return (costs[0] + costs[1]) / 2
 
 
 def quantity_loss(quantity: Tensor, target: Tensor) -> Tensor:

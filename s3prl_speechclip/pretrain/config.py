@@ -36,6 +36,9 @@ class RunnerConfig:
     """Norm that gradients are clipped to; 0: no clipping."""
     gradient_accumulate_steps: int = 1
     """Batches per optimiser step; each has its own contrastive loss."""
+    gradient_cache: int = 1
+    """Chunks that a batch is embedded in, twice, where it does not fit into memory whole; 1: whole.
+    For one process. The keywords' batch norm sees a chunk at a time."""
     nonfinite: Literal["stop", "skip"] = "stop"
     """At a loss or gradient that is NaN or infinite: stop with the batch's recordings, or skip the
     step and count it in the log."""

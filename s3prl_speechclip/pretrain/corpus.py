@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from ..data.batches import PairDataset, approximate_lengths, load_batches
+from ..data.batches import PairDataset, approximate_lengths, load_batches, read_ahead
 from ..data.corpora import CORPORA, load_corpus
 from ..data.manifest import Manifest
 from ..data.sampling import BucketBatchSampler
@@ -93,6 +93,7 @@ class TrainingData:
         self._share = fabric.global_rank, fabric.world_size
         # Features are mapped into memory: to send them between processes costs more than reading.
         self._workers = 0 if features else data.num_workers
+        self._reads_ahead = fabric.device.type == "cuda" and self._workers == 0
         self._utterances = manifest.split(train)
         self._recordings = PairDataset(
             manifest,
@@ -124,7 +125,8 @@ class TrainingData:
         Args:
             position: number of batches to skip, those that a resumed run has taken.
         """
-        return self._read(self._train, position, *self._share)
+        batches = self._read(self._train, position, *self._share)
+        return read_ahead(batches) if self._reads_ahead else batches
 
     def recordings(self) -> Iterator[SpeechBatch]:
         """Read the recordings of whole training batches, the same in all processes, without end."""

@@ -47,7 +47,7 @@ from .resume import (
     prepare_folder,
     save_checkpoint,
 )
-from .step import PretrainStep
+from .step import PretrainStep, backward_in_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,11 @@ def pretrain(
         find_unused_parameters=config.model.speech_encoder.trainable or config.model.clip.trainable,
     )
     fabric.launch()
+    if runner.gradient_cache > 1 and fabric.world_size > 1:
+        raise ConfigError(
+            f"runner.gradient_cache is for one process, found {fabric.world_size}; set it to 1, "
+            "each process has a share of the batch"
+        )
     fabric.seed_everything(config.seed, verbose=False)
 
     with fabric.rank_zero_first():
@@ -103,9 +108,8 @@ def pretrain(
 
     # Each process draws its own dropout; the model above is the same in all.
     fabric.seed_everything(config.seed + fabric.global_rank, verbose=False)
-    module, optimizer = fabric.setup(
-        PretrainStep(model), build_optimizer(config.optimizer, model.parameters())
-    )
+    step = PretrainStep(model)
+    module, optimizer = fabric.setup(step, build_optimizer(config.optimizer, model.parameters()))
     if start.state is not None:
         optimizer.load_state_dict(dict(state.optimizer))
         restore_loss_scale(fabric, state.scaler)
@@ -165,8 +169,12 @@ def pretrain(
             for part in range(parts):
                 batch = next(batches).to(fabric.device)
                 with fabric.no_backward_sync(module, enabled=part + 1 < parts):
-                    output = module(batch, state.step)
-                    fabric.backward(output.loss / parts)
+                    if runner.gradient_cache == 1:
+                        output = module(batch, state.step)
+                        fabric.backward(output.loss / parts)
+                    else:
+                        chunks, scale = runner.gradient_cache, 1 / parts
+                        output = backward_in_chunks(fabric, step, batch, state.step, chunks, scale)
                 is_finite = is_finite and bool(output.loss.isfinite())
                 taken.append(batch)
             norm = fabric.clip_gradients(
@@ -201,8 +209,10 @@ def pretrain(
             is_last = state.step == runner.total_steps
 
             if state.step % runner.log_step == 0 or is_last:
-                values: dict[str, Any] = {"loss": output.loss.detach()}
-                values |= {f"loss/{name}": value.detach() for name, value in output.losses.items()}
+                losses = {name: value.detach() for name, value in output.losses.items()}
+                losses = fabric.all_reduce(losses, reduce_op="mean")  # each has its own rows'
+                values: dict[str, Any] = {"loss": sum(losses.values())}
+                values |= {f"loss/{name}": value for name, value in losses.items()}
                 values |= {**output.report, "lr": rate}
                 values["examples_per_second"] = examples / (time.perf_counter() - started)
                 if runner.nonfinite == "skip":

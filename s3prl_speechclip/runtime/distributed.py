@@ -46,6 +46,11 @@ def gather(rows: Tensor) -> Tensor:
     return whole
 
 
+def own_rows() -> slice:
+    """Return this process's rows of what `gather` puts together."""
+    return slice(dist.get_rank() if world_size() > 1 else 0, None, world_size())
+
+
 def all_true(flag: bool, device: torch.device) -> bool:
     """Return whether a flag is true in every process; the same in all, which must all call it."""
     if world_size() == 1:
