@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -20,10 +21,17 @@ from torch.utils.data import (
 )
 
 from ..errors import CorpusError
-from ..runtime.randomness import EVALUATION, ITEM, ORDER, derived_seed, own_randomness
+from ..runtime.randomness import (
+    EVALUATION,
+    ITEM,
+    ORDER,
+    derived_seed,
+    drawn_numbers,
+    own_randomness,
+)
 from ..structures import HOP
 from .experts import one_line
-from .mono import add_converted, take_converted
+from .reading import Naming, add_converted, naming, take_converted
 
 SHORTEST = HOP // 2  # samples; s3prl rounds frames, and what rounds to none has no features
 
@@ -56,6 +64,7 @@ def training_batches(
     rank: int = 0,
     world_size: int = 1,
     workers: int | None = None,
+    items: Items | None = None,
 ) -> Iterator[Batch]:
     """Iterate over a training split without end, from anywhere in it.
 
@@ -71,6 +80,7 @@ def training_batches(
         rank: this process, which takes every `world_size`-th recording of each batch.
         world_size: processes.
         workers: processes that read; None: the loader's own number.
+        items: items of the split with stand-ins for recordings, taken instead of reading.
 
     Raises:
         CorpusError: the split gives no batch, or a recording cannot be used.
@@ -86,7 +96,9 @@ def training_batches(
             draws.append([batch[row] for row in rows] if len(batch) > 1 else batch)
             weights.append(weight if len(batch) > 1 else None)
         position = max(0, position - len(order))
-        read = read_batches(data, draws, workers, what) if draws else ()
+        read: Iterator[Batch] = iter(())
+        if draws:
+            read = read_batches(data, draws, workers, what) if items is None else items.read(draws)
         for got, known in zip(read, weights, strict=True):
             if known is not None:
                 yield replace(got, weight=known)
@@ -137,12 +149,16 @@ def evaluation_batches(
     Raises:
         CorpusError: a recording cannot be used.
     """
+    return read_batches(loader, evaluation_draws(loader, seed), workers, what)
+
+
+def evaluation_draws(loader: DataLoader[Any], seed: int) -> list[list[Draw]]:
+    """Return what a split is read by, in the order that its loader draws under a seed."""
     assert loader.batch_sampler is not None
-    draws = [
+    return [
         [(i, (EVALUATION, seed, number, row)) for row, i in enumerate(indices)]
         for number, indices in enumerate(loader.batch_sampler)
     ]
-    return read_batches(loader, draws, workers, what)
 
 
 def read_batches(
@@ -167,12 +183,97 @@ def read_batches(
         arrays = [np.asarray(wav, dtype=np.float32).reshape(-1) for wav in wavs]
         for array in arrays:
             if len(array) < SHORTEST or not np.isfinite(array).all():
-                raise CorpusError(
-                    f"the {what} has a recording of {len(array)} samples among items "
-                    f"{[index for index, _ in draw][:8]}; expected {SHORTEST} or more, each a "
-                    "number; restore or remove it"
-                )
+                raise _unusable(what, array, draw)
         yield Batch(arrays, others)
+
+
+class Items:
+    """The items of a split as its data set returns them, with stand-ins for recordings.
+
+    An item that draws no random numbers is made once. One that does, such as a random crop, is made
+    anew for each seed, of which training has a few only.
+
+    Args:
+        loader: data loader of the split.
+        what: the split, for messages.
+        names: numbers of the recordings.
+        draws: number of seeds; None: each item has a seed of its own, as in evaluation.
+    """
+
+    def __init__(
+        self, loader: DataLoader[Any], what: str, names: Naming, draws: int | None = None
+    ) -> None:
+        self._data: Any = loader.dataset
+        self._collate = loader.collate_fn
+        self._what = what
+        self._names = names
+        self._draws = draws
+        self._fixed: dict[int, Any] = {}
+        self._drawn: dict[tuple[int, int], Any] = {}
+
+    def read(self, draws: Iterable[Sequence[Draw]]) -> Iterator[Batch]:
+        """Make chosen batches.
+
+        Raises:
+            CorpusError: a recording cannot be read, or is shorter than half a frame.
+        """
+        for draw in draws:
+            try:
+                with naming(self._names):
+                    wavs, *others = self._collate([self._item(*each) for each in draw])
+            except Exception as error:
+                raise CorpusError(
+                    f"the {self._what} has a recording that cannot be used: item {draw[0][0]}: "
+                    f"{_describe(error)}"
+                ) from error
+            arrays = [np.asarray(wav, dtype=np.float32).reshape(-1) for wav in wavs]
+            for array in arrays:
+                if len(array) < SHORTEST:
+                    raise _unusable(self._what, array, draw)
+            yield Batch(arrays, others)
+
+    def each(self) -> list[list[Draw]]:
+        """Return a draw of each item in training."""
+        return [[(index, (ITEM, 0))] for index in range(len(self._data))]
+
+    def others(self) -> list[list[Draw]]:
+        """Return the other draws in training of the items that draw random numbers."""
+        drawn = sorted({index for index, _ in self._drawn}) if self._draws else []
+        return [[(index, (ITEM, n))] for index in drawn for n in range(1, self._draws or 1)]
+
+    def _item(self, index: int, purpose: tuple[int, ...]) -> Any:
+        if index in self._fixed:
+            return self._fixed[index]
+        seed = derived_seed(*purpose)
+        if self._draws is not None:
+            number = purpose[1] if len(purpose) == 2 else seed % self._draws
+            seed = derived_seed(ITEM, number)
+        if (index, seed) not in self._drawn:
+            item, random = self._make(index, seed)
+            if not random:
+                self._fixed[index] = item
+                return item
+            self._drawn[index, seed] = item
+        return self._drawn[index, seed]
+
+    def _make(self, index: int, seed: int) -> tuple[Any, bool]:
+        """Make an item; returns it, and whether it drew random numbers."""
+        with own_randomness(seed, cuda=False):
+            before = drawn_numbers()
+            item = self._data[index]
+            random = drawn_numbers() != before
+        if isinstance(item, tuple) and isinstance(item[0], (np.ndarray, Tensor)):
+            wav = np.asarray(item[0])
+            number = self._names.number(wav)
+            if random or number is None or not self._names.is_whole(wav, number):
+                maker = f"{type(self._data).__module__} {seed if random else ''}"
+                samples = partial(self._samples, index, seed)
+                return (self._names.add_part(wav, number, maker, samples), *item[1:]), random
+        return item, random
+
+    def _samples(self, index: int, seed: int) -> np.ndarray:
+        with naming(None), own_randomness(seed, cuda=False):
+            return np.asarray(self._data[index][0], dtype=np.float32).reshape(-1)
 
 
 class _Drawn(Dataset[Any]):
@@ -200,6 +301,14 @@ def _collate(inner: Callable[[Any], Any], items: list[Any]) -> tuple[Any, set[st
         except Exception as error:
             collated = _Unreadable(_describe(error))
     return collated, take_converted()
+
+
+def _unusable(what: str, array: np.ndarray, draw: Sequence[Draw]) -> CorpusError:
+    return CorpusError(
+        f"the {what} has a recording of {len(array)} samples among items "
+        f"{[index for index, _ in draw][:8]}; expected {SHORTEST} or more, each a number; restore "
+        "or remove it"
+    )
 
 
 def _describe(error: Exception) -> str:

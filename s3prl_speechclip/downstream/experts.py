@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from ..errors import AudioError, ConfigError, CorpusError, SpeechClipError
 from .compat import quiet
-from .mono import read_as_mono
 from .plan import Plan
+from .reading import read_as_mono
 from .task import EXPERT, Task
 
 

@@ -31,12 +31,20 @@ class Plan:
     """Checkpoint to resume from or to evaluate."""
     weights: Weights | None = None
     """Weights of the upstream; None until it is loaded."""
+    cache: str = ""
+    """Kind of features that the past experiment kept; empty without one."""
     runner: RunnerConfig = field(init=False)
 
     def __post_init__(self) -> None:
         values = dict(self.config.get("runner") or {})
         if values.get("fp16"):
             values["precision"] = "fp16"
+        values.pop("feature_cache_gb", None)  # of earlier versions' checkpoints, as the next
+        kept = values.pop("feature_cache", None)
+        if kept is not None:
+            values |= {"cache": "off"} if kept == "off" else {"cache_precision": kept}
+        if self.request.cache is not None:
+            values["cache"] = self.request.cache
         object.__setattr__(self, "runner", build(RunnerConfig, values, "runner"))
 
     @property
@@ -51,7 +59,7 @@ class Plan:
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of s3prl's command line, for experts and checkpoints."""
         named = {theirs: getattr(self.request, ours) for ours, theirs in S3PRL.items()}
-        about: Values = {**asdict(self.data), "notes": list(self.data.notes)}
+        about: Values = {**asdict(self.data), "notes": list(self.data.notes), "cache": self.cache}
         if self.weights is not None:
             about["upstream"] = asdict(self.weights)
         return {**named, "expdir": str(self.folder), "about": about}
@@ -95,7 +103,15 @@ def resolve(request: Request) -> Plan:
         config, data = place_corpus(task, config, request, changes)
     config = override(config, changes)
     refuse_code(config)
-    return Plan(request=request, task=task, config=config, data=data, folder=folder, past=past)
+    return Plan(
+        request=request,
+        task=task,
+        config=config,
+        data=data,
+        folder=folder,
+        past=past,
+        cache=state.cache if state else "",
+    )
 
 
 def refuse_overwriting(folder: RunFolder, auto_resume: bool) -> None:

@@ -86,6 +86,8 @@ class Task:
     """Split that the first metric is compared on."""
     test: str = "test"
     """Split that the figures of tables are of."""
+    pooled: bool = False
+    """Whether s3prl's head is linear up to a mean over time, as SUPERB configures it."""
     layout: Layout | None = None
     """None: the configuration names the corpus."""
     prepare: Callable[[Values, Path], None] | None = None
