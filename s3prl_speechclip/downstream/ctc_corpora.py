@@ -9,9 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from ..data.files import read_lines
 from ..errors import CorpusError
+from ..modules.padding import padding_mask
 
+NEVER = -1e4  # logit of a unit that is not decoded
 Entry = tuple[Path, list[int]]
 
 
@@ -98,6 +103,21 @@ def transcripts(root: Path, splits: Sequence[str]) -> Iterator[tuple[Path, str]]
             if file.stem not in chapters[table]:
                 raise CorpusError(f"'{file}' has no transcript in '{table}'; restore it")
             yield file, chapters[table][file.stem]
+
+
+def leave_padding_blank(expert: Any) -> None:
+    """Have s3prl's `ctc` expert decode nothing on padding, which it reads as if it were frames."""
+
+    def set_blank(module: nn.Module, inputs: Any, output: tuple[Tensor, Tensor]) -> Any:
+        logits, lengths = output
+        if module.training:
+            return output
+        padding = padding_mask(lengths.to(logits.device), logits.shape[1])
+        blank = torch.full_like(logits[0, 0], NEVER)
+        blank[expert.tokenizer.pad_idx] = 0.0
+        return torch.where(padding.unsqueeze(-1), blank, logits), lengths
+
+    expert.model.register_forward_hook(set_blank)
 
 
 def find_flac(folder: Path) -> list[Path]:

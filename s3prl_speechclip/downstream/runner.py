@@ -18,6 +18,7 @@ from ..runtime.devices import loss_scale_state, restore_loss_scale
 from ..runtime.distributed import StopSignal
 from ..runtime.log import ScalarLog
 from ..runtime.randomness import STEP, derived_seed, own_randomness, set_seed
+from ..structures import SAMPLE_RATE
 from .batches import Batch, Draw, Items, evaluation_draws, read_batches, training_batches
 from .compat import quiet
 from .experts import Loaders, corpus_errors
@@ -30,6 +31,8 @@ from .task import Scores
 from .upstreams import Upstream
 
 logger = logging.getLogger(__name__)
+
+TOGETHER = 240 * SAMPLE_RATE  # samples, padded, of recordings that are evaluated in one batch
 
 Inputs = tuple[list[Tensor], Mapping[str, Any] | None]
 """Recordings of a batch and the frozen upstream's features of them."""
@@ -208,6 +211,7 @@ class Runner:
         )
         self._items: dict[str, Items] = {}
         self._draws: dict[str, list[list[Draw]]] = {}
+        self._groups: dict[str, tuple[list[list[Draw]], list[int]]] = {}
 
     def train(self, states: Sequence[RunState | None]) -> bool:
         """Train to the last step, or until SIGTERM or SIGINT asks to stop.
@@ -266,7 +270,10 @@ class Runner:
         """
         trial.probe.eval()
         records, trial.probe.records = trial.probe.records, new_records()
-        draws = self._evaluation_draws(split)
+        draws, order = self._evaluation_draws(split), None
+        total, count = len(self._loaders.evaluation(split)), len(draws)
+        if self.plan.task.evaluated_together and self.features.kind != "off":
+            draws, order = self._together(split)
         with own_randomness(self.plan.seed), torch.no_grad():
             shown = tqdm(
                 self._read(split, draws), total=len(draws), desc=split, leave=False, ncols=80
@@ -274,8 +281,13 @@ class Runner:
             for number, batch in enumerate(shown):
                 with self.fabric.autocast():
                     trial.probe(split, *self._inputs(batch), batch.others, number)
-            total = len(self._loaders.evaluation(split))
-            notes = trial.write_records(split, len(draws), total)
+                if order is not None:  # a mean over the batch, as of each of its recordings
+                    losses = trial.probe.records["loss"]
+                    losses += losses[-1:] * (len(batch.wavs) - 1)
+            if order is not None:
+                for name, values in trial.probe.records.items():
+                    trial.probe.records[name] = [values[place] for place in order]
+            notes = trial.write_records(split, count, total)
         trial.probe.records = records
         scores = _split_scores(trial.log.latest, split)
         shown_scores = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
@@ -365,6 +377,27 @@ class Runner:
                 draws = evaluation_draws(loader, self.plan.seed)
             self._draws[split] = list(islice(draws, count))
         return self._draws[split]
+
+    def _together(self, split: str) -> tuple[list[list[Draw]], list[int]]:
+        """Put recordings that are read one at a time into batches by length.
+
+        Returns:
+            The batches, the longest recordings first, and each recording's place in them.
+        """
+        if split not in self._groups:
+            draws = self._evaluation_draws(split)
+            lengths = [len(batch.wavs[0]) for batch in self._items_of(split).read(draws)]
+            order = sorted(range(len(draws)), key=lambda place: -lengths[place])
+            groups: list[list[Draw]] = []
+            longest = 0
+            for place in order:
+                if not groups or longest * (len(groups[-1]) + 1) > TOGETHER:
+                    groups.append([])
+                    longest = lengths[place]
+                groups[-1] += draws[place]
+            places = sorted(range(len(order)), key=order.__getitem__)
+            self._groups[split] = groups, places
+        return self._groups[split]
 
     def _items_of(self, split: str) -> Items:
         if split not in self._items:
