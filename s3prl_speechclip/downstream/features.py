@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..data.feature_store import FeatureFolder, Precision, features_home
-from ..errors import ConfigError, EncoderError, SpeechClipError
+from ..errors import ConfigError, EncoderError
 from ..hashing import file_hash, state_hash
 from ..runtime.distributed import gather_objects
 from ..structures import SAMPLE_RATE
-from .batches import Draw, Items
+from .batches import Draw, Items, read_ahead
 from .plan import Plan
 from .reading import Naming
 from .settings import value_at
@@ -190,29 +189,33 @@ class Features:
             # Of other machines, whose store is another.
             self._fill([b for b in batches if any(not self._has(n) for n in b)], workers)
 
-    def __call__(self, wavs: Sequence[np.ndarray]) -> tuple[list[Tensor], dict[str, Any]]:
+    def __call__(
+        self, wavs: Sequence[np.ndarray], own_frames: bool = False
+    ) -> tuple[list[Tensor], dict[str, Any]]:
         """Return recordings and features as s3prl's featurizer takes them.
 
         Args:
             wavs: stand-ins.
+            own_frames: leave out padding that s3prl, which rounds a recording's samples to frames,
+                takes from a batch.
 
         Returns:
-            Recordings, whose lengths alone are read, and states of (B, T, D); of means over time,
-            a recording is one frame long.
+            Recordings, whose lengths alone are read, and states of (B, T, D); where means over time
+            are kept, a recording is one frame long.
         """
         device = self.fabric.device
         blocks = [self._read(wav) for wav in wavs]
-        if self.kind == "pooled":
-            lengths = [self.rate] * len(wavs)
-            together = torch.stack(blocks, 1).to(device, torch.float32)
-        else:
-            lengths = [len(wav) for wav in wavs]
-            longest = max(block.shape[1] for block in blocks)
-            shape = (len(blocks[0]), len(blocks), longest, self.width)
-            together = torch.zeros(shape, dtype=torch.float32)
-            for row, block in enumerate(blocks):
-                together[:, row, : block.shape[1]] = block
-            together = together.to(device)
+        longest = max(block.shape[1] for block in blocks)
+        together = torch.zeros(len(blocks[0]), len(blocks), longest, self.width)
+        for row, block in enumerate(blocks):
+            together[:, row, : block.shape[1]] = block
+        together = together.to(device)
+        # As s3prl cuts them, which may leave a frame or two of padding, or each one's own frames.
+        own = own_frames or self.kind == "pooled"
+        lengths = [
+            self.rate * block.shape[1] if own else len(wav)
+            for block, wav in zip(blocks, wavs, strict=True)
+        ]
         states = list(together.unbind(0))
         if self.plan.request.layer is not None:
             states = states * self.states  # the featurizer takes one of them
@@ -237,7 +240,7 @@ class Features:
         for items, draws in splits:
             if workers or processes > 1:
                 share: Any = draws[rank::processes]
-                for noted in _read_ahead(partial(self._read_new, items), share, workers):
+                for noted in read_ahead(partial(self._read_new, items), share, workers):
                     self.names.merge(noted)
                 self.names.save()
                 gather_objects(None)
@@ -321,7 +324,7 @@ class Features:
             leave=False,
             disable=not self.fabric.is_global_zero,
         )
-        audio = _read_ahead(self._audio, batches, workers)
+        audio = read_ahead(self._audio, batches, workers)
         with bar, self.folder.writer() as writer:
             for batch, wavs in zip(batches, audio, strict=True):
                 for number, block in zip(batch, self._encode(wavs), strict=True):
@@ -357,33 +360,3 @@ class Features:
             block = own[:, : max(1, round(len(wav) / self.rate))]
             blocks.append((block.mean(1, keepdim=True) if self.kind == "pooled" else block).cpu())
         return blocks
-
-
-class _Called(Dataset[Any]):
-    """Results of a function, or its error: torch wraps what a worker raises in a traceback."""
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self._function = function
-
-    def __getitem__(self, argument: Any) -> Any:
-        try:
-            return self._function(argument)
-        except SpeechClipError as error:
-            return error
-
-
-def _read_ahead(
-    function: Callable[[Any], Any], arguments: Sequence[Any], workers: int
-) -> Iterator[Any]:
-    """Call a function with each of several arguments, ahead of time in other processes."""
-    for result in DataLoader(
-        _Called(function),
-        batch_size=None,
-        sampler=arguments,
-        collate_fn=lambda result: result,
-        num_workers=workers,
-        generator=torch.Generator(),
-    ):
-        if isinstance(result, SpeechClipError):
-            raise result
-        yield result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..runtime.distributed import StopSignal
 from ..runtime.log import ScalarLog
 from ..runtime.randomness import STEP, derived_seed, own_randomness, set_seed
 from ..structures import SAMPLE_RATE
-from .batches import Batch, Draw, Items, evaluation_draws, read_batches, training_batches
+from .batches import Batch, Draw, Items, evaluation_draws, training_batches
 from .compat import quiet
 from .experts import Loaders, corpus_errors
 from .features import Features
@@ -261,6 +261,8 @@ class Runner:
         loader = self._loaders.evaluation(splits[0])
         workers = loader.num_workers if self.runner.num_workers is None else self.runner.num_workers
         self.features.prepare(found, workers)
+        if self.features.kind == "off":
+            self._items.clear()  # recordings are read
 
     def evaluate(self, trial: Trial, split: str) -> tuple[dict[str, float], bool]:
         """Measure a split with a trial's weights as they are; one process does it.
@@ -276,11 +278,16 @@ class Runner:
             draws, order = self._together(split)
         with own_randomness(self.plan.seed), torch.no_grad():
             shown = tqdm(
-                self._read(split, draws), total=len(draws), desc=split, leave=False, ncols=80
+                self._items_of(split).read(draws, self._workers),
+                total=len(draws),
+                desc=split,
+                leave=False,
+                ncols=80,
             )
             for number, batch in enumerate(shown):
                 with self.fabric.autocast():
-                    trial.probe(split, *self._inputs(batch), batch.others, number)
+                    inputs = self._inputs(batch, own_frames=order is not None)
+                    trial.probe(split, *inputs, batch.others, number)
                 if order is not None:  # a mean over the batch, as of each of its recordings
                     losses = trial.probe.records["loss"]
                     losses += losses[-1:] * (len(batch.wavs) - 1)
@@ -303,16 +310,13 @@ class Runner:
     def _run(self, bar: Any, stop: StopSignal) -> None:
         runner, split = self.runner, self.runner.train_dataloader
         step, parts = min(trial.step for trial in self.trials), runner.gradient_accumulate_steps
-        stored = self.features.kind != "off"
         batches = training_batches(
-            lambda epoch: self._loaders.training(split, epoch),
-            self._what(split),
+            self._items_of(split),
             self.plan.seed,
             step * parts,
             self.fabric.global_rank,
             self.fabric.world_size,
-            runner.num_workers,
-            self._items_of(split) if stored else None,
+            self._workers,
         )
         while step < runner.total_steps and not stop.requested():
             # After a kill, one may have saved a checkpoint that another had not yet.
@@ -352,20 +356,14 @@ class Runner:
         self.fabric.barrier()
         return best
 
-    def _inputs(self, batch: Batch) -> Inputs:
+    def _inputs(self, batch: Batch, own_frames: bool = False) -> Inputs:
         if self.features.kind != "off":
-            return self.features(batch.wavs)
+            return self.features(batch.wavs, own_frames)
         wavs = [torch.from_numpy(wav).to(self.fabric.device) for wav in batch.wavs]
         if self.plan.request.trainable:
             return wavs, None
         with torch.no_grad(), self.fabric.autocast():
             return wavs, self._upstream.module(wavs)
-
-    def _read(self, split: str, draws: Sequence[Sequence[Draw]]) -> Iterator[Batch]:
-        if self.features.kind != "off":
-            return self._items_of(split).read(draws)
-        loader = self._loaders.evaluation(split)
-        return read_batches(loader, draws, self.runner.num_workers, self._what(split))
 
     def _evaluation_draws(self, split: str) -> list[list[Draw]]:
         if split not in self._draws:
@@ -401,13 +399,16 @@ class Runner:
 
     def _items_of(self, split: str) -> Items:
         if split not in self._items:
+            names = None if self.features.kind == "off" else self._names
             draws = self.runner.cache_draws if split == self.runner.train_dataloader else None
-            loader = self._loaders.evaluation(split)
-            self._items[split] = Items(loader, self._what(split), self._names, draws)
+            what = f"{split} split of {self.plan.task.name}"
+            self._items[split] = Items(self._loaders.evaluation(split), what, names, draws)
         return self._items[split]
 
-    def _what(self, split: str) -> str:
-        return f"{split} split of {self.plan.task.name}"
+    @property
+    def _workers(self) -> int | None:
+        """Processes that read; stand-ins need none."""
+        return self.runner.num_workers if self.features.kind == "off" else 0
 
 
 def _split_scores(latest: Mapping[str, float], split: str) -> dict[str, float]:

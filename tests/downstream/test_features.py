@@ -16,7 +16,7 @@ from torch import nn
 
 from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.downstream import compat, reading
-from s3prl_speechclip.downstream.experts import Loaders
+from s3prl_speechclip.downstream import runner as runner_module
 from s3prl_speechclip.downstream.features import Features
 from s3prl_speechclip.downstream.plan import Plan, resolve
 from s3prl_speechclip.downstream.request import Request
@@ -80,7 +80,7 @@ def test_means_over_time_train_as_frames_do(task: str, write_corpus: Write, tmp_
         logits: list[torch.Tensor] = []
         probe.expert.model.register_forward_hook(lambda *call, to=logits: to.append(call[2][0]))
         with torch.no_grad():
-            for batch in runner._read(split, runner._items_of(split).each()):
+            for batch in runner._items_of(split).read(runner._items_of(split).each()):
                 probe(split, *runner._inputs(batch), batch.others, 0)
         result = run(asked(task, root, tmp_path / f"{kind} run", model, cache=kind)).result
         assert result is not None and result.protocol["cache"]["kind"] == kind
@@ -100,14 +100,15 @@ def test_frames_are_the_upstreams(write_corpus: Write, tmp_path: Path, model, la
     runner.prepare("test")
     assert runner.features.batched
     with torch.no_grad():
-        for batch in runner._read("test", runner._evaluation_draws("test")):
+        for batch in runner._items_of("test").read(runner._evaluation_draws("test")):
             wavs, features = runner._inputs(batch)
             for row, name in enumerate(batch.others[1]):
                 (path,) = root.rglob(f"test/{name}.wav")
                 wav = torch.from_numpy(read_audio(path))
                 alone = runner._upstream.module([wav])["hidden_states"]
-                assert len(wavs[row]) == len(wav) and len(features["hidden_states"]) == len(alone)
                 frames = round(len(wav) / 320)
+                assert len(wavs[row]) == len(wav)
+                assert len(features["hidden_states"]) == len(alone)
                 for number, state in enumerate(alone):
                     if layer is None or number == len(alone) + layer:
                         kept = features["hidden_states"][number][row, :frames]
@@ -221,6 +222,25 @@ def test_a_sweep_trains_as_one_rate_after_another(write_corpus: Write, tmp_path:
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.parametrize("task", ["libriphone", "snips"])
+def test_evaluation_in_batches_moves_no_score(
+    task: str, write_corpus: Write, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+):
+    """Guards metrics, losses and the order of transcripts against padding and sorting."""
+    root = write_corpus(task)
+    found = []
+    for folder, together in (("alone", 0), ("together", 10**9)):
+        monkeypatch.setattr(runner_module, "TOGETHER", together)
+        result = run(
+            asked(task, root, tmp_path / folder, model, changes="optimizer.lr=0.02")
+        ).result
+        assert result is not None
+        found.append((result.metrics, (tmp_path / folder / "test-hyp.ark").read_text()))
+    for split in ("dev", "test"):
+        assert found[0][0][split] == pytest.approx(found[1][0][split], abs=1e-5)
+    assert found[0][1] == found[1][1]
+
+
 class Padded(nn.Module):
     """Features that depend on what else is in the batch, unless they do not."""
 
@@ -266,8 +286,8 @@ def test_loaders_give_the_same_items_named_and_read(write_corpus: Write, tmp_pat
         draws = runner._evaluation_draws("test")
         named = list(runner._items_of("test").read(draws))
         runner.features.kind = "off"
-        assert isinstance(runner._loaders, Loaders)
-        for one, other in zip(named, runner._read("test", draws), strict=True):
+        runner._items.clear()
+        for one, other in zip(named, runner._items_of("test").read(draws), strict=True):
             assert [len(wav) for wav in one.wavs] == [len(wav) for wav in other.wavs]
             assert str(one.others) == str(other.others)
             for stand_in, wav in zip(one.wavs, other.wavs, strict=True):
