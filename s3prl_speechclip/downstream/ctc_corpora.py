@@ -9,12 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from ..data.files import read_lines
 from ..errors import CorpusError
-from ..modules.padding import padding_mask
 
 NEVER = -1e4  # logit of a unit that is not decoded
 Entry = tuple[Path, list[int]]
@@ -107,8 +103,11 @@ def transcripts(root: Path, splits: Sequence[str]) -> Iterator[tuple[Path, str]]
 
 def leave_padding_blank(expert: Any) -> None:
     """Have s3prl's `ctc` expert decode nothing on padding, which it reads as if it were frames."""
+    import torch
 
-    def set_blank(module: nn.Module, inputs: Any, output: tuple[Tensor, Tensor]) -> Any:
+    from ..modules.padding import padding_mask
+
+    def set_blank(module: Any, inputs: Any, output: Any) -> Any:
         logits, lengths = output
         if module.training:
             return output

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..config import build
-from ..errors import CheckpointError, ConfigError
-from .placing import Data, place_corpus
+from ..config import build, merge
+from ..data.corpora import ROOT_VARIABLE
+from ..errors import CheckpointError, ConfigError, CorpusError
+from ..minis import NAMES as MINI_SETS
+from ..minis import mini_set
 from .request import DEFAULTS, RESULTS, S3PRL, Request
 from .run_state import RunFolder, RunState, Weights, read_state
-from .settings import RunnerConfig, override, parse_changes, read_task_config, refuse_code
-from .task import EXPERT, Task, Values, find_task
+from .settings import (
+    RunnerConfig,
+    override,
+    parse_changes,
+    read_task_config,
+    refuse_code,
+    value_at,
+)
+from .task import EXPERT, Layout, Task, Values, find_task
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The corpus of a run, as its checkpoints and results describe it."""
+
+    corpus: str
+    root: str = "as configured"
+    mini: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,3 +201,76 @@ def _completed(request: Request, state: RunState | None) -> Request:
                 "out"
             )
     return replace(request, **{**DEFAULTS, **past, **given})
+
+
+def place_corpus(
+    task: Task, config: Values, request: Request, changes: Values
+) -> tuple[Values, Data]:
+    """Put a task's corpus into its configuration, with the settings of a mini set.
+
+    The corpus is what an override names; else what `--data-root` names; else the folder of the
+    task's name in the folder that S3PRL_SPEECHCLIP_DATA names; else the mini set, whose settings
+    are merged into the configuration unless that is the user's own file.
+
+    Raises:
+        CorpusError: the corpus is missing or not in its layout, or the mini set cannot be made.
+    """
+    layout = task.layout
+    if layout is None:
+        return config, Data(corpus=task.name)
+    given = value_at(changes.get(EXPERT), layout.key)
+    if given is None and request.data_root is None:
+        given = value_at(config[EXPERT], layout.key)
+    if given:
+        return config, Data(corpus=task.name, root=str(given))
+    root = _given_root(task, request.data_root)
+    data = Data(corpus=task.name, root=str(root))
+    if root is None:
+        if task.name not in MINI_SETS:
+            raise CorpusError(
+                f"{task.name} has no mini set: fetch {layout.title} from {layout.fetch} and give "
+                f"--data-root DIR, which holds {layout.text}"
+            )
+        archive = Path(request.archive).expanduser() if request.archive else None
+        made = mini_set(task.name, archive)
+        logger.info("%s: no --data-root, so on the mini set [mini: not comparable]", task.name)
+        root = made.root
+        data = Data(corpus=f"{task.name}_mini", root=str(root), mini=True, notes=made.notes)
+        if request.config is None:
+            config = merge(config, made.config)
+    elif request.archive:
+        raise CorpusError("--archive is for the mini sets; leave it or --data-root out")
+    _check_layout(root, layout)
+    edition = layout.edition(root) if layout.edition is not None else ""
+    if edition:
+        data = replace(data, corpus=f"{data.corpus}_{edition}")
+    return merge(config, {EXPERT: layout.place(root)}), data
+
+
+def _given_root(task: Task, data_root: str | None) -> Path | None:
+    if data_root is not None:
+        root = Path(data_root).expanduser().absolute()
+        if not root.is_dir():
+            raise CorpusError(
+                f"--data-root: no folder '{root}'; expected there: {task.layout_text}"
+            )
+        return root
+    parent = os.environ.get(ROOT_VARIABLE)
+    if not parent:
+        return None
+    root = Path(parent).expanduser().absolute() / task.name
+    if not root.is_dir():
+        raise CorpusError(
+            f"{task.name}: no folder '{root}', where {ROOT_VARIABLE} says; put there, or name by "
+            f"--data-root DIR: {task.layout_text}; unset the variable for the mini set"
+        )
+    return root
+
+
+def _check_layout(root: Path, layout: Layout) -> None:
+    for name in layout.needed:
+        if not any((root / choice).exists() for choice in name.split("|")):
+            raise CorpusError(
+                f"{layout.title}: no '{root / name.split('|')[0]}'; fetch it from {layout.fetch}; "
+                f"expected under --data-root DIR: {layout.text}"
+            )
