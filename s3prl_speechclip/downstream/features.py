@@ -267,7 +267,7 @@ class Features:
     def _identity(self) -> dict[str, Any]:
         request, upstream = self.plan.request, self.upstream
         source = Path(upstream.source)
-        files = sorted(source.iterdir()) if source.is_dir() else []
+        files = sorted(source.iterdir()) if upstream.source and source.is_dir() else []
         if request.upstream_config:
             files.append(Path(request.upstream_config))
         return {

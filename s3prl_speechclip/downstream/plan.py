@@ -65,6 +65,8 @@ class Plan:
         kept = values.pop("feature_cache", None)
         if kept is not None:
             values |= {"cache": "off"} if kept == "off" else {"cache_precision": kept}
+        if values.get("cache") is False:  # what YAML makes of `off`
+            values["cache"] = "off"
         if self.request.cache is not None:
             values["cache"] = self.request.cache
         object.__setattr__(self, "runner", build(RunnerConfig, values, "runner"))

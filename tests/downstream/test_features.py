@@ -97,7 +97,9 @@ def test_means_over_time_train_as_frames_do(task: str, write_corpus: Write, tmp_
 def test_frames_are_the_upstreams(write_corpus: Write, tmp_path: Path, model, layer: int | None):
     """Guards each frame of each state against padding, other rows and other states."""
     root = write_corpus("fluent_commands")
-    runner = runner_of(asked("ic", root, tmp_path / "run", model, cache="frames", layer=layer))
+    runner = runner_of(
+        asked("fluent_commands", root, tmp_path / "run", model, cache="frames", layer=layer)
+    )
     runner.prepare("test")
     assert runner.features.batched
     with torch.no_grad():
@@ -133,12 +135,12 @@ def test_a_changed_recording_is_encoded_again(write_corpus: Write, tmp_path: Pat
     """Guards against the features of a file that was replaced."""
     root = write_corpus("fluent_commands")
     files = sorted((root / "wavs" / "speakers" / "train").glob("*.wav"))
-    one = runner_of(asked("ic", root, tmp_path / "one", model))
+    one = runner_of(asked("fluent_commands", root, tmp_path / "one", model))
     one.prepare("train")
     before = len(one.features.folder)
     files[0].write_bytes(files[1].read_bytes())
     soundfile.write(files[2], 0.1 * np.random.default_rng(0).standard_normal(8000), 16_000)
-    two = runner_of(asked("ic", root, tmp_path / "two", model))
+    two = runner_of(asked("fluent_commands", root, tmp_path / "two", model))
     two.prepare("train")
     assert len(two.features.folder) == before + 1
     assert two._names.recordings[0].key == two._names.recordings[1].key
@@ -173,7 +175,9 @@ def test_what_is_kept_is_what_the_head_needs(
 
 
 def test_means_that_do_not_suffice_are_refused(write_corpus: Write, tmp_path: Path, model):
-    request = asked("pr", write_corpus("libriphone"), tmp_path / "run", model, cache="pooled")
+    request = asked(
+        "libriphone", write_corpus("libriphone"), tmp_path / "run", model, cache="pooled"
+    )
     with pytest.raises(ConfigError, match="--cache pooled: the head of libriphone reads frames"):
         run(request)
 
@@ -181,7 +185,12 @@ def test_means_that_do_not_suffice_are_refused(write_corpus: Write, tmp_path: Pa
 def test_a_run_keeps_its_kind(write_corpus: Write, tmp_path: Path, model):
     """Guards bit-exact resumption against another rounding of what a run began with."""
     request = asked(
-        "ic", write_corpus("fluent_commands"), tmp_path / "run", model, steps=2, cache="frames"
+        "fluent_commands",
+        write_corpus("fluent_commands"),
+        tmp_path / "run",
+        model,
+        steps=2,
+        cache="frames",
     )
     run(request)
     longer = request.override.replace("total_steps=2", "total_steps=4")
@@ -196,7 +205,7 @@ def test_training_draws_crops_from_a_few(write_corpus: Write, tmp_path: Path, mo
     """Guards the number of draws that a result states, and evaluation's own draws."""
     root = write_corpus("speech_commands")
     changes = "runner.cache_draws=3,,runner.total_steps=8"
-    request = asked("ks", root, tmp_path / "run", model, changes=changes)
+    request = asked("speech_commands", root, tmp_path / "run", model, changes=changes)
     runner = runner_of(request)
     runner.prepare("train")
     items = runner._items_of("train")
@@ -215,10 +224,10 @@ def test_a_sweep_trains_as_one_rate_after_another(write_corpus: Write, tmp_path:
     """Guards each rate's weights against the others that read the same batches; SF has dropout."""
     root = write_corpus("snips")
     rates = (1e-2, 1e-3)
-    request = asked("sf", root, tmp_path / "sweep", model)
+    request = asked("snips", root, tmp_path / "sweep", model)
     run(replace(request, sweep=rates))
     for rate in rates:
-        run(asked("sf", root, tmp_path / f"{rate}", model, changes=f"optimizer.lr={rate}"))
+        run(asked("snips", root, tmp_path / f"{rate}", model, changes=f"optimizer.lr={rate}"))
         one, other = weights(tmp_path / "sweep" / f"lr-{rate:g}"), weights(tmp_path / f"{rate}")
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -267,6 +276,7 @@ def test_an_upstream_that_hangs_on_the_batch_encodes_one_at_a_time(
     root = write_corpus("libriphone")
     runner = runner_of(replace(ask("libriphone", root, tmp_path / "run"), cache="frames"))
     runner.features.upstream = replace(runner._upstream, module=Padded(leak))
+    runner.features.rate = 320
     runner.prepare("train")
     assert runner.features.batched is batched
 
