@@ -272,9 +272,10 @@ class KnownRecordings:
         self._new[_identify(path)] = found
         return found
 
-    def noted(self) -> dict[str, Recording]:
-        """Return what was noted and not saved, for `merge` in another process."""
-        return self._new
+    def take(self) -> dict[str, Recording]:
+        """Return what was noted since the last call, for `merge` in another process."""
+        noted, self._new = self._new, {}
+        return noted
 
     def merge(self, noted: Mapping[str, Recording]) -> None:
         """Add what another process noted."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -19,11 +21,18 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from ..errors import CorpusError
-from ..runtime.randomness import EVALUATION, ITEM, ORDER, derived_seed, own_randomness
+from ..errors import CorpusError, SpeechClipError
+from ..runtime.randomness import (
+    EVALUATION,
+    ITEM,
+    ORDER,
+    derived_seed,
+    drawn_numbers,
+    own_randomness,
+)
 from ..structures import HOP
 from .experts import one_line
-from .mono import add_converted, take_converted
+from .reading import Naming, add_converted, naming, take_converted
 
 SHORTEST = HOP // 2  # samples; s3prl rounds frames, and what rounds to none has no features
 
@@ -43,14 +52,126 @@ class Batch:
     """Weight of this process' mean loss in the mean over processes."""
 
 
-@dataclass(frozen=True)
-class _Unreadable:
-    reason: str
+class Items:
+    """The items of a split, as its expert's data set returns them.
+
+    With stand-ins for recordings, an item that draws no random numbers is made once. One that does,
+    such as a random crop, is made anew for each seed, of which training has a few only.
+
+    Args:
+        loader: data loader of the split.
+        what: the split, for messages.
+        names: numbers of the recordings; None: recordings are read.
+        draws: number of seeds; None: each item has a seed of its own, as in evaluation.
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Any],
+        what: str,
+        names: Naming | None = None,
+        draws: int | None = None,
+    ) -> None:
+        self.loader = loader
+        self.what = what
+        self._data: Any = loader.dataset
+        self._names = names
+        self._draws = draws
+        self._fixed: dict[int, Any] = {}
+        self._drawn: dict[tuple[int, int], Any] = {}
+
+    def read(self, draws: Sequence[Sequence[Draw]], workers: int | None = 0) -> Iterator[Batch]:
+        """Read chosen batches.
+
+        Args:
+            draws: items of each batch.
+            workers: processes that read; None: the loader's own number.
+
+        Raises:
+            CorpusError: a recording cannot be read, is shorter than half a frame, or holds no
+                numbers.
+        """
+        workers = self.loader.num_workers if workers is None else workers
+        for batch, converted in read_ahead(self._read, draws, workers):
+            add_converted(converted)
+            yield batch
+
+    def each(self) -> list[list[Draw]]:
+        """Return a draw of each item in training."""
+        return [[(index, (ITEM, 0))] for index in range(len(self._data))]
+
+    def others(self) -> list[list[Draw]]:
+        """Return the other draws in training of the items that draw random numbers."""
+        drawn = sorted({index for index, _ in self._drawn}) if self._draws else []
+        return [[(index, (ITEM, n))] for index in drawn for n in range(1, self._draws or 1)]
+
+    def _read(self, draw: Sequence[Draw]) -> tuple[Batch, set[str]]:
+        """Read a batch, in any process; returns it, and the recordings that were converted."""
+        place = ""
+        try:
+            with naming(self._names):
+                items = []
+                for index, purpose in draw:
+                    place = f"item {index}: "
+                    items.append(self._item(index, purpose))
+                place = ""
+                wavs, *others = self.loader.collate_fn(items)  # s3prl's ctc reads here
+        except Exception as error:
+            raise CorpusError(
+                f"the {self.what} has a recording that cannot be used: {place}"
+                f"{type(error).__name__}: {one_line(error)[:300]}"
+            ) from error
+        arrays = [np.asarray(wav, dtype=np.float32).reshape(-1) for wav in wavs]
+        for array in arrays:
+            # Stand-ins are not searched for numbers; their recordings were.
+            if len(array) < SHORTEST or (self._names is None and not np.isfinite(array).all()):
+                raise CorpusError(
+                    f"the {self.what} has a recording of {len(array)} samples among items "
+                    f"{[index for index, _ in draw][:8]}; expected {SHORTEST} or more, each a "
+                    "number; restore or remove it"
+                )
+        return Batch(arrays, others), take_converted()
+
+    def _item(self, index: int, purpose: tuple[int, ...]) -> Any:
+        if index in self._fixed:
+            return self._fixed[index]
+        seed = derived_seed(*purpose)
+        if self._names is None:
+            with own_randomness(seed, cuda=False):
+                return self._data[index]
+        if self._draws is not None:
+            number = purpose[1] if len(purpose) == 2 else seed % self._draws
+            seed = derived_seed(ITEM, number)
+        if (index, seed) not in self._drawn:
+            item, random = self._make(index, seed, self._names)
+            if not random:
+                self._fixed[index] = item
+                return item
+            self._drawn[index, seed] = item
+        return self._drawn[index, seed]
+
+    def _make(self, index: int, seed: int, names: Naming) -> tuple[Any, bool]:
+        """Make an item of stand-ins; returns it, and whether it drew random numbers."""
+        with own_randomness(seed, cuda=False):
+            before = drawn_numbers()
+            item = self._data[index]
+            random = drawn_numbers() != before
+        if isinstance(item, tuple) and isinstance(item[0], (np.ndarray, Tensor)):
+            wav = np.asarray(item[0])
+            number = names.number(wav)
+            if random or number is None or not names.is_whole(wav, number):
+                maker = f"{type(self._data).__module__} {seed if random else ''}"
+                samples = partial(self._samples, index, seed)
+                return (names.add_part(wav, number, maker, samples), *item[1:]), random
+        return item, random
+
+    def _samples(self, index: int, seed: int) -> np.ndarray:
+        with naming(None), own_randomness(seed, cuda=False):
+            return np.asarray(self._data[index][0], dtype=np.float32).reshape(-1)
 
 
 def training_batches(
-    loader: Callable[[int], DataLoader[Any]],
-    what: str,
+    items: Items,
     seed: int,
     position: int = 0,
     rank: int = 0,
@@ -64,8 +185,7 @@ def training_batches(
     Neither depends on the number of processes that read or train.
 
     Args:
-        loader: function of an epoch that returns its data loader.
-        what: the split, for messages.
+        items: items of the split.
         seed: not negative.
         position: number of batches before the first, over all epochs.
         rank: this process, which takes every `world_size`-th recording of each batch.
@@ -76,8 +196,7 @@ def training_batches(
         CorpusError: the split gives no batch, or a recording cannot be used.
     """
     for epoch in count():
-        data = loader(epoch)
-        order = _epoch_order(data, what, derived_seed(ORDER, seed, epoch))
+        order = _epoch_order(items, derived_seed(ORDER, seed, epoch))
         draws, weights = [], []
         for number, indices in enumerate(order[position:], position):
             batch = [(i, (ITEM, seed, epoch, number, row)) for row, i in enumerate(indices)]
@@ -86,27 +205,80 @@ def training_batches(
             draws.append([batch[row] for row in rows] if len(batch) > 1 else batch)
             weights.append(weight if len(batch) > 1 else None)
         position = max(0, position - len(order))
-        read = read_batches(data, draws, workers, what) if draws else ()
-        for got, known in zip(read, weights, strict=True):
+        for got, known in zip(items.read(draws, workers), weights, strict=True):
             if known is not None:
                 yield replace(got, weight=known)
             else:
                 yield _split(got, rank, world_size) if world_size > 1 else got
 
 
-def _epoch_order(loader: DataLoader[Any], what: str, seed: int) -> list[list[int]]:
+def evaluation_draws(loader: DataLoader[Any], seed: int) -> list[list[Draw]]:
+    """Return the batches of a split, in the order that its loader draws, and seeds of its items."""
+    assert loader.batch_sampler is not None
+    return [
+        [(i, (EVALUATION, seed, number, row)) for row, i in enumerate(indices)]
+        for number, indices in enumerate(loader.batch_sampler)
+    ]
+
+
+def evaluation_batches(
+    loader: DataLoader[Any], what: str, seed: int, workers: int | None = None
+) -> Iterator[Batch]:
+    """Read a split once, in the order that its loader draws.
+
+    Raises:
+        CorpusError: a recording cannot be used.
+    """
+    return Items(loader, what).read(evaluation_draws(loader, seed), workers)
+
+
+def read_ahead(
+    function: Callable[[Any], Any], arguments: Iterable[Any], workers: int
+) -> Iterator[Any]:
+    """Call a function with each of several arguments, ahead of time in other processes."""
+    if not workers:
+        yield from map(function, arguments)
+        return
+    for result in DataLoader(
+        _Called(function),
+        batch_size=None,
+        sampler=arguments,
+        collate_fn=lambda result: result,
+        num_workers=workers,
+        generator=torch.Generator(),  # else the global one is advanced
+    ):
+        if isinstance(result, SpeechClipError):
+            raise result
+        yield result
+
+
+class _Called(Dataset[Any]):
+    """Results of a function, or its error: torch wraps what a worker raises in a traceback."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def __getitem__(self, argument: Any) -> Any:
+        try:
+            return self._function(argument)
+        except SpeechClipError as error:
+            return error
+
+
+def _epoch_order(items: Items, seed: int) -> list[list[int]]:
     """Draw an epoch's batches, over all processes."""
-    batches: Any = loader.batch_sampler
+    batches: Any = items.loader.batch_sampler
     if batches is None:
-        raise CorpusError(f"the {what} gives no batches of recordings, which are needed")
+        raise CorpusError(f"the {items.what} gives no batches of recordings, which are needed")
     if type(batches) is BatchSampler:
-        sampler = _of_all_processes(loader)
+        sampler = _of_all_processes(items.loader)
         batches = BatchSampler(sampler, batches.batch_size, batches.drop_last)
     with own_randomness(seed):
         order = [list(batch) for batch in batches]
     if not order:
         raise CorpusError(
-            f"the {what} gives no batch: it has fewer recordings than a batch; lower the batch size"
+            f"the {items.what} gives no batch: it has fewer recordings than a batch; lower the "
+            "batch size"
         )
     return order
 
@@ -127,83 +299,6 @@ def _split(batch: Batch, rank: int, world_size: int) -> Batch:
         for other in batch.others
     ]
     return Batch([batch.wavs[row] for row in rows], others, weight)
-
-
-def evaluation_batches(
-    loader: DataLoader[Any], what: str, seed: int, workers: int | None = None
-) -> Iterator[Batch]:
-    """Read a split once, in the order that its loader draws under a seed.
-
-    Raises:
-        CorpusError: a recording cannot be used.
-    """
-    assert loader.batch_sampler is not None
-    draws = [
-        [(i, (EVALUATION, seed, number, row)) for row, i in enumerate(indices)]
-        for number, indices in enumerate(loader.batch_sampler)
-    ]
-    return read_batches(loader, draws, workers, what)
-
-
-def read_batches(
-    loader: DataLoader[Any], draws: Sequence[Sequence[Draw]], workers: int | None, what: str
-) -> Iterator[Batch]:
-    """Read chosen batches with a loader's data set and collation.
-
-    Raises:
-        CorpusError: a recording cannot be read, is shorter than half a frame or holds no numbers.
-    """
-    reader = DataLoader(
-        _Drawn(loader.dataset),
-        batch_sampler=draws,  # type: ignore[arg-type]
-        collate_fn=partial(_collate, loader.collate_fn),
-        num_workers=loader.num_workers if workers is None else workers,
-    )
-    for draw, (collated, converted) in zip(draws, reader, strict=True):
-        add_converted(converted)
-        if isinstance(collated, _Unreadable):
-            raise CorpusError(f"the {what} has a recording that cannot be used: {collated.reason}")
-        wavs, *others = collated
-        arrays = [np.asarray(wav, dtype=np.float32).reshape(-1) for wav in wavs]
-        for array in arrays:
-            if len(array) < SHORTEST or not np.isfinite(array).all():
-                raise CorpusError(
-                    f"the {what} has a recording of {len(array)} samples among items "
-                    f"{[index for index, _ in draw][:8]}; expected {SHORTEST} or more, each a "
-                    "number; restore or remove it"
-                )
-        yield Batch(arrays, others)
-
-
-class _Drawn(Dataset[Any]):
-    """A data set whose random numbers follow from the item."""
-
-    def __init__(self, inner: Dataset[Any]) -> None:
-        self._inner = inner
-
-    def __getitem__(self, draw: Draw) -> Any:
-        index, purpose = draw
-        with own_randomness(derived_seed(*purpose), cuda=False):
-            try:
-                return self._inner[index]
-            except Exception as error:
-                # Carried past the worker, whose own traceback would fill the screen.
-                return _Unreadable(f"item {index}: {_describe(error)}")
-
-
-def _collate(inner: Callable[[Any], Any], items: list[Any]) -> tuple[Any, set[str]]:
-    """Collate items in the process that read them, with the recordings that it converted."""
-    collated: Any = next((item for item in items if isinstance(item, _Unreadable)), None)
-    if collated is None:
-        try:
-            collated = list(inner(items))  # s3prl's ctc reads its recordings here
-        except Exception as error:
-            collated = _Unreadable(_describe(error))
-    return collated, take_converted()
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(error)[:300]}"
 
 
 def _of_all_processes(loader: DataLoader[Any]) -> Sampler[int]:

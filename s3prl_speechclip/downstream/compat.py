@@ -1,7 +1,7 @@
 """Names that s3prl 0.4.18 uses and today's packages no longer have.
 
 `apply()` supplies it, each thing only where it is missing, so that it does nothing beside a
-torchaudio, a huggingface_hub or an s3prl that has it. s3prl's files are left as they are, and its
+torchaudio or an s3prl that has it. s3prl's files are left as they are, and its
 `main()` is never called: it replaces `builtins.isinstance`.
 """
 
@@ -18,17 +18,13 @@ import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
 
-import huggingface_hub
 import numpy as np
-import soundfile
 import torch
 import torchaudio
 from torch import Tensor
 
-from ..data.audio import UNREADABLE, audio_info, read_channels
-from ..errors import AudioError, SpeechClipError
+from ..data.audio import read_channels
 from . import ctc_corpora, sox_effects
 from .tasks import libriphone, snips
 
@@ -70,13 +66,10 @@ def _audio_backend() -> bool:
 
 
 def _audio_files() -> bool:
-    """Supply `info`, and reading and writing without TorchCodec, which torchaudio 2.9 needs."""
-    if hasattr(torchaudio, "info"):
+    """Supply reading without TorchCodec, which torchaudio 2.9 needs."""
+    if hasattr(torchaudio, "info") or torchaudio.load is load or _torchcodec_works():
         return False
-    torchaudio.info = info
-    if not _torchcodec_works():
-        torchaudio.load = load
-        torchaudio.save = save
+    torchaudio.load = load
     return True
 
 
@@ -87,18 +80,6 @@ def _effects() -> bool:
     sys.modules["torchaudio.sox_effects"] = sox_effects
     torchaudio.sox_effects = sox_effects
     return True
-
-
-def _hub_classes() -> bool:
-    """Supply HfFolder and Repository, gone in huggingface_hub 1.0; s3prl's runner imports both."""
-    parts = {
-        "HfFolder": types.SimpleNamespace(get_token=huggingface_hub.get_token),
-        "Repository": _no_repository,
-    }
-    missing = [name for name in parts if not hasattr(huggingface_hub, name)]
-    for name in missing:
-        setattr(huggingface_hub, name, parts[name])
-    return bool(missing)
 
 
 def _namespaces() -> bool:
@@ -119,30 +100,7 @@ def _ctc_corpora() -> bool:
     return True
 
 
-ITEMS = (_audio_backend, _audio_files, _effects, _hub_classes, _namespaces, _ctc_corpora)
-
-
-class AudioMetaData(NamedTuple):
-    """The header of a recording, as `torchaudio.info` returned it."""
-
-    sample_rate: int
-    num_frames: int
-    num_channels: int
-    bits_per_sample: int  # 0 where the format has no such number
-    encoding: str
-
-
-def info(path: str | Path) -> AudioMetaData:
-    """Read a recording's header, as torchaudio.info.
-
-    Raises:
-        AudioError: the file is missing or its header cannot be read.
-    """
-    audio_info(path)
-    header = soundfile.info(str(path))
-    digits = header.subtype.rpartition("_")[2]
-    bits = 32 if header.subtype == "FLOAT" else int(digits) if digits.isdigit() else 0
-    return AudioMetaData(header.samplerate, header.frames, header.channels, bits, header.subtype)
+ITEMS = (_audio_backend, _audio_files, _effects, _namespaces, _ctc_corpora)
 
 
 def load(
@@ -161,33 +119,9 @@ def load(
     return torch.from_numpy(np.ascontiguousarray(samples.T if channels_first else samples)), rate
 
 
-def save(uri: str | Path, src: Tensor, sample_rate: int, channels_first: bool = True) -> None:
-    """Write a recording, as torchaudio.save; WAV keeps its 32-bit floats.
-
-    Raises:
-        AudioError: the file cannot be written.
-    """
-    samples = src.detach().cpu().numpy()
-    if samples.ndim == 2 and channels_first:
-        samples = samples.T
-    subtype = "FLOAT" if Path(uri).suffix.lower() == ".wav" else None
-    try:
-        soundfile.write(str(uri), samples, sample_rate, subtype=subtype)
-    except UNREADABLE as error:
-        raise AudioError(f"cannot write the recording '{uri}': {error}") from error
-
-
 def _torchcodec_works() -> bool:
     try:
         importlib.import_module("torchcodec")
     except (ImportError, RuntimeError, OSError):  # also where FFmpeg's libraries are missing
         return False
     return True
-
-
-def _no_repository(*args: Any, **kwargs: Any) -> NoReturn:
-    """Refuse huggingface_hub's clone of a repository, which only s3prl's own upload makes."""
-    raise SpeechClipError(
-        "s3prl's own upload to the Hub needs huggingface_hub below 1.0; upload the experiment "
-        "folder with 'hf upload' instead"
-    )

@@ -12,6 +12,7 @@ from typing import Any
 from ..data.files import read_lines
 from ..errors import CorpusError
 
+NEVER = -1e4  # logit of a unit that is not decoded
 Entry = tuple[Path, list[int]]
 LIBRISPEECH = {
     "train-clean-100/*/*/*.flac": 28_539,
@@ -104,6 +105,24 @@ def transcripts(root: Path, splits: Sequence[str]) -> Iterator[tuple[Path, str]]
             if file.stem not in chapters[table]:
                 raise CorpusError(f"'{file}' has no transcript in '{table}'; restore it")
             yield file, chapters[table][file.stem]
+
+
+def leave_padding_blank(expert: Any) -> None:
+    """Have s3prl's `ctc` expert decode nothing on padding, which it reads as if it were frames."""
+    import torch
+
+    from ..modules.padding import padding_mask
+
+    def set_blank(module: Any, inputs: Any, output: Any) -> Any:
+        logits, lengths = output
+        if module.training:
+            return output
+        padding = padding_mask(lengths.to(logits.device), logits.shape[1])
+        blank = torch.full_like(logits[0, 0], NEVER)
+        blank[expert.tokenizer.pad_idx] = 0.0
+        return torch.where(padding.unsqueeze(-1), blank, logits), lengths
+
+    expert.model.register_forward_hook(set_blank)
 
 
 def find_flac(folder: Path) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from ..errors import AudioError, ConfigError, CorpusError, SpeechClipError
 from .compat import quiet
-from .mono import read_as_mono
 from .plan import Plan
+from .reading import read_as_mono
 from .task import EXPERT, Task
 
 
@@ -74,7 +73,7 @@ def one_line(error: Exception) -> str:
 
 
 class Loaders:
-    """The data loaders of an expert, made once a split where they are the same in every epoch.
+    """The data loaders of an expert, each made once.
 
     Args:
         task: the expert's task.
@@ -84,16 +83,7 @@ class Loaders:
     def __init__(self, task: Task, expert: Any) -> None:
         self._task = task
         self._expert = expert
-        self._by_epoch = "epoch" in inspect.signature(expert.get_dataloader).parameters
         self._made: dict[str, DataLoader[Any]] = {}
-
-    def training(self, split: str, epoch: int) -> DataLoader[Any]:
-        """Return the loader of a training epoch."""
-        if not self._by_epoch:
-            return self.evaluation(split)
-        with corpus_errors(self._task), quiet():
-            loader: DataLoader[Any] = self._expert.get_dataloader(split, epoch=epoch)
-        return loader
 
     def evaluation(self, split: str) -> DataLoader[Any]:
         """Return the loader of a split.

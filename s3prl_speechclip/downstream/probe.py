@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
     from s3prl.upstream.interfaces import Featurizer
 
     request = plan.request
-    check_selection(upstream, str(request.selection), request.layer, device)
+    states = check_selection(upstream, str(request.selection), request.layer, device)
     with own_randomness(plan.seed):
         with quiet():
             featurizer = Featurizer(
@@ -46,8 +47,9 @@ def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
 
         with _section("specaug"):
             specaug = SpecAug(**plan.config["specaug"])
-    trained = upstream if request.trainable else None
-    return Probe(featurizer, expert, trained, specaug).to(device)
+    # Several probes may train it side by side.
+    trained = copy.deepcopy(upstream) if request.trainable else None
+    return Probe(featurizer, expert, states, trained, specaug).to(device)
 
 
 class Probe(nn.Module):
@@ -56,6 +58,7 @@ class Probe(nn.Module):
     Args:
         featurizer: s3prl's, weighs and selects hidden states.
         expert: s3prl's, the task's head.
+        states_of_upstream: number of the upstream's states.
         upstream: fine-tuned along with them, or None: its features are given.
         specaug: s3prl's masking of features in training, or None.
     """
@@ -67,12 +70,14 @@ class Probe(nn.Module):
         self,
         featurizer: nn.Module,
         expert: nn.Module,
+        states_of_upstream: int,
         upstream: nn.Module | None = None,
         specaug: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.featurizer = featurizer
         self.expert = expert
+        self.states_of_upstream = states_of_upstream
         self.upstream = upstream
         self.specaug = specaug
         # Not an argument of forward: a distributed wrapper hands copies of those on.

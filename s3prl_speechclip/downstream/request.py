@@ -117,6 +117,12 @@ class Request:
         nargs="*",
         default=(),
     )
+    cache: str | None = _option(
+        "--cache KIND",
+        "features of a frozen upstream kept on disk: means over time (pooled), frames, or off "
+        "(default: auto, the first that the head and the budget allow)",
+        choices=("auto", "pooled", "frames", "off"),
+    )
     seed: int | None = _option(
         "--seed N", f"of everything random (default: {DEFAULTS['seed']})", type=int
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from ..runtime.devices import build_fabric
 from ..runtime.distributed import gather_objects
 from ..structures import TaskResult
 from . import compat
-from .mono import take_converted
 from .plan import Plan, refuse_overwriting, resolve
+from .reading import take_converted
 from .request import Request
 from .run_state import RunFolder, RunState, Weights, read_state
 from .runner import Runner
@@ -70,12 +70,14 @@ def run(request: Request) -> Experiment:
         measured: Measured | None = plan.task.evaluate(plan, upstream.module, fabric.device)
     elif request.evaluate:
         assert plan.past is not None, "resolve finds the checkpoint"
-        measured = _test(Runner(fabric, plan, upstream.module), plan.past)
+        runner = Runner(fabric, [plan], upstream)
+        runner.prepare(*plan.splits)
+        measured = _test(runner, 0, plan.past)
     elif request.sweep:
         measured = _sweep(plan, fabric, upstream)
     else:
-        runner = _train(plan, fabric, upstream)
-        measured = None if runner is None else _test(runner, RunFolder(plan.folder).best())
+        trained = _train([plan], fabric, upstream)
+        measured = None if trained is None else _test(trained, 0, RunFolder(plan.folder).best())
     converted = set().union(*gather_objects(take_converted()))
     if measured is None or not fabric.is_global_zero:
         return Experiment(plan.folder, None)
@@ -86,60 +88,64 @@ def run(request: Request) -> Experiment:
     return Experiment(plan.folder, _result(plan, upstream, scores, notes, fabric, started))
 
 
-def _train(plan: Plan, fabric: Fabric, upstream: Upstream) -> Runner | None:
+def _train(plans: Sequence[Plan], fabric: Fabric, upstream: Upstream) -> Runner | None:
     """Train to the last step; None where it was interrupted."""
-    state = _read_own(plan, plan.past) if plan.past is not None else None
-    runner = Runner(fabric, plan, upstream.module)
-    if state is not None:
+    states = [_read_own(plan, plan.past) if plan.past is not None else None for plan in plans]
+    runner = Runner(fabric, plans, upstream)
+    for state in filter(None, states):
         logger.info("resuming from step %d", state.step)
-        if state.step >= plan.runner.total_steps:
-            return runner
-    return runner if runner.train(state) else None
+    if all(state is not None and state.step >= plans[0].runner.total_steps for state in states):
+        runner.prepare(*plans[0].splits)
+        return runner
+    return runner if runner.train(states) else None
 
 
-def _test(runner: Runner, path: Path | None) -> Measured:
-    """Measure a plan's splits with a checkpoint, in the first process."""
+def _test(runner: Runner, trial: int, path: Path | None) -> Measured:
+    """Measure a plan's splits with a checkpoint of a trial, in the first process."""
     scores: Scores = {}
     notes: dict[str, Any] = {}
     if runner.fabric.is_global_zero:
         assert path is not None, "training leaves a checkpoint"
-        state = _read_own(runner.plan, path)
-        runner.load(state)
+        chosen = runner.trials[trial]
+        state = _read_own(chosen.plan, path)
+        chosen.load(state)
         scores = dict(state.scores)
         notes = {"checkpoint": path.name, "step": state.step}
-        for split in runner.plan.splits:
-            scores[split], _ = runner.evaluate(split)
-        runner.close()
+        for split in chosen.plan.splits:
+            scores[split], _ = runner.evaluate(chosen, split)
+        chosen.close()
     runner.fabric.barrier()
-    return scores, notes
+    return scores, {**notes, "cache": runner.features.about()}
 
 
 def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
-    """Train once a learning rate, and test the one that is best on dev."""
+    """Train a probe a learning rate, side by side, and test the one that is best on dev."""
     task = plan.task
     if not task.metrics:
         raise ConfigError(f"--lr-sweep: no metric is known to compare {task.name} by")
     metric = task.metrics[0]
-    by_rate: dict[str, float] = {}
-    runners: dict[str, tuple[Runner, Path]] = {}
+    plans = []
     for rate in plan.request.sweep:
         folder = RunFolder(plan.folder / f"lr-{rate:g}")
         refuse_overwriting(folder, plan.request.auto_resume)
-        config = merge(plan.config, {"optimizer": {"lr": rate}})
         folder.path.mkdir(parents=True, exist_ok=True)
-        runner = _train(
-            replace(plan, config=config, folder=folder.path, past=folder.last()), fabric, upstream
-        )
-        path = folder.best()
-        if runner is None or path is None:
-            return None
-        by_rate[f"{rate:g}"] = read_state(path).scores[task.dev][metric.key]
-        runners[f"{rate:g}"] = runner, path
+        config = merge(plan.config, {"optimizer": {"lr": rate}})
+        past = folder.last()
+        kept = read_state(past).cache if past is not None else plan.cache
+        plans.append(replace(plan, config=config, folder=folder.path, past=past, cache=kept))
+    runner = _train(plans, fabric, upstream)
+    best = [RunFolder(each.folder).best() for each in plans]
+    if runner is None or not all(best):
+        return None
+    rates = [f"{rate:g}" for rate in plan.request.sweep]
+    scores = [read_state(path).scores[task.dev][metric.key] for path in best if path is not None]
+    by_rate = dict(zip(rates, scores, strict=True))
     sign = 1 if metric.higher_is_better else -1
-    chosen = max(by_rate, key=lambda rate: sign * by_rate[rate])
-    logger.info("learning rate %s is the best on dev of %s", chosen, by_rate)
-    scores, notes = _test(*runners[chosen])
-    return scores, {**notes, "learning_rate": float(chosen), "dev_by_learning_rate": by_rate}
+    chosen = max(range(len(rates)), key=lambda place: sign * scores[place])
+    logger.info("learning rate %s is the best on dev of %s", rates[chosen], by_rate)
+    measured, notes = _test(runner, chosen, best[chosen])
+    found = {"learning_rate": float(rates[chosen]), "dev_by_learning_rate": by_rate}
+    return measured, {**notes, **found}
 
 
 def _read_own(plan: Plan, path: Path) -> RunState:
@@ -186,7 +192,6 @@ def _result(
         "gradient_accumulate_steps": runner.gradient_accumulate_steps,
         "optimizer": plan.config.get("optimizer") or {},
         "precision": runner.precision,
-        "feature_cache": "off" if request.trainable else runner.feature_cache,
         "batch": "over all processes",
         "best": "on dev; the test splits are measured once, with the best",
     }

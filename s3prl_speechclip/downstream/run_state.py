@@ -50,6 +50,11 @@ class RunState:
         recorded = (self.arguments.get("about") or {}).get("upstream")
         return Weights(**recorded) if recorded else None
 
+    @property
+    def cache(self) -> str:
+        """Kind of features that were kept on disk; empty where it is not recorded."""
+        return str((self.arguments.get("about") or {}).get("cache", ""))
+
 
 class RunFolder:
     """The files of one experiment.

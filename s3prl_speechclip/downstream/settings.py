@@ -46,13 +46,27 @@ class RunnerConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     num_workers: int | None = None
     """Processes that read; None: as the expert's own section says."""
-    feature_cache: Literal["off", "fp32", "fp16"] = "off"
-    """Keep a frozen upstream's features of each recording in memory, in this precision."""
-    feature_cache_gb: float = 4.0
-    """Memory for them, 10^9 bytes; the rest is computed every time."""
+    cache: Literal["auto", "pooled", "frames", "off"] = "auto"
+    """Features of a frozen upstream that are kept on disk: means over time, frames, or none. auto:
+    means where the head needs no more, else frames where they fit the budget, else none."""
+    cache_precision: Literal["fp32", "fp16"] = "fp32"
+    """Precision that they are kept in."""
+    cache_gb: float = 20.0
+    """Largest size of a run's frames under auto, 10^9 bytes."""
+    cache_draws: int = 16
+    """Draws of each item that training draws random numbers for, such as a crop."""
+    encoder_precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision in which kept features are computed; auto: bf16 where a GPU has it."""
 
     def __post_init__(self) -> None:
-        for name in ("gradient_accumulate_steps", "log_step", "eval_step", "save_step", "max_keep"):
+        for name in (
+            "gradient_accumulate_steps",
+            "log_step",
+            "eval_step",
+            "save_step",
+            "max_keep",
+            "cache_draws",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"runner.{name} must be at least 1, found {getattr(self, name)}")
         if self.total_steps < 0:

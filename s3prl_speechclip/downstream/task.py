@@ -89,6 +89,11 @@ class Task:
     """Split that the first metric is compared on."""
     test: str = "test"
     """Split that the figures of tables are of."""
+    pooled: bool = False
+    """Whether s3prl's head is linear up to a mean over time, as SUPERB configures it."""
+    evaluated_together: bool = False
+    """Whether recordings of similar lengths may be evaluated in one batch where s3prl takes one at
+    a time; the expert notes a loss a batch, and other lists by recording."""
     layout: Layout | None = None
     """None: the configuration names the corpus."""
     prepare: Callable[[Values, Path], None] | None = None

@@ -47,6 +47,13 @@ def own_randomness(seed: int, cuda: bool = True) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
+def drawn_numbers() -> tuple[object, ...]:
+    """Return the state of Python's, NumPy's and torch's generators on the CPU, to compare."""
+    _, words, place, *_ = np.random.get_state()
+    torchs = torch.get_rng_state().numpy().tobytes()
+    return random.getstate(), np.asarray(words).tobytes(), place, torchs
+
+
 def random_state() -> dict[str, Tensor]:
     """Return the state of torch's generators in this process, by `cpu` and `cuda`."""
     state = {"cpu": torch.get_rng_state()}

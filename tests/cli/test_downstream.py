@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from s3prl_speechclip.cli.downstream import command, downstream_table, main
+from s3prl_speechclip.data.cache import CACHE_VARIABLE
 from s3prl_speechclip.minis.training.report import superb_table
 from s3prl_speechclip.results import read_result
 from s3prl_speechclip.structures import TaskResult
@@ -26,8 +27,9 @@ SETTINGS = "runner.num_workers=0,,runner.log_step=1,,downstream_expert.datarc.tr
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """Fluent Speech Commands of a few files."""
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Fluent Speech Commands of a few files, and a cache of its own."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     path = ROOT / "tests" / "downstream" / "conftest.py"
     spec = importlib.util.spec_from_file_location("few_files", path)
     assert spec is not None and spec.loader is not None

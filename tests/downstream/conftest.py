@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from s3prl_speechclip.data.cache import CACHE_VARIABLE
+
 RATE = 16_000
 PITCHES = (220, 330, 470, 610, 820, 1150, 1500, 2000)  # Hz, of the classes
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep features of few-file corpora out of the user's cache."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
 
 
 @pytest.fixture

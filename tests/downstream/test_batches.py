@@ -11,7 +11,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from s3prl_speechclip.downstream.batches import Batch, evaluation_batches, training_batches
+from s3prl_speechclip.downstream.batches import (
+    Batch,
+    Items,
+    evaluation_batches,
+    training_batches,
+)
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.runtime.randomness import own_randomness
 
@@ -47,7 +52,7 @@ def loader(data: Dataset[Any], size: int = 4, **options: Any) -> DataLoader[Any]
 
 
 def batches(source: DataLoader[Any], count: int, position: int = 0, **options: Any) -> list[Batch]:
-    read = training_batches(lambda epoch: source, "train split", 3, position, **options)
+    read = training_batches(Items(source, "train split"), 3, position, **options)
     return list(islice(read, count))
 
 

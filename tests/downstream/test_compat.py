@@ -8,7 +8,6 @@ import pickle
 import sys
 from pathlib import Path
 
-import huggingface_hub
 import numpy as np
 import pytest
 import soundfile
@@ -16,7 +15,7 @@ import torch
 import torchaudio
 
 from s3prl_speechclip.downstream import compat, sox_effects
-from s3prl_speechclip.errors import AudioError, ConfigError, SpeechClipError
+from s3prl_speechclip.errors import AudioError, ConfigError
 
 RATE = 16_000  # Hz
 
@@ -32,9 +31,9 @@ def applied() -> None:
 
 def test_a_second_time_changes_nothing() -> None:
     """Fault: each caller wraps what the one before it wrapped."""
-    before = torchaudio.load, torchaudio.info, sys.modules["torchaudio.sox_effects"]
+    before = torchaudio.load, sys.modules["torchaudio.sox_effects"]
     assert compat.apply() == ()
-    assert before == (torchaudio.load, torchaudio.info, sys.modules["torchaudio.sox_effects"])
+    assert before == (torchaudio.load, sys.modules["torchaudio.sox_effects"])
 
 
 def test_what_torchaudio_has_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +42,7 @@ def test_what_torchaudio_has_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
     def own() -> None: ...
 
     for name in ("set_audio_backend", "info", "load"):
-        monkeypatch.setattr(torchaudio, name, own)
+        monkeypatch.setattr(torchaudio, name, own, raising=False)
     compat.apply()
     assert torchaudio.set_audio_backend is torchaudio.info is torchaudio.load is own
 
@@ -56,7 +55,6 @@ def test_what_torchaudio_has_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
         "ctc.corpus.snips",
         "fluent_commands.expert",
         "quesst14_dtw.expert",
-        "runner",
         "speech_commands.expert",
     ],
 )
@@ -77,33 +75,14 @@ def test_a_recording_is_read_to_the_sample(tmp_path: Path) -> None:
     np.testing.assert_array_equal(part.numpy(), written[100:150])
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    """Fault: saving rounds to 16 bits what was 32."""
-    sound = torch.from_numpy(np.stack([tone(440, RATE), tone(880, RATE)])).float()
-    torchaudio.save(str(tmp_path / "a.wav"), sound, RATE)
-    loaded, rate = torchaudio.load(str(tmp_path / "a.wav"))
-    assert rate == RATE
-    assert torch.equal(loaded, sound)
-
-
-def test_the_header_is_told(tmp_path: Path) -> None:
-    """Fault: lengths are counted over channels, so that s3prl's buckets hold twice too much."""
-    path = tmp_path / "a.wav"
-    soundfile.write(path, np.zeros((100, 2)), 8_000, subtype="PCM_16")
-    info = torchaudio.info(path)
-    assert (info.sample_rate, info.num_frames, info.num_channels) == (8_000, 100, 2)
-    assert info.bits_per_sample == 16
-
-
 @pytest.mark.parametrize("content", [None, b"", b"RIFF....WAVEjunk"])
-@pytest.mark.parametrize("read", [compat.load, compat.info])
-def test_a_broken_recording_is_named_in_one_line(tmp_path: Path, read, content) -> None:
+def test_a_broken_recording_is_named_in_one_line(tmp_path: Path, content) -> None:
     """Fault: one broken file of a corpus ends in libsndfile's 'System error'."""
     path = tmp_path / "a.wav"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(AudioError) as error:
-        read(path)
+        compat.load(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -174,9 +153,3 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     torch.save({"Args": Path("/")}, tmp_path / "states-1.ckpt")
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "states-1.ckpt")
-
-
-def test_the_upload_that_cannot_work_says_what_does() -> None:
-    """Fault: s3prl's upload fails with the constructor of None."""
-    with pytest.raises(SpeechClipError, match="hf upload"):
-        huggingface_hub.Repository("folder", clone_from="name")

@@ -106,7 +106,7 @@ def test_an_override_wins_over_the_settings_of_a_mini_set(tmp_path: Path, monkey
     for name in ("train", "valid", "test"):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / f"{name}_data.csv").touch()
-    monkeypatch.setattr("s3prl_speechclip.downstream.placing.mini_set", lambda *_: made)
+    monkeypatch.setattr("s3prl_speechclip.downstream.plan.mini_set", lambda *_: made)
     found = resolve(Request(task="ic", override="runner.total_steps=4"))
     assert (found.runner.total_steps, found.runner.log_step) == (4, 3)
     assert found.data.mini and found.data.notes == ("a note",)

@@ -86,8 +86,8 @@ def test_sampled_classes_and_crops_resume_too(write_corpus: Write, tmp_path: Pat
 def test_kept_features_train_as_computed_ones_do(write_corpus: Write, tmp_path: Path):
     """Guards the cache against mixing up recordings; the baseline's features hang on no batch."""
     root = write_corpus("fluent_commands")
-    plain = run(ask("fluent_commands", root, tmp_path / "plain"))
-    kept = run(ask("fluent_commands", root, tmp_path / "kept", changes="runner.feature_cache=fp32"))
+    plain = run(ask("fluent_commands", root, tmp_path / "plain", changes="runner.cache=off"))
+    kept = run(ask("fluent_commands", root, tmp_path / "kept", changes="runner.cache=frames"))
     assert plain.result is not None and kept.result is not None
     one, other = weights(tmp_path / "plain"), weights(tmp_path / "kept")
     for name in one:
@@ -111,15 +111,17 @@ def test_evaluation_leaves_random_numbers_alone(write_corpus: Write, tmp_path: P
     plan.folder.mkdir()
     fabric = build_fabric("cpu", "fp32")
     upstream = load_upstream(BASELINE, None, None, fabric.device)
-    runner = Runner(fabric, plan, upstream.module)
+    runner = Runner(fabric, [plan], upstream)
+    (trial,) = runner.trials
+    runner.prepare("dev")
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    first, _ = runner.evaluate("dev")
+    first, _ = runner.evaluate(trial, "dev")
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()
     assert before[2] == random.getstate()
     torch.rand(3)
-    assert runner.evaluate("dev")[0] == first  # and it draws the same every time
-    runner.close()
+    assert runner.evaluate(trial, "dev")[0] == first  # and it draws the same every time
+    trial.close()
 
 
 def test_a_model_of_the_family_is_an_upstream(write_corpus: Write, tmp_path: Path):

@@ -67,6 +67,7 @@ TASK = Task(
     title="emotion recognition",
     # No column of the leaderboard: the official figure is a mean over five folds.
     metrics=(Metric(key="acc", label="ER acc"),),
+    pooled=True,
     layout=Layout(
         title="IEMOCAP",
         fetch="USC's SAIL lab",

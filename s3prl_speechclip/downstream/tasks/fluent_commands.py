@@ -35,6 +35,7 @@ TASK = Task(
     short="ic",
     title="intent classification",
     metrics=(Metric(key="acc", label="IC acc", column="IC"),),
+    pooled=True,
     layout=Layout(
         title="Fluent Speech Commands",
         fetch="fluent.ai",

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.files import read_lines
 from ...errors import CorpusError
-from ..ctc_corpora import LIBRISPEECH, Bucketed, transcripts
+from ..ctc_corpora import LIBRISPEECH, Bucketed, leave_padding_blank, transcripts
 from ..task import Layout, Metric, Task, Values
 
 LEXICONS = (
@@ -79,6 +79,7 @@ TASK = Task(
     expert="ctc",
     title="phone recognition",
     metrics=(Metric(key="per", label="PR PER", column="PR", higher_is_better=False),),
+    evaluated_together=True,
     layout=Layout(
         title="LibriSpeech",
         fetch=f"openslr.org/12, and lexicons from s3prl's PR task or openslr.org/11 ({G2P})",
@@ -89,4 +90,5 @@ TASK = Task(
         key="corpus.path",
         published=LIBRISPEECH,
     ),
+    correct=leave_padding_blank,
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...data.files import read_json, read_text
 from ...errors import CorpusError
-from ..ctc_corpora import Bucketed
+from ..ctc_corpora import Bucketed, leave_padding_blank
 from ..task import Layout, Metric, Task, Values, first_existing
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ TASK = Task(
         Metric(key="slot_type_f1", label="SF F1", column="SF_F1"),
         Metric(key="slot_value_cer", label="SF CER", column="SF_CER", higher_is_better=False),
     ),
+    evaluated_together=True,
     layout=Layout(
         title="Audio SNIPS",
         fetch="SUPERB's preprocessed release (s3prl's documentation of SF links it)",
@@ -129,4 +130,5 @@ TASK = Task(
             )
         },
     ),
+    correct=leave_padding_blank,
 )

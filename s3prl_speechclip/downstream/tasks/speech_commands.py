@@ -96,6 +96,7 @@ TASK = Task(
     short="ks",
     title="keyword spotting",
     metrics=(Metric(key="acc", label="KS acc", column="KS"),),
+    pooled=True,
     layout=Layout(
         title="Speech Commands v0.01",
         fetch="download.tensorflow.org (the training and the test archive)",

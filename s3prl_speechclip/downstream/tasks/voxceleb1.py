@@ -70,6 +70,7 @@ TASK = Task(
     short="sid",
     title="speaker identification",
     metrics=(Metric(key="acc", label="SID acc", column="SID"),),
+    pooled=True,
     layout=Layout(
         title="VoxCeleb1",
         fetch="the VoxCeleb project",
