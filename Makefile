@@ -59,7 +59,7 @@ superb-mini: venv
 	$(BIN)/python -m s3prl_speechclip.minis superb
 
 leaderboard: venv
-	$(BIN)/python run_benchmark.py leaderboard
+	$(BIN)/python run_benchmark.py leaderboard --results benchmarks/results
 
 site: venv
 	for name in speechclip_cascaded speechclip_plus speechclip_hybrid speechclip_hybrid_plus; do \
@@ -69,7 +69,7 @@ site: venv
 
 readme: venv
 	$(BIN)/python -m s3prl_speechclip.cli.readme
-	$(BIN)/python run_benchmark.py leaderboard
+	$(BIN)/python run_benchmark.py leaderboard --results benchmarks/results
 
 # mypy follows folders, not setup.py's mapping: it reads the package through links that lay the
 # folders out as a wheel does.

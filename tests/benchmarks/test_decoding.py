@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +12,28 @@ import torch
 from small_corpus import write_flickr8k
 from small_models import small_model, speech_batch
 
+from s3prl_speechclip.benchmarks.shared.benchmark import Trial, request
 from s3prl_speechclip.benchmarks.shared.decoding import (
+    Decoded,
     attention_segments,
     decode_split,
     evenly,
-    left_out,
     nearest_tokens,
     require_keywords,
 )
 from s3prl_speechclip.data.corpora import flickr8k
+from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS
 from s3prl_speechclip.errors import AudioError, ConfigError, CorpusError
 from s3prl_speechclip.model.config import KeywordConfig
+from s3prl_speechclip.model.speechclip import SpeechClip
+
+
+def decode(
+    model: SpeechClip, manifest: Manifest, vectors: int = 0, **options: Any
+) -> tuple[list[Decoded], Trial]:
+    trial = Trial(request(model, "keywords", data=manifest, **{"batch_size": 4, **options}))
+    return decode_split(trial, "test", vectors=vectors), trial
 
 
 def test_neighbours_are_the_nearest_tokens_by_cosine() -> None:
@@ -88,10 +99,10 @@ def test_recordings_come_in_order_with_what_was_asked_for(tmp_path: Path) -> Non
     """Guards against results in the order of batches, and against vectors of other recordings."""
     manifest = flickr8k.read(write_flickr8k(tmp_path / "corpus", train=1, dev=1, test=3))
     model = small_model("speechclip_plus")
-    decoded = decode_split(model, manifest, "test", batch_size=4, vectors=5)
+    decoded, _ = decode(model, manifest, 5)
     assert [one.utterance for one in decoded] == list(manifest.split("test"))
     assert [i for i, one in enumerate(decoded) if one.queries is not None] == [0, 3, 6, 9, 12]
-    alone = decode_split(model, manifest, "test", batch_size=1, vectors=15)
+    alone, _ = decode(model, manifest, 15, batch_size=1)
     for one, other in zip(decoded, alone, strict=True):
         assert one.token_ids == other.token_ids
         assert len(one.spans) == len(one.token_ids)
@@ -107,7 +118,7 @@ def test_without_keyword_norm_there_is_nothing_to_undo(tmp_path: Path) -> None:
     """Guards the ablation model.keywords.norm=none."""
     manifest = flickr8k.read(write_flickr8k(tmp_path / "corpus", train=1, dev=1, test=1))
     model = small_model("speechclip_plus", keywords=KeywordConfig(norm="none"))
-    for one in decode_split(model, manifest, "test", batch_size=4, vectors=5):
+    for one in decode(model, manifest, 5)[0]:
         np.testing.assert_array_equal(one.queries, one.unnormed)
 
 
@@ -118,15 +129,13 @@ def test_broken_recordings_are_named_or_counted(tmp_path: Path) -> None:
     manifest.path(first.audio).write_bytes(b"not a recording")
     model = small_model("speechclip_cascaded")
     with pytest.raises(AudioError, match="cannot be decoded"):
-        decode_split(model, manifest, "test", batch_size=4)
-    decoded = decode_split(model, manifest, "test", batch_size=4, skip_broken=True)
+        decode(model, manifest)
+    decoded, trial = decode(model, manifest, skip_broken=True)
     assert len(decoded) == 4
-    assert left_out(decoded, manifest, "test") == [
-        "test: left out 1 recordings that cannot be read"
-    ]
+    assert trial.notes == ["test: left out 1 recordings that cannot be read"]
     alone = replace(manifest, utterances=(first,))
     with pytest.raises(CorpusError, match="no recording of split 'test' can be read"):
-        decode_split(model, alone, "test", batch_size=4, skip_broken=True)
+        decode(model, alone, skip_broken=True)
 
 
 def test_a_model_without_keywords_is_named() -> None:

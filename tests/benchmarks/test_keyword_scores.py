@@ -13,12 +13,11 @@ from s3prl_speechclip.benchmarks.formulas.keyword_scores import (
     hit_rate,
     hit_rate_by_slot,
     keyword_counts,
+    naming_scores,
     read_caption,
     shuffled_hit_rate,
     stop_words,
-    token_scores,
     word_of,
-    word_scores,
     words_of,
 )
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, encode
@@ -67,7 +66,7 @@ def test_hit_rate_agrees_with_the_oracle(cases: list[Naming], stopped: bool) -> 
 @settings(max_examples=50)
 def test_token_scores_agree_with_the_oracle(cases: list[Naming]) -> None:
     """Guards repeated keywords, which count once, and micro-averaging."""
-    found = token_scores(cases)
+    found = naming_scores(cases)["tokens"]
     expected = oracle.overlap(
         [set(n.token_ids) for n in cases], [set(encode(n.caption)) for n in cases]
     )
@@ -105,7 +104,9 @@ def test_words_are_those_that_a_token_names_alone() -> None:
     assert word_of(stop) is None
     assert word_of(part) is None
     assert all(word_of(token) is None for token in SPECIAL_TOKENS)
-    found = word_scores([Naming(token_ids=(dog, dog, stop, part), caption="A dog's dog, a DOG!")])
+    found = naming_scores(
+        [Naming(token_ids=(dog, dog, stop, part), caption="A dog's dog, a DOG!")]
+    )["words"]
     assert found == {"precision": 100.0, "recall": pytest.approx(100 / 3), "f1": 50.0}
 
 
@@ -113,7 +114,7 @@ def test_stop_words_count_on_neither_side() -> None:
     """Guards the figure without stop words against rewarding and punishing articles."""
     a, dog = encode("a dog")
     case = [Naming(token_ids=(a, dog), caption="A dog on the house")]
-    found = word_scores(case, stop_words())
+    found = naming_scores(case, stop_words())["words"]
     assert found["precision"] == 100.0
     assert found["recall"] == 50.0
     assert hit_rate(case, {a: (a,), dog: (dog,)}, stop_words())["mean"] == 50.0
@@ -142,6 +143,6 @@ def test_counts_of_a_known_case() -> None:
 def test_a_model_that_says_nothing_right_has_zeros_and_no_nan() -> None:
     """Guards divisions by nothing: no words, no tokens of the caption."""
     (stop,) = encode(".")
-    found = word_scores([Naming(token_ids=(stop,), caption="!")])
+    found = naming_scores([Naming(token_ids=(stop,), caption="!")])["words"]
     assert found == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
     assert keyword_counts([Naming(token_ids=(stop,), caption="!")])["keywords_per_word"] == 1.0

@@ -14,13 +14,15 @@ from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
 from s3prl_speechclip import evaluate
-from s3prl_speechclip.benchmarks.pages.keyword_page import token_text, write_page
-from s3prl_speechclip.benchmarks.pages.keyword_plot import (
+from s3prl_speechclip.benchmarks.pages.keywords import (
     keyword_placement,
     placement,
     plot_keywords,
     principal_components,
+    token_text,
+    write_page,
 )
+from s3prl_speechclip.benchmarks.shared.benchmark import Trial, request
 from s3prl_speechclip.benchmarks.shared.decoding import Decoded, decode_split, nearest_tokens
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.cache import CACHE_VARIABLE
@@ -51,7 +53,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def decoded(manifest: Manifest, model: SpeechClip) -> dict[str, list[Decoded]]:
-    return {"test": decode_split(model, manifest, "test", batch_size=4, vectors=20)}
+    trial = Trial(request(model, "keywords", data=manifest, batch_size=4))
+    return {"test": decode_split(trial, "test", vectors=20)}
 
 
 def measured(manifest: Manifest, model: SpeechClip) -> TaskResult:

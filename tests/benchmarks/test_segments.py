@@ -15,7 +15,7 @@ from s3prl_speechclip.benchmarks.formulas.segments import (
     boundary_scores,
     closest_word,
     matches,
-    naming_scores,
+    named_at,
     r_value,
     timing_errors,
 )
@@ -95,4 +95,4 @@ def test_only_words_under_the_span_are_named() -> None:
         duration=1.0,
         token_ids=(dog, barks, dog, barks),
     )
-    assert naming_scores([case], near) == {"token": 50.0, "neighbours": 75.0, "anywhere": 100.0}
+    assert named_at([case], near) == {"token": 50.0, "neighbours": 75.0, "anywhere": 100.0}
