@@ -382,7 +382,7 @@ def published_figures(home: Path, left_out: list[str]) -> Iterator[dict[str, Any
             if section == "retrieval":
                 row = {f"{row.get('direction')} R@{k}": row.get(f"r{k}") for k in KS}
             elif section == "retrieval_validation":
-                row = {row.get("metric"): row.get("value")}
+                row = {str(row.get("metric")): row.get("value")}
             if not about["system"] or not row.keys() <= known:
                 field = ", ".join(sorted(map(str, row.keys() - known))) or "system"
                 left_out.append(f"published/{name}, field '{field}': it is empty or unknown")

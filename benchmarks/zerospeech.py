@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -310,7 +311,7 @@ def pooled(
         AudioError: a recording cannot be read.
         ResultError: a feature that is no number.
     """
-    found: dict[tuple[int, str], dict[Key, Vector]] = {}
+    found: dict[tuple[int, str], dict[Key, NDArray[np.float32]]] = {}
     for key, states in frames(source, recordings, batch_size):
         for number in range(len(states)) if layer is None else (layer,):
             for pooling in poolings:
