@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from s3prl_speechclip.config import read_yaml
-from s3prl_speechclip.data.corpora.zerospeech import SPLITS, TYPES, SemanticSet
+from s3prl_speechclip.data.corpora.zerospeech import NATURAL, SPLITS, TYPES, SemanticSet
 from s3prl_speechclip.errors import ConfigError, ResultError, unknown_name
 from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
@@ -376,7 +376,8 @@ def table(result: TaskResult) -> str:
             scores = {name: (one["correlation"], one["pairs"]) for name, one in datasets.items()}
             pairs = sum(count for _, count in scores.values())
             scores |= {"mean": (found["mean"], pairs), "weighted mean": (found["weighted"], pairs)}
-            rows += [(split, kind, name, f"{v:.2f}", f"{n:,}") for name, (v, n) in scores.items()]
+            what = split, _shown(kind)
+            rows += [(*what, name, f"{v:.2f}", f"{n:,}") for name, (v, n) in scores.items()]
     chosen = result.metrics["chosen"]
     about = (
         f"chosen on dev: layer {chosen['layer']}, {chosen['pooling']} over frames, "
@@ -384,6 +385,11 @@ def table(result: TaskResult) -> str:
     )
     head = ("split", "type", "dataset", "correlation", "pairs")
     return titled_table(result, "100 x Spearman's correlation", head, rows, about)
+
+
+def _shown(text: str) -> str:
+    """Name a type as it is: only the official set's natural speech is LibriSpeech's."""
+    return text.replace(NATURAL, "natural")
 
 
 COLUMNS = {
@@ -411,10 +417,15 @@ BENCHMARK = Benchmark(
     section=Section(
         name="zerospeech",
         title="ZeroSpeech 2021 semantic",
-        about="100 x Spearman's correlation of people's scores with negated distances, mean over "
-        "data sets and mean weighted by their pairs.",
+        about="100 x Spearman's correlation of people's scores with negated distances, for natural "
+        "speech (the official set's is LibriSpeech's) and synthetic speech. The score is the plain "
+        "mean over data sets; weighted: the mean by their numbers of pairs. Layer 0 is the input "
+        "of the speech encoder's transformer, which no branch changes.",
         columns=(
-            *(Column(name=name, digits=2) for name in COLUMNS),
+            *(
+                Column(name=name, title=_shown(name.replace("_", " ")), digits=2)
+                for name in COLUMNS
+            ),
             Column(name="layer", title="layer chosen on dev", digits=0, merit=False),
         ),
         rank_by="test_synthetic",

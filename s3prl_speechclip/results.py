@@ -74,7 +74,7 @@ def read_result(path: Path) -> TaskResult:
 
 
 def check_record(values: Any) -> TaskResult:
-    """Return the result that a record of a JSON file holds; `result.schema.json` describes it.
+    """Return the result that a record holds; see `benchmarks/result.schema.json`.
 
     Raises:
         ResultError: a field that is missing, unknown or of another kind, or a number that is not
@@ -82,9 +82,10 @@ def check_record(values: Any) -> TaskResult:
     """
     hints = get_type_hints(TaskResult)
     found = dict(values) if isinstance(values, Mapping) else {}
-    if found.pop("format", None) != FORMAT:
-        raise ResultError(f"field 'format' is not {FORMAT}, which this version reads")
-    for name in found.keys() - hints.keys():
+    form = found.pop("format", None)
+    if form != FORMAT:
+        raise ResultError(f"field 'format' is {str(form)[:40]!r}, this version reads {FORMAT}")
+    for name in sorted(found.keys() - hints.keys()):
         raise ResultError(unknown_name("field", name, hints))
     for name, hint in hints.items():
         kind = get_origin(hint) or hint

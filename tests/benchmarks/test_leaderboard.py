@@ -281,7 +281,7 @@ def test_mini_sets_have_no_superb_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "named"),
     [
-        (lambda v: v.update(format=0), "field 'format' is not 1"),
+        (lambda v: v.update(format=0), "field 'format' is '0'"),
         (lambda v: v.pop("seed"), "field 'seed' is missing, expected a whole number"),
         (lambda v: v.update(seed=True), "field 'seed' is 'True', expected a whole number"),
         (lambda v: v.update(sed=1), "unknown field 'sed'; did you mean 'seed'"),
