@@ -145,13 +145,7 @@ def run(args: Namespace) -> Measured:
 def split_metrics(
     decoded: Sequence[Decoded], split: str, neighbours: Neighbours, vocabulary: frozenset[int]
 ) -> dict[str, Any]:
-    """Compute the metrics of a split.
-
-    Args:
-        decoded: recordings of the split.
-        split: name of the split, for messages.
-        neighbours: nearest tokens of every token.
-        vocabulary: tokens that a keyword can be, special tokens left out.
+    """Compute the metrics of a split; `vocabulary` are the tokens that a keyword can be.
 
     Raises:
         CorpusError: no recording has an English caption.

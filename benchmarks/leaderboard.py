@@ -38,27 +38,19 @@ from .shared.board import CHANCE, KS, Column, Figure, Section, recall_figures
 
 logger = logging.getLogger(__name__)
 
-THIS = "leaderboard"
 PUBLISHED = Path(__file__).parent / "published"
-SECTIONS = Path(__file__).parent / "sections.yaml"
+LAYOUT = read_yaml(Path(__file__).parent / "sections.yaml")
 OWN_RUNS = Path("result")
 TABLE, SHEET, PAGE = "LEADERBOARD.md", "leaderboard.csv", "leaderboard.html"
-SUPERB, HIDDEN, ZEROSPEECH = "SUPERB", "SUPERB hidden set", "ZeroSpeech 2021"
-MINI_SETS = "mini sets"
-CORPORA = {"flickr8k": "Flickr8k", "spokencoco": "SpokenCOCO", "zerospeech2021": ZEROSPEECH}
-"""Corpora of published tables, as those spell them."""
-TABLES = {
-    "superb": ("superb.csv", SUPERB),
-    "superb_hidden": ("superb_hidden.csv", HIDDEN),
-    "keywords": ("keywords.csv", ""),
-    "zerospeech": ("zerospeech2021_semantic.csv", ZEROSPEECH),
-    "zerospeech_abx": ("zerospeech2021_abx.csv", ZEROSPEECH),
-    "retrieval": ("retrieval.csv", ""),
-    "retrieval_validation": ("retrieval_validation.csv", ""),
+SUPERB, MINI_SETS = "SUPERB", "mini sets"
+CORPORA = {
+    "flickr8k": "Flickr8k",
+    "spokencoco": "SpokenCOCO",
+    "zerospeech2021": "ZeroSpeech 2021",
 }
-"""Published table of each section, and its corpus where the table names none."""
+"""Corpora of published tables, as those spell them."""
 COMPARABLE, OWN, MINI = "comparable", "own", "mini"
-"""Parts of the board, which are never ranked together."""
+"""Parts of the board."""
 IDENTITY = ["section", "corpus", "system", "detail", "size", "run", "take", "part", "published"]
 """Columns that make a row; figures of one row and column are averaged."""
 DEFAULTS: Mapping[str, Any] = {
@@ -79,23 +71,6 @@ LARGEST = 1e9  # of a figure; what is beyond is none
 TRAINED = 50_000  # steps of the papers' models
 FOLDS = 5  # sessions of IEMOCAP, over which SUPERB averages
 SEED = re.compile(r"[-_.]?seed[-_.=]?\d+")
-
-INTRODUCTION = """\
-# Leaderboard
-
-Made by `python run_benchmark.py leaderboard` from the result files beside it and the published
-figures in [published]({published}/README.md). The same command writes `leaderboard.csv`, every
-figure with its source, and `leaderboard.html`, the tables to sort and filter. A system's name
-links to where its figures are from. "±" is the standard deviation over several runs of a system.
-"""
-PARTS = {
-    OWN: "# Own corpora\n\nResults on recordings of users, by themselves: not comparable with "
-    "published figures.\n",
-    MINI: "# Miniatures\n\nResults of mini models or on mini corpora, by themselves: not "
-    "comparable with published figures.\nThe mini sets are not MiniSUPERB (arXiv 2305.19011), a "
-    "benchmark of its own.\n",
-}
-"""Introduction of each part that stands apart."""
 
 
 # SUPERB
@@ -237,41 +212,33 @@ FIGURES: Mapping[str, Callable[[TaskResult], Iterable[Figure]]] = {
     "image_text": image_text_figures,
     "probe": probe_figures,
 }
-ORDER = (
-    *("superb", "superb_hidden", "retrieval", "retrieval_validation", "keywords", "words"),
-    *("zerospeech", "zerospeech_abx", "image_text", "probe", "speed"),
-)
-"""Order of the sections that are known; others come after them."""
-
-
-def own_sections() -> Iterator[Section]:
-    """Read the sections that no benchmark declares; further tasks come before SUPERB's score."""
-    measured = {m.column: not m.higher_is_better for _, ms in MEASURED.values() for m in ms}
-    for name, values in read_yaml(SECTIONS).items():
-        columns, every = values.pop("columns"), values.pop("every", {})
-        if name == "superb":
-            scores = {score: columns.pop(score) for score in ("superb_s", "partial")}
-            for column, lower in measured.items():
-                columns.setdefault(column, {})["lower_is_better"] = lower
-            columns |= scores
-        yield Section(
-            name=name,
-            columns=tuple(Column(name=c, **{**every, **own}) for c, own in columns.items()),
-            figures=FIGURES.get(name),
-            **values,
-        )
 
 
 @cache
 def all_sections() -> Mapping[str, Section]:
-    """Return the sections by name: this module's own, and those that benchmarks declare."""
-    found = {section.name: section for section in own_sections()}
-    for name in benchmark_titles():
-        section = None if name == THIS else load_benchmark(name).section
-        if section is not None:
+    """Return the sections by name, in order: those of the layout, and those of benchmarks."""
+    found: dict[str, Section] = {}
+    measured = {m.column: not m.higher_is_better for _, ms in MEASURED.values() for m in ms}
+    for name, values in LAYOUT["sections"].items():
+        columns, every = dict(values["columns"]), values.get("every", {})
+        if name == "superb":  # further tasks come before SUPERB's score
+            scores = {score: columns.pop(score) for score in ("superb_s", "partial")}
+            for column, lower in measured.items():
+                columns[column] = {**columns.get(column, {}), "lower_is_better": lower}
+            columns |= scores
+        found[name] = Section(
+            name=name,
+            title=values["title"],
+            about=values["about"],
+            rank_by=values["rank_by"],
+            columns=tuple(Column(name=c, **{**every, **own}) for c, own in columns.items()),
+            figures=FIGURES.get(name),
+        )
+    for name in benchmark_titles().keys() - {"leaderboard"}:
+        if section := load_benchmark(name).section:
             found[section.name] = section
-    places = {name: place for place, name in enumerate(ORDER)}
-    return {name: found[name] for name in sorted(found, key=lambda n: places.get(n, len(places)))}
+    order = [*LAYOUT["order"], *sorted(found)]
+    return {name: found[name] for name in sorted(found, key=order.index)}
 
 
 def section_of(task: str) -> Section | None:
@@ -295,11 +262,7 @@ class Board:
 
 
 def gather(folders: Sequence[Path], home: Path) -> Board:
-    """Read published tables and result files.
-
-    Args:
-        folders: folders of results, read to the bottom.
-        home: folder of the leaderboard, which links start from.
+    """Read published tables and result folders, to the bottom; links start from `home`.
 
     Raises:
         ResultError: there is no such folder.
@@ -372,7 +335,7 @@ def published_figures(home: Path, left_out: list[str]) -> Iterator[dict[str, Any
     sources, wrong = read_published("sources.csv")
     left_out += wrong
     addresses = {row["source"]: row.get("address") for row in sources if "source" in row}
-    for section, (name, corpus) in TABLES.items():
+    for section, (name, corpus) in LAYOUT["published"].items():
         path = os.path.relpath(PUBLISHED / name, home)
         known = {column.name for column in all_sections()[section].columns}
         rows, wrong = read_published(name)
@@ -408,15 +371,8 @@ def result_figures(
 ) -> Iterator[dict[str, Any]]:
     """Read all result files below folders; the same result counts once.
 
-    JSON files that are no results, such as configurations of checkpoints, are passed over.
-
-    Args:
-        folders: folders of results.
-        home: folder of the leaderboard, which links start from.
-        left_out: receives a line for each result that cannot be used.
-
-    Raises:
-        ResultError: there is no such folder.
+    JSON files that are no results, such as configurations of checkpoints, are passed over;
+    `left_out` receives a line for each result that cannot be used.
     """
     seen: set[tuple] = set()
     for folder in folders:
@@ -467,7 +423,7 @@ def figures_of(
         source, link: name of its file, and how the leaderboard reaches it.
 
     Raises:
-        ResultError: it lacks a metric, or is of a task without a section.
+        ResultError: it lacks a metric, or is of a task without a section; names field and reason.
     """
     section = section_of(result.task)
     if section is None or section.figures is None:
@@ -664,7 +620,7 @@ def steps_shown(row: pd.DataFrame) -> str:
 def markdown(board: Board, home: Path) -> str:
     """Return the leaderboard as Markdown for a folder."""
     parts = []
-    for name, heading in ({COMPARABLE: INTRODUCTION} | PARTS).items():
+    for name, heading in LAYOUT["parts"].items():
         figures = board.figures[board.figures.part == name]
         if len(figures) or name != OWN:
             parts.append(heading.format(published=os.path.relpath(PUBLISHED, home)))
@@ -722,7 +678,7 @@ def sheet(board: Board) -> str:
     tables = [
         ranked(section, board.figures[board.figures.part == part])
         for section in all_sections().values()
-        for part in (COMPARABLE, *PARTS)
+        for part in LAYOUT["parts"]
     ]
     figure = ["values", "note", "source", "link"]
     who = ["section", "kind", "corpus", "system", "detail", "size", "runs", "column"]
@@ -764,31 +720,23 @@ def page(board: Board) -> str:
         about = {"name": section.name, "title": section.title, "about": section.about}
         bars = section.name == "superb"
         data.append({**about, "bars": bars, "columns": headings, "rows": rows})
-    introductions = {part: text.lstrip("# ").split("\n\n") for part, text in PARTS.items()}
+    introductions = {part: LAYOUT["parts"][part].lstrip("# ").split("\n\n") for part in (OWN, MINI)}
     return fill("leaderboard.html", {"sections": data, "parts": introductions})
 
 
 def write_leaderboard(board: Board, home: Path, html: Path | None = None) -> tuple[Path, ...]:
-    """Write the tables as Markdown, CSV and a page; equal figures give equal files.
-
-    Args:
-        board: everything that is shown.
-        home: folder of the files; created.
-        html: the page, if it has its own place.
-
-    Returns:
-        The three files.
+    """Write Markdown, CSV and page (which may have its own place) into a folder.
 
     Raises:
         CorpusError: the folder cannot be written.
     """
-    paths = home / TABLE, home / SHEET, html or home / PAGE
-    texts = markdown(board, home), sheet(board), page(board)
+    texts = {home / TABLE: markdown(board, home), home / SHEET: sheet(board)}
+    texts[html or home / PAGE] = page(board)
     with writing(home):
-        for path, text in zip(paths, texts, strict=True):
+        for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    return paths
+    return tuple(texts)
 
 
 def add_options(p: ArgumentParser) -> None:

@@ -209,8 +209,7 @@ def text_recall(
     Args:
         named: embeddings of N recordings by name, (N, E) unit vectors.
         captions: captions of the recordings, N.
-        texts: embeddings of the distinct captions, (M, E) unit vectors.
-        distinct: those captions, M.
+        texts, distinct: the distinct captions, M, and their embeddings, (M, E) unit vectors.
     """
     place = {caption: number for number, caption in enumerate(distinct)}
     ids = [place[caption] for caption in captions], list(range(len(distinct)))

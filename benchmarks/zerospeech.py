@@ -137,19 +137,7 @@ def run(args: Namespace) -> Measured:
 def measure(
     source: FeatureSource, data: SemanticSet, batch_size: int = 32
 ) -> tuple[TaskResult, Choice]:
-    """Measure the semantic score of features.
-
-    Args:
-        source: the system.
-        data: the semantic set.
-        batch_size: recordings encoded at once.
-
-    Returns:
-        The record, and the layer, pooling and distance that were chosen.
-
-    Raises:
-        CorpusError, AudioError, ResultError: as `run`.
-    """
+    """Measure features on a semantic set; returns the record and what was chosen on dev."""
     started = time.perf_counter()
     splits = {name: data.split(name) for name in SPLITS}
     comparisons = {name: compare(split.gold, split.pairs) for name, split in splits.items()}
@@ -278,11 +266,7 @@ def _source(
 def frames(
     source: FeatureSource, recordings: Mapping[Key, Path], batch_size: int
 ) -> Iterator[tuple[Key, Layers]]:
-    """Encode recordings in batches of similar length, not in their order.
-
-    Raises:
-        AudioError: a recording cannot be read.
-    """
+    """Encode recordings in batches of similar length, not in their order."""
     from s3prl_speechclip.data.audio import audio_info, read_audio
 
     seconds = {key: audio_info(path).duration for key, path in recordings.items()}
@@ -306,10 +290,6 @@ def pooled(
 
     Returns:
         By layer and pooling, (N, D) in the order of `recordings`, of single precision.
-
-    Raises:
-        AudioError: a recording cannot be read.
-        ResultError: a feature that is no number.
     """
     found: dict[tuple[int, str], dict[Key, NDArray[np.float32]]] = {}
     for key, states in frames(source, recordings, batch_size):

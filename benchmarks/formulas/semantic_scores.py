@@ -117,18 +117,10 @@ def semantic_correlations(
 
 
 def pool(frames: Any, pooling: str, name: str) -> Vector:
-    """Pool the frames of a recording.
-
-    Args:
-        frames: (T, D), any kind of array.
-        pooling: one of `POOLINGS`.
-        name: of the recording, for messages.
-
-    Returns:
-        (D,).
+    """Pool the frames of a recording, (T, D) of any kind of array, to (D,).
 
     Raises:
-        ResultError: what is no finite (T, D) matrix, or has too few frames.
+        ResultError: what is no finite (T, D) matrix, or has too few frames; names the recording.
     """
     matrix = np.asarray(frames, dtype=np.float64)
     least = 2 if pooling == "lastlast" else 1
@@ -213,11 +205,7 @@ def word_distances(comparison: Comparison, vectors: Vector, distance: str) -> Ve
 def type_mean(
     correlations: Mapping[Key, float], kind: str, counts: Mapping[Key, int] | None = None
 ) -> float:
-    """Average over the datasets of a type, each weighted by its number of pairs, if given.
-
-    Raises:
-        ResultError: the set has no dataset of that type.
-    """
+    """Average over the datasets of a type, each weighted by its number of pairs, if given."""
     keys = [key for key in correlations if key[0] == kind]
     if not keys:
         raise ResultError(f"the set has no {kind} pairs; restore its pairs.csv")
