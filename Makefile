@@ -63,7 +63,7 @@ bench: venv
 	$(BIN)/python run_benchmark.py speed $(if $(S3PRL),--against-s3prl $(S3PRL))
 
 leaderboard: venv
-	$(BIN)/python run_benchmark.py leaderboard
+	$(BIN)/python run_benchmark.py leaderboard --results benchmarks/results
 
 site: venv
 	for name in speechclip_cascaded speechclip_plus speechclip_hybrid speechclip_hybrid_plus; do \
@@ -73,7 +73,7 @@ site: venv
 
 readme: venv
 	$(BIN)/python -m s3prl_speechclip.cli.readme
-	$(BIN)/python run_benchmark.py leaderboard
+	$(BIN)/python run_benchmark.py leaderboard --results benchmarks/results
 
 # mypy follows folders, not setup.py's mapping: it reads the package through links that lay the
 # folders out as a wheel does.

@@ -7,11 +7,10 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, decode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.results import STORED
 from s3prl_speechclip.structures import TaskResult
 
 from .formulas.keyword_scores import (
@@ -22,12 +21,11 @@ from .formulas.keyword_scores import (
     hit_rate,
     hit_rate_by_slot,
     keyword_counts,
+    naming_scores,
     shuffled_hit_rate,
     stop_words,
-    token_scores,
-    word_scores,
 )
-from .formulas.segments import TOLERANCES, Segmented, boundary_scores, naming_scores, timing_errors
+from .formulas.segments import boundary_scores_by_tolerance, named_at, timing_errors
 from .shared.benchmark import (
     Benchmark,
     Measured,
@@ -38,17 +36,28 @@ from .shared.benchmark import (
     titled_table,
 )
 from .shared.board import Column, Figure, Section
-from .shared.captions import language_of
-
-if TYPE_CHECKING:
-    from .shared.decoding import Decoded
+from .shared.decoding import Decoded, decode_split, nearest_tokens, require_keywords
 
 logger = logging.getLogger(__name__)
 
+CAPTIONS = {"with_stop_words": "whole", "without_stop_words": "no stop words"}
+"""Keys of a result's figures, and what they count of a caption."""
 SHOWN = 40  # recordings of each split on the page
 PLOTTED = 500  # recordings of each split in the plot
 SLOTS = tuple(f"kw{number}" for number in range(1, 9))
 FREQUENT = 20  # keywords listed in the result
+SHOWN_FIGURES = {
+    "hit rate": ("hit_rate", "mean"),
+    "chance": ("hit_rate", "chance"),
+    "shuffled": ("hit_rate", "shuffled"),
+    "words P": ("words", "precision"),
+    "words R": ("words", "recall"),
+    "words F1": ("words", "f1"),
+    "tokens F1": ("tokens", "f1"),
+    "keywords": ("counts", "keywords"),
+    "words": ("counts", "words"),
+    "duplicates": ("counts", "duplicates"),
+}
 
 PROTOCOL = {
     "hit_rate": f"percent of keywords with a token of the English caption among the {NEIGHBOURS} "
@@ -104,40 +113,23 @@ def run(args: Namespace) -> Measured:
         AudioError: a recording cannot be read.
         ResultError: a keyword is not a number.
     """
-    from .pages.keyword_page import write_page
-    from .pages.keyword_plot import keyword_placement, plot_keywords
-    from .shared.decoding import decode_split, left_out, nearest_tokens, require_keywords
+    # Drawing is imported where it is used: the leaderboard reads this module too.
+    from .pages.keywords import keyword_placement, plot_keywords, write_page
 
     trial = Trial(args)
     model = trial.model
     require_keywords(model)
-    stored = trial.kept_states()
     neighbours = nearest_tokens(model)
     vocabulary = frozenset(model.clip.vocabulary.tolist()) - frozenset(SPECIAL_TOKENS)
     decoded: dict[str, list[Decoded]] = {}
     metrics: dict[str, Any] = {}
     for split in trial.splits:
-        decoded[split] = decode_split(
-            model,
-            trial.manifest,
-            split,
-            batch_size=args.batch_size,
-            skip_broken=args.skip_broken,
-            workers=args.num_workers,
-            vectors=args.plot,
-            stored=stored.get(split),
-        )
-        trial.notes += left_out(decoded[split], trial.manifest, split)
+        decoded[split] = decode_split(trial, split, vectors=args.plot)
         metrics[split] = split_metrics(decoded[split], split, neighbours, vocabulary)
         if args.plot > 0:
             metrics[split]["embeddings"] = keyword_placement(model, decoded[split])
-    protocol = {
-        **PROTOCOL,
-        **({"hidden_states": STORED} if stored else {}),
-        "vocabulary": len(vocabulary),
-        "keyword_norm": model.config.keywords.norm,
-    }
-    result = trial.record("keywords", metrics, protocol)
+    about = {"vocabulary": len(vocabulary), "keyword_norm": model.config.keywords.norm}
+    result = trial.record("keywords", metrics, {**PROTOCOL, **about})
 
     def write_beside(path: Path) -> None:
         if args.plot > 0:
@@ -153,24 +145,16 @@ def run(args: Namespace) -> Measured:
 def split_metrics(
     decoded: Sequence[Decoded], split: str, neighbours: Neighbours, vocabulary: frozenset[int]
 ) -> dict[str, Any]:
-    """Compute the metrics of a split.
-
-    Args:
-        decoded: recordings of the split.
-        split: name of the split, for messages.
-        neighbours: nearest tokens of every token.
-        vocabulary: tokens that a keyword can be, special tokens left out.
+    """Compute the metrics of a split; `vocabulary` are the tokens that a keyword can be.
 
     Raises:
         CorpusError: no recording has an English caption.
     """
-    from .shared.decoding import captioned_recordings
-
-    captioned = captioned_recordings(decoded)
+    captioned = [one for one in decoded if one.caption]
     by_language: dict[str, list[Naming]] = {}
-    for one, caption in captioned:
-        naming = Naming(token_ids=one.token_ids, caption=caption)
-        by_language.setdefault(language_of(one.utterance), []).append(naming)
+    for one in captioned:
+        naming = Naming(token_ids=one.token_ids, caption=one.caption)
+        by_language.setdefault(one.language, []).append(naming)
     namings = by_language.pop("en", [])
     if not namings:
         raise CorpusError(
@@ -178,66 +162,37 @@ def split_metrics(
             "measured against; choose another corpus or split"
         )
     slots = not any(one.spans for one in decoded)
+
+    def hits(group: Sequence[Naming], without: frozenset[str]) -> dict[str, Any]:
+        rates: dict[str, Any] = rounded(hit_rate(group, neighbours, without))
+        rates["chance"] = round(chance_hit_rate(group, vocabulary, without), 4)
+        rates["shuffled"] = round(shuffled_hit_rate(group, neighbours, without), 4)
+        if slots:
+            by_slot = hit_rate_by_slot(group, neighbours, without)
+            rates["per_slot"] = [round(rate, 4) for rate in by_slot]
+        return rates
+
     found: dict[str, Any] = {
         "recordings": len(namings),
         "recordings_without_caption": len(decoded) - len(captioned),
-        **{
-            name: {
-                "hit_rate": _hit_metrics(namings, neighbours, vocabulary, without, slots=slots),
-                "words": rounded(word_scores(namings, without)),
-                "tokens": rounded(token_scores(namings, without)),
-            }
-            for name, without in (
-                ("with_stop_words", frozenset()),
-                ("without_stop_words", stop_words()),
-            )
-        },
-        "counts": rounded(keyword_counts(namings)),
-        "frequent": _frequent(namings),
     }
+    for name, without in zip(CAPTIONS, (frozenset[str](), stop_words()), strict=True):
+        scores = naming_scores(namings, without)
+        found[name] = {"hit_rate": hits(namings, without)}
+        found[name] |= {kind: rounded(score) for kind, score in scores.items()}
+    found["counts"] = rounded(keyword_counts(namings))
+    found["frequent"] = _frequent(namings)
     if by_language:
         found["by_language"] = {
-            language: {
-                "recordings": len(group),
-                **_hit_metrics(group, neighbours, vocabulary, frozenset(), slots=slots),
-            }
+            language: {"recordings": len(group), **hits(group, frozenset())}
             for language, group in sorted(by_language.items())
         }
-    timed = [
-        Segmented(
-            spans=one.spans,
-            words=one.utterance.words,
-            duration=one.duration,
-            token_ids=one.token_ids,
-        )
-        for one, _ in captioned
-        if one.spans and one.utterance.words
-    ]
+    timed = [one.segmented() for one in captioned if one.spans and one.utterance.words]
     if timed:
         found["timed_recordings"] = len(timed)
-        found["boundaries"] = {
-            f"{round(1000 * tolerance)}ms": rounded(boundary_scores(timed, tolerance))
-            for tolerance in TOLERANCES
-        }
+        found["boundaries"] = boundary_scores_by_tolerance(timed)
         found["timing"] = rounded(timing_errors(timed))
-        found["named_at"] = rounded(naming_scores(timed, neighbours))
-    return found
-
-
-def _hit_metrics(
-    namings: Sequence[Naming],
-    neighbours: Neighbours,
-    vocabulary: frozenset[int],
-    without: frozenset[str],
-    *,
-    slots: bool,
-) -> dict[str, Any]:
-    found: dict[str, Any] = rounded(hit_rate(namings, neighbours, without))
-    found["chance"] = round(chance_hit_rate(namings, vocabulary, without), 4)
-    found["shuffled"] = round(shuffled_hit_rate(namings, neighbours, without), 4)
-    if slots:
-        rates = hit_rate_by_slot(namings, neighbours, without)
-        found["per_slot"] = [round(rate, 4) for rate in rates]
+        found["named_at"] = rounded(named_at(timed, neighbours))
     return found
 
 
@@ -249,32 +204,17 @@ def _frequent(namings: Sequence[Naming]) -> list[list[Any]]:
 
 def table(result: TaskResult) -> str:
     """Lay a result out, with and without stop words."""
-    head = (
-        "split",
-        "caption",
-        "hit rate",
-        "chance",
-        "shuffled",
-        "words P",
-        "words R",
-        "words F1",
-        "tokens F1",
-        "keywords",
-        "words",
-        "duplicates",
-    )
     rows = []
     for split, metrics in result.metrics.items():
-        counts = metrics["counts"]
-        for key, name in (("with_stop_words", "whole"), ("without_stop_words", "no stop words")):
-            hits, words = metrics[key]["hit_rate"], metrics[key]["words"]
-            figures = (
-                *(hits[name] for name in ("mean", "chance", "shuffled")),
-                *(words[name] for name in ("precision", "recall", "f1")),
-                metrics[key]["tokens"]["f1"],
-                *(counts[name] for name in ("keywords", "words", "duplicates")),
-            )
-            rows.append((split, name, *(f"{figure:.1f}" for figure in figures)))
+        for key, name in CAPTIONS.items():
+            figures = []
+            for keys in SHOWN_FIGURES.values():
+                value = metrics if keys[0] == "counts" else metrics[key]
+                for part in keys:
+                    value = value[part]
+                figures.append(f"{value:.1f}")
+            rows.append((split, name, *figures))
+    head = ("split", "caption", *SHOWN_FIGURES)
     recordings = ", ".join(
         f"{split}: {m['recordings']:,} English recordings" for split, m in result.metrics.items()
     )
@@ -284,16 +224,15 @@ def table(result: TaskResult) -> str:
 def board_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the leaderboard figures of a result."""
     for split, found in result.metrics.items():
-        whole = (split, "with_stop_words")
+        slots = found["with_stop_words"]["hit_rate"].get("per_slot", ())
         columns: dict[str, tuple[str, ...]] = {
             "average": ("hit_rate", "mean"),
             "chance": ("hit_rate", "chance"),
             "words_f1": ("words", "f1"),
+            **{SLOTS[n]: ("hit_rate", "per_slot", str(n)) for n in range(min(8, len(slots)))},
         }
-        slots = found["with_stop_words"]["hit_rate"].get("per_slot", ())
-        columns |= {SLOTS[n]: ("hit_rate", "per_slot", str(n)) for n in range(min(8, len(slots)))}
         for column, keys in columns.items():
-            yield Figure(column=column, keys=(*whole, *keys), split=split)
+            yield Figure(column=column, keys=(split, "with_stop_words", *keys), split=split)
 
 
 BENCHMARK = Benchmark(

@@ -11,13 +11,14 @@ import json
 import logging
 import math
 import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
+from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
@@ -26,9 +27,9 @@ import pandas as pd
 from s3prl_speechclip.config import read_yaml
 from s3prl_speechclip.data.cache import writing
 from s3prl_speechclip.downstream.settings import config_folder
-from s3prl_speechclip.downstream.task import all_tasks
+from s3prl_speechclip.downstream.task import Metric, all_tasks
 from s3prl_speechclip.errors import ResultError, unknown_name
-from s3prl_speechclip.results import markdown_table, read_result
+from s3prl_speechclip.results import check_record, markdown_table
 from s3prl_speechclip.structures import TaskResult
 
 from .pages import fill
@@ -37,68 +38,53 @@ from .shared.board import CHANCE, KS, Column, Figure, Section, recall_figures
 
 logger = logging.getLogger(__name__)
 
-THIS = "leaderboard"
 PUBLISHED = Path(__file__).parent / "published"
-SECTIONS = Path(__file__).parent / "sections.yaml"
-COMMITTED = Path("benchmarks") / "results"
+LAYOUT = read_yaml(Path(__file__).parent / "sections.yaml")
+OWN_RUNS = Path("result")
 TABLE, SHEET, PAGE = "LEADERBOARD.md", "leaderboard.csv", "leaderboard.html"
-SUPERB, HIDDEN, ZEROSPEECH = "SUPERB", "SUPERB hidden set", "ZeroSpeech 2021"
-MINI_SETS = "mini sets"
-CORPORA = {"flickr8k": "Flickr8k", "spokencoco": "SpokenCOCO", "zerospeech2021": ZEROSPEECH}
+SUPERB, MINI_SETS = "SUPERB", "mini sets"
+CORPORA = {
+    "flickr8k": "Flickr8k",
+    "spokencoco": "SpokenCOCO",
+    "zerospeech2021": "ZeroSpeech 2021",
+}
 """Corpora of published tables, as those spell them."""
-TABLES = {
-    "superb": ("superb.csv", SUPERB),
-    "superb_hidden": ("superb_hidden.csv", HIDDEN),
-    "keywords": ("keywords.csv", ""),
-    "zerospeech": ("zerospeech2021_semantic.csv", ZEROSPEECH),
-    "zerospeech_abx": ("zerospeech2021_abx.csv", ZEROSPEECH),
-    "retrieval": ("retrieval.csv", ""),
-    "retrieval_validation": ("retrieval_validation.csv", ""),
-}
-"""Published table of each section, and its corpus where the table names none."""
-IDENTITY = ["section", "corpus", "system", "detail", "size", "runs", "mini", "published"]
+COMPARABLE, OWN, MINI = "comparable", "own", "mini"
+"""Parts of the board."""
+IDENTITY = ["section", "corpus", "system", "detail", "size", "run", "take", "part", "published"]
 """Columns that make a row; figures of one row and column are averaged."""
-PLAIN: Mapping[str, Any] = {
-    **dict.fromkeys(("detail", "size", "runs", "note"), ""),
-    **dict.fromkeys(("mini", "published"), False),
-    **dict.fromkeys(("steps", "planned"), 0),
+DEFAULTS: Mapping[str, Any] = {
+    **dict.fromkeys(("section", "corpus", "system", "detail", "size", "run", "column"), ""),
+    **dict.fromkeys(("checkpoint", "fold", "folder", "file", "note", "source", "link"), ""),
+    **dict.fromkeys(("seed", "take", "steps", "planned"), 0),
+    **dict.fromkeys(("published", "baseline"), False),
+    "part": COMPARABLE,
+    "value": math.nan,
 }
-"""Defaults of a figure; 0 steps: unknown."""
-ONE_FIGURE = ["values", "note", "source", "link"]
-OWN = "own ("  # begins the name of a corpus of the user's, see `Corpus.public_name`
+"""Fields of a figure; 0 steps: unknown."""
+LISTED = ["note", "source", "link", "steps", "planned"]
+"""Columns of a cell that list its figures."""
+ROW = [*IDENTITY, "runs"]
+TEXTS = {"system", "size", "source", "address", "dataset", "direction", "metric", "task"}
+"""Columns of published tables that hold no numbers."""
+LARGEST = 1e9  # of a figure; what is beyond is none
 TRAINED = 50_000  # steps of the papers' models
-
-INTRODUCTION = """\
-# Leaderboard
-
-Made by `python run_benchmark.py leaderboard` from the result files beside it and the published
-figures in [published]({published}/README.md). The same command writes `leaderboard.csv`, every
-figure with its source, and `leaderboard.html`, the tables to sort and filter. A system's name
-links to where its figures are from. "±" is the standard deviation over several runs of a system.
-"""
-OWN_CORPORA = """\
-# Own corpora
-
-Results on recordings of users in the layout of a published corpus, by themselves: not comparable
-with its published figures.
-"""
-MINIATURES = """\
-# Miniatures
-
-Results of mini models or on mini corpora, by themselves: not comparable with published figures.
-"""
+FOLDS = 5  # sessions of IEMOCAP, over which SUPERB averages
+SEED = re.compile(r"[-_.]?seed[-_.=]?\d+")
 
 
 # SUPERB
 
 
-@cache
-def reference_points() -> Mapping[str, Mapping[str, tuple[float, float]]]:
+def reference_points() -> dict[str, dict[str, tuple[float, float]]]:
     """Return the published values that are scaled to 0 and 1000, by task and metric."""
+    rows, wrong = read_published("superb_reference_points.csv")
+    if wrong:
+        raise ResultError("; ".join(wrong))
     points: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
-    for row in _published_rows("superb_reference_points.csv"):
-        points[row["task"]][row["metric"]] = float(row["base"]), float(row["top"])
-    return MappingProxyType(dict(points))
+    for row in rows:
+        points[row["task"]][row["metric"]] = row["base"], row["top"]
+    return dict(points)
 
 
 def superb_score(scores: Mapping[str, Mapping[str, float]]) -> float:
@@ -144,20 +130,30 @@ def partial_superb_score(scores: Mapping[str, Mapping[str, float]]) -> float:
                 raise ResultError(
                     f"SUPERB's {task} has no {metric}, which its score needs; measure it"
                 )
-    tasks = []
-    for task in (task for task in points if task in scores):
-        ends = points[task].items()
-        scaled = [1000.0 * (scores[task][m] - base) / (top - base) for m, (base, top) in ends]
-        tasks.append(sum(scaled) / len(scaled))
-    return sum(tasks) / len(tasks)
+    return fmean(
+        fmean(1000.0 * (scores[task][m] - base) / (top - base) for m, (base, top) in ends.items())
+        for task, ends in points.items()
+        if task in scores
+    )
 
 
 # Sections that are no benchmark's own
 
 
-TASKS = {task.name: task for task in all_tasks() if any(m.column for m in task.metrics)}
-"""Downstream tasks with leaderboard columns. Of SUPERB's ten, emotion has none, whose figure is a
-mean over five folds, nor has diarization, whose error rate another program computes."""
+MEASURED = {
+    task.name: (task.test, [metric for metric in task.metrics if metric.column])
+    for task in all_tasks()
+} | {
+    # Neither is measured by one run alone: the mean of folds, and an error rate beside accuracy.
+    "emotion": ("test", [Metric(key="acc", label="ER acc", column="ER")]),
+    "diarization": (
+        "test",
+        [Metric(key="der", label="SD DER", column="SD", higher_is_better=False)],
+    ),
+}
+"""Split and metrics with leaderboard columns of downstream tasks."""
+NOTES = {"diarization": "of frames"}
+"""Remarks on a figure: s3prl's own error rate lacks the official scoring's median filter."""
 PROBES = {
     "frame_accuracy": ("phones", "frame_accuracy"),
     "phone_error": ("phones", "phone_error"),
@@ -174,10 +170,19 @@ def superb_figures(result: TaskResult) -> Iterator[Figure]:
         corpus = MINI_SETS
     else:  # another edition of a corpus stands apart
         corpus = SUPERB if result.corpus == result.task else result.corpus
-    task = TASKS[result.task]
-    for metric in task.metrics:
-        keys = (task.test, metric.key)
-        yield Figure(column=metric.column, keys=keys, corpus=corpus, factor=metric.to_percent)
+    split, metrics = MEASURED[result.task]
+    fold = ""
+    if result.task == "emotion":
+        fold = str(result.protocol["expert"]["datarc"]["test_fold"] or "fold1")
+    for metric in metrics:
+        yield Figure(
+            column=metric.column,
+            keys=(split, metric.key),
+            corpus=corpus,
+            factor=metric.to_percent,
+            note=NOTES.get(result.task, ""),
+            fold=fold,
+        )
 
 
 def probe_figures(result: TaskResult) -> Iterator[Figure]:
@@ -207,46 +212,39 @@ FIGURES: Mapping[str, Callable[[TaskResult], Iterable[Figure]]] = {
     "image_text": image_text_figures,
     "probe": probe_figures,
 }
-ORDER = (
-    *("superb", "superb_hidden", "retrieval", "retrieval_validation", "keywords", "words"),
-    *("zerospeech", "zerospeech_abx", "image_text", "probe", "speed"),
-)
-"""Order of the sections that are known; others come after them."""
-
-
-def own_sections() -> Iterator[Section]:
-    """Read the sections that no benchmark declares; further tasks come before SUPERB's score."""
-    measured = {m.column: not m.higher_is_better for t in TASKS.values() for m in t.metrics}
-    for name, values in read_yaml(SECTIONS).items():
-        columns, every = values.pop("columns"), values.pop("every", {})
-        if name == "superb":
-            scores = {score: columns.pop(score) for score in ("superb_s", "partial")}
-            for column, lower in measured.items():
-                columns.setdefault(column, {})["lower_is_better"] = lower
-            columns |= scores
-        yield Section(
-            name=name,
-            columns=tuple(Column(name=c, **{**every, **own}) for c, own in columns.items()),
-            figures=FIGURES.get(name),
-            **values,
-        )
 
 
 @cache
 def all_sections() -> Mapping[str, Section]:
-    """Return the sections by name: this module's own, and those that benchmarks declare."""
-    found = {section.name: section for section in own_sections()}
-    for name in benchmark_titles():
-        section = None if name == THIS else load_benchmark(name).section
-        if section is not None:
+    """Return the sections by name, in order: those of the layout, and those of benchmarks."""
+    found: dict[str, Section] = {}
+    measured = {m.column: not m.higher_is_better for _, ms in MEASURED.values() for m in ms}
+    for name, values in LAYOUT["sections"].items():
+        columns, every = dict(values["columns"]), values.get("every", {})
+        if name == "superb":  # further tasks come before SUPERB's score
+            scores = {score: columns.pop(score) for score in ("superb_s", "partial")}
+            for column, lower in measured.items():
+                columns[column] = {**columns.get(column, {}), "lower_is_better": lower}
+            columns |= scores
+        found[name] = Section(
+            name=name,
+            title=values["title"],
+            about=values["about"],
+            rank_by=values["rank_by"],
+            columns=tuple(Column(name=c, **{**every, **own}) for c, own in columns.items()),
+            figures=FIGURES.get(name),
+        )
+    for name in benchmark_titles().keys() - {"leaderboard"}:
+        if section := load_benchmark(name).section:
             found[section.name] = section
-    places = {name: place for place, name in enumerate(ORDER)}
-    return {name: found[name] for name in sorted(found, key=lambda n: places.get(n, len(places)))}
+    order = [*LAYOUT["order"], *sorted(found)]
+    return {name: found[name] for name in sorted(found, key=order.index)}
 
 
 def section_of(task: str) -> Section | None:
     """Return the section that shows the results of a task."""
-    name = {**dict.fromkeys(TASKS, "superb"), "image_text_retrieval": "image_text"}.get(task, task)
+    superb = task in MEASURED and MEASURED[task][1]
+    name = "superb" if superb else {"image_text_retrieval": "image_text"}.get(task, task)
     return all_sections().get(name)
 
 
@@ -258,158 +256,232 @@ class Board:
     """Everything that is shown."""
 
     figures: pd.DataFrame
-    """A figure a row: `IDENTITY`, column, value, note, source and link."""
+    """A figure a row, with the fields of `DEFAULTS` and `runs`, the name of its row's runs."""
     left_out: tuple[str, ...]
-    """A line for each result file that cannot be used."""
+    """A line for each result file and published row that cannot be used."""
 
 
 def gather(folders: Sequence[Path], home: Path) -> Board:
-    """Read published tables and result files.
-
-    Args:
-        folders: folders of results, read to the bottom.
-        home: folder of the leaderboard, which links start from.
+    """Read published tables and result folders, to the bottom; links start from `home`.
 
     Raises:
         ResultError: there is no such folder.
     """
-    own, left_out = result_figures(folders, home)
-    figures = pd.DataFrame([*published_figures(home), *own])
+    left_out: list[str] = []
+    found = [*published_figures(home, left_out), *result_figures(folders, home, left_out)]
+    figures = pd.DataFrame(found, columns=list(DEFAULTS))
     # Every result holds the chance of its corpus, which is no run.
-    chance = (figures.system == CHANCE) & figures.duplicated([*IDENTITY, "column"])
-    figures = figures[~chance]
-    derived = [*superb_scores(figures), *mean_recalls(figures)]
-    return Board(pd.concat([figures, pd.DataFrame(derived)], ignore_index=True), tuple(left_out))
+    figures = figures[~(figures.baseline & figures.duplicated([*IDENTITY, "column"]))]
+    figures = whole_folds(figures, left_out)
+    # The same checkpoint and seed again, such as with other options, is no other run of the row.
+    figures["take"] = figures.groupby([*IDENTITY, "column", "checkpoint", "seed"]).cumcount()
+    alone = figures.groupby(IDENTITY).folder.transform("nunique") == 1
+    figures["runs"] = figures.folder.where(alone, figures.run)
+    figures["runs"] = figures.runs.where(figures["take"] == 0, figures.file)
+    shared = ["section", "corpus", "system", "detail", "size", "part", "runs"]
+    several = figures.groupby(shared).run.transform("nunique") > 1
+    names = figures.runs + "/" + figures.run.str.rpartition("/")[2]
+    figures["runs"] = figures.runs.mask(several, names)
+    derived = pd.DataFrame([*superb_scores(figures, left_out), *mean_recalls(figures)])
+    lines = tuple(" ".join(line.split()) for line in left_out)
+    for line in lines:
+        logger.warning("left out: %s", line)
+    return Board(pd.concat([figures, derived], ignore_index=True), lines)
 
 
-def published_figures(home: Path) -> Iterator[dict[str, Any]]:
+def read_published(name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Read a published table; a row that is damaged is left out.
+
+    Returns:
+        Rows with texts and numbers, without empty cells, and a line (file, line, field) for each
+        that is left out.
+    """
+    rows: list[dict[str, Any]] = []
+    wrong: list[str] = []
+    place = f"published/{name}"
+    try:
+        lines = (PUBLISHED / name).read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        table = csv.DictReader(lines, strict=True)
+        for cells in table:
+            place = f"published/{name} line {table.line_num}"
+            row: dict[str, Any] = {}
+            for field, text in cells.items():
+                if field is None:
+                    wrong.append(f"{place}, field '{text[0]}': the header has no more fields")
+                    break
+                if text is None:
+                    wrong.append(f"{place}, field '{field}': it is missing")
+                    break
+                try:
+                    row[field] = text if field in TEXTS else _finite(text) if text else None
+                except ValueError:
+                    wrong.append(f"{place}, field '{field}': '{text}' is no number")
+                    break
+            else:
+                rows.append({field: value for field, value in row.items() if value is not None})
+    except (OSError, ValueError, csv.Error) as error:
+        wrong.append(f"{place}: {error}")
+    return rows, wrong
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError
+    return float(text)
+
+
+def published_figures(home: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:
     """Read the published tables; links start from `home`."""
-    addresses = {row["source"]: row["address"] for row in _published_rows("sources.csv")}
-    for section, (name, corpus) in TABLES.items():
+    sources, wrong = read_published("sources.csv")
+    left_out += wrong
+    addresses = {row["source"]: row.get("address") for row in sources if "source" in row}
+    for section, (name, corpus) in LAYOUT["published"].items():
         path = os.path.relpath(PUBLISHED / name, home)
-        for row in _published_rows(name):
+        known = {column.name for column in all_sections()[section].columns}
+        rows, wrong = read_published(name)
+        left_out += wrong
+        for row in rows:
             about = {key: row.pop(key, "") for key in ("dataset", "system", "size", "source")}
             if section == "retrieval":
-                row = {f"{row['direction']} R@{k}": row[f"r{k}"] for k in KS}
+                row = {f"{row.get('direction')} R@{k}": row.get(f"r{k}") for k in KS}
             elif section == "retrieval_validation":
-                row = {row["metric"]: row["value"]}
-            for column, text in row.items():
-                if text:
+                row = {str(row.get("metric")): row.get("value")}
+            if not about["system"] or not row.keys() <= known:
+                field = ", ".join(sorted(map(str, row.keys() - known))) or "system"
+                left_out.append(f"published/{name}, field '{field}': it is empty or unknown")
+                continue
+            for column, value in row.items():
+                if value is not None:
                     yield {
-                        **PLAIN,
+                        **DEFAULTS,
                         "section": section,
                         "corpus": about["dataset"] or corpus,
                         "system": about["system"],
                         "size": about["size"],
                         "published": True,
                         "column": column,
-                        "value": float(text),
+                        "value": value,
                         "source": about["source"],
-                        "link": addresses[about["source"]] or path,
+                        "link": addresses.get(about["source"]) or path,
                     }
 
 
-def _published_rows(name: str) -> list[dict[str, str]]:
-    with open(PUBLISHED / name, encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+def result_figures(
+    folders: Sequence[Path], home: Path, left_out: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Read all result files below folders; the same result counts once.
 
-
-def result_figures(folders: Sequence[Path], home: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Read all result files below folders; the same result counts once in a folder.
-
-    JSON files that are no results, such as configurations of checkpoints, are passed over.
-
-    Args:
-        folders: folders of results.
-        home: folder of the leaderboard, which links start from.
-
-    Returns:
-        The figures, and a line for each result that cannot be used.
-
-    Raises:
-        ResultError: there is no such folder.
+    JSON files that are no results, such as configurations of checkpoints, are passed over;
+    `left_out` receives a line for each result that cannot be used.
     """
-    figures: list[dict[str, Any]] = []
-    left_out: list[str] = []
     seen: set[tuple] = set()
     for folder in folders:
         if not folder.is_dir():
-            raise ResultError(f"there is no folder of results '{folder}'; name another")
+            raise ResultError(
+                f"there is no folder of results '{folder}'; measure something first, or name "
+                "another with --results"
+            )
         for path in sorted(folder.rglob("*.json")):
             link = os.path.relpath(path, home)
             try:
-                if not _is_result(path):
+                result = read_record(path)
+                if result is None:
                     continue
-                result = read_result(path)
-                inner = path.parent.relative_to(folder).as_posix()
-                about = (inner, result.task, result.system, result.size, result.corpus)
-                same = (*about, result.checkpoint_hash, result.seed, repr(result.metrics))
+                about = (result.task, result.system, result.size, result.corpus, result.seed)
+                same = (*about, result.checkpoint, result.checkpoint_hash, repr(result.metrics))
                 if same not in seen:
                     seen.add(same)
-                    figures += _figures_of(result, path, "" if inner == "." else inner, link)
+                    file = path.relative_to(folder).with_suffix("")
+                    yield from figures_of(result, file, path.name, link)
             except ResultError as error:
                 left_out.append(f"{link}: {error}")
-                logger.warning("left out: %s", left_out[-1])
-    return figures, left_out
 
 
-def _is_result(path: Path) -> bool:
+def read_record(path: Path) -> TaskResult | None:
+    """Read a result file; None for other JSON files.
+
+    Raises:
+        ResultError: it cannot be read, or a field is wrong.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ResultError(f"it cannot be read ({error}); measure again") from error
-    return isinstance(values, Mapping) and {"task", "metrics"} <= values.keys()
+    if not isinstance(values, Mapping) or not {"task", "metrics"} <= values.keys():
+        return None
+    return check_record(values)
 
 
-def _figures_of(result: TaskResult, path: Path, folder: str, link: str) -> list[dict[str, Any]]:
+def figures_of(
+    result: TaskResult, file: Path = Path(), source: str = "", link: str = ""
+) -> list[dict[str, Any]]:
     """Return the figures of a result.
 
+    Args:
+        result: the result.
+        file: its path below the folder of results, without suffix.
+        source, link: name of its file, and how the leaderboard reaches it.
+
     Raises:
-        ResultError: the file is damaged, lacks a metric, or is of a task without a section.
+        ResultError: it lacks a metric, or is of a task without a section; names field and reason.
     """
     section = section_of(result.task)
     if section is None or section.figures is None:
-        raise ResultError(f"no table for the task '{result.task}'")
+        raise ResultError(f"field 'task': no table for the task '{result.task}'")
+    folder = file.parent.as_posix().removeprefix(".")
+    own = result.corpus.startswith("own (")
     try:
-        found = list(section.figures(result))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ResultError(f"its metrics are not those of {result.task} ({error!r})") from error
+        found = [
+            {
+                **DEFAULTS,
+                "section": section.name,
+                "corpus": one.corpus or _corpus(result.corpus, one.split),
+                "system": one.baseline or result.system,
+                "detail": one.detail,
+                "part": MINI if result.mini else OWN if own else COMPARABLE,
+                "column": one.column,
+                "value": one.factor * _number(result, one.keys),
+                "note": one.note,
+                "source": source,
+                "link": quote(link),
+                "baseline": bool(one.baseline),
+                **({} if one.baseline else _run(result, one, file, folder)),
+            }
+            for one in section.figures(result)
+        ]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ResultError(
+            f"field 'metrics': they are not those of {result.task} ({error!r}); measure again"
+        ) from error
     if not found:
-        raise ResultError(f"it has no metrics; measure {result.task} again")
-    return [_row(section, result, one, path, folder, link) for one in found]
+        raise ResultError(f"field 'metrics': it has no metrics; measure {result.task} again")
+    return found
 
 
-def _row(
-    section: Section, result: TaskResult, one: Figure, path: Path, folder: str, link: str
-) -> dict[str, Any]:
-    corpus = CORPORA.get(result.corpus, result.corpus)
-    if one.split not in ("", "test"):
-        corpus = f"{corpus} {one.split}"
+def _corpus(corpus: str, split: str) -> str:
+    name = CORPORA.get(corpus, corpus)
+    return name if split in ("", "test") else f"{name} {split}"
+
+
+def _run(result: TaskResult, one: Figure, file: Path, folder: str) -> dict[str, Any]:
+    """Return what tells a figure's run from others; seeds of one system differ in them alone."""
+    superb = result.task in MEASURED
+    steps = result.protocol.get("steps" if superb else TRAINING_STEPS)
+    about: dict[str, int] = {}
+    if isinstance(steps, int) and not isinstance(steps, bool):
+        planned = _superb_steps(result.task) if superb else TRAINED
+        about = {"steps": steps, "planned": planned}
     return {
-        **PLAIN,
-        "section": section.name,
-        "corpus": one.corpus or corpus,
-        "system": one.baseline or result.system,
-        "detail": one.detail,
-        "size": "" if one.baseline else result.size,
-        # Folder, as its runs are averaged, or the name of a single result.
-        "runs": "" if one.baseline else folder or ("" if one.corpus else path.stem),
-        "mini": result.mini,
-        "column": one.column,
-        "value": one.factor * _number(result, one.keys),
-        "source": path.name,
-        "link": link,
-        **({} if one.baseline else _steps(result)),
+        "size": result.size,
+        "run": SEED.sub("", result.checkpoint),
+        "checkpoint": result.checkpoint,
+        "seed": result.seed,
+        "fold": one.fold,
+        # Of results in one folder, or the name of a single result.
+        "folder": folder or ("" if one.corpus else file.name),
+        "file": file.as_posix(),
+        **about,
     }
-
-
-def _steps(result: TaskResult) -> dict[str, int]:
-    """Return the training steps of a result, where known, and those of the published protocol."""
-    task = TASKS.get(result.task)
-    steps = result.protocol.get("steps" if task else TRAINING_STEPS)
-    if not isinstance(steps, int):
-        return {}
-    return {"steps": steps, "planned": _superb_steps(task.name) if task else TRAINED}
 
 
 @cache
@@ -424,13 +496,28 @@ def _number(result: TaskResult, keys: Sequence[str]) -> float:
             value = value.get(key)
         else:
             value = value[int(key)] if isinstance(value, list) and key.isdigit() else None
-    name = ".".join(keys)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        found = "nothing" if value is None else repr(value)
-        raise ResultError(f"it has no metric '{name}' (found {found}); measure {result.task} again")
-    if not math.isfinite(value):
-        raise ResultError(f"its metric '{name}' is {value}; measure {result.task} again")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        found = "nothing" if value is None else repr(value)[:40]
+        name = ".".join(("metrics", *keys))
+        raise ResultError(f"field '{name}': expected a number, found {found}; measure again")
     return float(value)
+
+
+def whole_folds(figures: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
+    """Average the folds of a figure that is their mean; without all of them there is none."""
+    folds = figures[figures.fold != ""]
+    whole = [figures[figures.fold == ""]]
+    for _, runs in folds.groupby([*IDENTITY, "column", "checkpoint", "seed"], sort=False):
+        runs = runs.drop_duplicates("fold")
+        if len(runs) == FOLDS:
+            whole.append(runs.head(1).assign(value=runs.value.mean()))
+        else:
+            found = ", ".join(sorted(runs.fold))
+            left_out.append(
+                f"{runs.link.iloc[0]}: {runs.column.iloc[0]} is the mean of {FOLDS} folds, found "
+                f"{found}; measure the others with -v"
+            )
+    return pd.concat(whole, ignore_index=True)
 
 
 def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -442,7 +529,7 @@ def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 continue
             source = f"mean of the row's two directions; {row.source[both[0]][0]}"
             yield {
-                **PLAIN,
+                **DEFAULTS,
                 **who,
                 "column": f"mean R@{k}",
                 "value": row.value[both].mean(),
@@ -451,11 +538,15 @@ def mean_recalls(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
             }
 
 
-def superb_scores(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def superb_scores(figures: pd.DataFrame, left_out: list[str]) -> Iterator[dict[str, Any]]:
     """Score the systems that have figures of SUPERB's own corpora."""
-    points = reference_points()
+    try:
+        points = reference_points()
+    except ResultError as error:
+        left_out.append(f"{error}; there are no scores")
+        return
     for who, row in rows_of(ranked(all_sections()["superb"], figures)):
-        if who["mini"] or "superb_s" in row.index:
+        if who["part"] == MINI or "superb_s" in row.index:
             continue
         scores = {}
         for task, metrics in points.items():
@@ -466,7 +557,7 @@ def superb_scores(figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
             continue
         whole = len(scores) == len(points)
         yield {
-            **PLAIN,
+            **DEFAULTS,
             **who,
             "column": "superb_s" if whole else "partial",
             "value": partial_superb_score(scores),
@@ -483,49 +574,37 @@ def ranked(section: Section, figures: pd.DataFrame) -> pd.DataFrame:
     """Return a section's cells, ordered by corpus, then by merit, then by column.
 
     A cell is the mean `value` of a system's runs and their standard deviation `spread`; the
-    columns of `ONE_FIGURE` list its figures.
+    columns of `LISTED` list its figures.
     """
     places = {column.name: place for place, column in enumerate(section.columns)}
     part = figures[(figures.section == section.name) & figures.column.isin(places)]
     if part.empty:
         return part
-    cells = (
-        part.groupby([*IDENTITY, "column"], sort=False)
-        .agg(
-            value=("value", "mean"),
-            spread=("value", "std"),
-            values=("value", list),
-            note=("note", list),
-            source=("source", list),
-            link=("link", list),
-            steps=("steps", list),
-            planned=("planned", list),
-        )
-        .reset_index()
-    )
+    means = {"value": ("value", "mean"), "spread": ("value", "std"), "values": ("value", list)}
+    lists = {name: (name, list) for name in LISTED}
+    cells = part.groupby([*ROW, "column"], sort=False).agg(**means, **lists).reset_index()
     (best,) = (column for column in section.columns if column.name == section.rank_by)
-    merit = cells[cells.column == best.name].set_index(IDENTITY).value
-    cells = cells.join(merit.mul(1 if best.lower_is_better else -1).rename("merit"), on=IDENTITY)
+    merit = cells[cells.column == best.name].set_index(ROW).value
+    cells = cells.join(merit.mul(1 if best.lower_is_better else -1).rename("merit"), on=ROW)
     cells["label"] = cells.system.where(cells.detail == "", cells.system + ", " + cells.detail)
     cells["place"] = cells.column.map(places)
-    return cells.sort_values(
-        ["corpus", "merit", "label", "size", "runs", "published", "place"], ignore_index=True
-    )
+    order = ["corpus", "merit", "label", "size", "runs", "run", "take", "published", "place"]
+    return cells.sort_values(order, ignore_index=True)
 
 
 def rows_of(cells: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """Return the identity of each row, and its cells by column."""
     if not cells.empty:
-        for who, row in cells.groupby(IDENTITY, sort=False):
-            yield dict(zip(IDENTITY, who, strict=True)), row.set_index("column")
+        for who, row in cells.groupby(ROW, sort=False):
+            yield dict(zip(ROW, who, strict=True)), row.set_index("column")
 
 
-def shown(cell: Any, column: Column) -> str:
-    """Return the text of a cell: its value, and with several runs their spread."""
+def shown(cell: Any, column: Column, *, note: bool = True) -> str:
+    """Return the text of a cell: its value, with several runs their spread, and its note."""
     text = f"{cell.value:.{column.digits}f}"
     if len(cell["values"]) > 1:
         text += f" ± {cell.spread:.{column.digits}f}"
-    return f"{text} ({cell.note[0]})" if cell.note[0] else text
+    return f"{text} ({cell.note[0]})" if note and cell.note[0] else text
 
 
 def steps_shown(row: pd.DataFrame) -> str:
@@ -540,23 +619,20 @@ def steps_shown(row: pd.DataFrame) -> str:
 
 def markdown(board: Board, home: Path) -> str:
     """Return the leaderboard as Markdown for a folder."""
-    mini, own = board.figures.mini, board.figures.corpus.str.startswith(OWN)
     parts = []
-    for heading, figures in (
-        (INTRODUCTION, board.figures[~mini & ~own]),
-        (OWN_CORPORA, board.figures[~mini & own]),
-        (MINIATURES, board.figures[mini]),
-    ):
-        tables = [(section, ranked(section, figures)) for section in all_sections().values()]
-        if len(figures) or heading != OWN_CORPORA:
+    for name, heading in LAYOUT["parts"].items():
+        figures = board.figures[board.figures.part == name]
+        if len(figures) or name != OWN:
             parts.append(heading.format(published=os.path.relpath(PUBLISHED, home)))
+        tables = [(section, ranked(section, figures)) for section in all_sections().values()]
         parts += [
             f"## {section.title}\n\n{section.about}\n\n{_table(section, cells)}\n"
             for section, cells in tables
             if not cells.empty
         ]
     if board.left_out:
-        parts.append("\n".join(["# Left out", "", *(f"- {line}" for line in board.left_out), ""]))
+        lines = (f"- {_line(line)}" for line in board.left_out)
+        parts.append("\n".join(["# Left out", "", *lines, ""]))
     return "\n".join(parts)
 
 
@@ -567,13 +643,12 @@ def _table(section: Section, cells: pd.DataFrame) -> str:
     trained = cells.steps.map(any).any()
     rows = []
     for who, row in rows_of(cells):
-        runs = row["values"].map(len).max()
         rows.append(
             (
                 _plain(who["corpus"]),
                 f"[{_plain(row.label.iloc[0])}]({row.link.iloc[0][0]})",
-                who["size"],
-                f"{runs} in {who['runs']}" if runs > 1 else who["runs"],
+                _line(who["size"]),
+                _line(runs_shown(who, row)),
                 *([steps_shown(row)] if trained else []),
                 *(shown(row.loc[c.name], c) if c.name in row.index else "" for c in columns),
             )
@@ -582,24 +657,36 @@ def _table(section: Section, cells: pd.DataFrame) -> str:
     return markdown_table(head, rows, numbers=len(columns), even=False)
 
 
+def runs_shown(who: Mapping[str, Any], row: pd.DataFrame) -> str:
+    """Return the name of a row's runs, and their number where there are several."""
+    runs = row["values"].map(len).max()
+    return f"{runs} in {who['runs']}" if runs > 1 else who["runs"]
+
+
 def _plain(text: str) -> str:
     """Escape a name, so that Markdown shows it as it is."""
-    return text.replace("|", "\\|").replace("[", "\\[").replace("_", "\\_").replace("<", "&lt;")
+    return _line(re.sub(r"([\[\]_*`])", r"\\\1", text))
+
+
+def _line(text: str) -> str:
+    """Keep a text within one cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def sheet(board: Board) -> str:
     """Return every figure as a line of CSV."""
-    parts = [
-        ranked(section, board.figures[board.figures.mini == mini])
+    tables = [
+        ranked(section, board.figures[board.figures.part == part])
         for section in all_sections().values()
-        for mini in (False, True)
+        for part in LAYOUT["parts"]
     ]
-    lines = pd.concat([part for part in parts if not part.empty]).explode(ONE_FIGURE)
-    lines["kind"] = lines.mini.map({True: "mini", False: "own"}).mask(lines.published, "published")
-    lines["values"] = lines["values"].map("{:.6g}".format)
-    names = {"column": "figure", "values": "value"}
+    figure = ["values", "note", "source", "link"]
     who = ["section", "kind", "corpus", "system", "detail", "size", "runs", "column"]
-    return lines[[*who, *ONE_FIGURE]].rename(columns=names).to_csv(index=False, lineterminator="\n")
+    lines = pd.concat([table for table in tables if not table.empty]).explode(figure)
+    lines["kind"] = lines.part.replace(COMPARABLE, "own").mask(lines.published, "published")
+    lines["values"] = lines["values"].map("{:.6g}".format)
+    lines = lines[[*who, *figure]].rename(columns={"column": "figure", "values": "value"})
+    return lines.to_csv(index=False, lineterminator="\n")
 
 
 def page(board: Board) -> str:
@@ -607,22 +694,19 @@ def page(board: Board) -> str:
     data = []
     for section in all_sections().values():
         cells = ranked(section, board.figures)
-        if cells.empty:
-            continue
         columns = {c.name: c for c in section.columns if c.name in set(cells.column)}
         rows = [
             {
-                **{name: who[name] for name in ("corpus", "size", "runs", "mini", "published")},
+                **{name: who[name] for name in ("corpus", "size", "part", "published")},
                 "system": row.label.iloc[0],
+                "runs": runs_shown(who, row),
                 "steps": steps_shown(row),
                 "cells": {
                     name: {
                         "value": round(float(cell.value), 6),
-                        "text": shown(cell, columns[name]),
-                        "sources": [
-                            [source, link if link.startswith("https://") else quote(link)]
-                            for source, link in zip(cell.source, cell.link, strict=True)
-                        ],
+                        "text": shown(cell, columns[name], note=False),
+                        "note": cell.note[0],
+                        "sources": list(zip(cell.source, cell.link, strict=True)),
                     }
                     for name, cell in row.iterrows()
                 },
@@ -636,30 +720,23 @@ def page(board: Board) -> str:
         about = {"name": section.name, "title": section.title, "about": section.about}
         bars = section.name == "superb"
         data.append({**about, "bars": bars, "columns": headings, "rows": rows})
-    return fill("leaderboard.html", data)
+    introductions = {part: LAYOUT["parts"][part].lstrip("# ").split("\n\n") for part in (OWN, MINI)}
+    return fill("leaderboard.html", {"sections": data, "parts": introductions})
 
 
 def write_leaderboard(board: Board, home: Path, html: Path | None = None) -> tuple[Path, ...]:
-    """Write the tables as Markdown, CSV and a page; equal figures give equal files.
-
-    Args:
-        board: everything that is shown.
-        home: folder of the files; created.
-        html: the page, if it has its own place.
-
-    Returns:
-        The three files.
+    """Write Markdown, CSV and page (which may have its own place) into a folder.
 
     Raises:
         CorpusError: the folder cannot be written.
     """
-    paths = home / TABLE, home / SHEET, html or home / PAGE
-    texts = markdown(board, home), sheet(board), page(board)
+    texts = {home / TABLE: markdown(board, home), home / SHEET: sheet(board)}
+    texts[html or home / PAGE] = page(board)
     with writing(home):
-        for path, text in zip(paths, texts, strict=True):
+        for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    return paths
+    return tuple(texts)
 
 
 def add_options(p: ArgumentParser) -> None:
@@ -668,9 +745,9 @@ def add_options(p: ArgumentParser) -> None:
         "--results",
         type=Path,
         nargs="+",
-        default=[COMMITTED],
+        default=[OWN_RUNS],
         metavar="DIR",
-        help=f"folders of result files, read to the bottom (default: {COMMITTED})",
+        help=f"folders of result files, read to the bottom (default: {OWN_RUNS}, your own runs)",
     )
     p.add_argument(
         "--out",
@@ -681,15 +758,39 @@ def add_options(p: ArgumentParser) -> None:
     p.add_argument(
         "--html", type=Path, metavar="FILE", help=f"the page (default: {PAGE} in that folder)"
     )
+    p.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="only check that a result file can stand on the leaderboard; names field and reason",
+    )
 
 
 def run(args: Namespace) -> Path:
-    """Write the leaderboard; returns its Markdown."""
+    """Write the leaderboard; returns its Markdown, or the result file that was checked."""
+    if args.check is not None:
+        check(args.check)
+        return args.check
     home = args.out or args.results[0]
     table, *others = write_leaderboard(gather(args.results, home), home, args.html)
     for path in others:
         logger.info("written: %s", path)
     return table
+
+
+def check(path: Path) -> None:
+    """Check that a result file can stand on the leaderboard.
+
+    Raises:
+        ResultError: it cannot; the message names the field and the reason.
+    """
+    try:
+        result = read_record(path)
+        if result is None:
+            raise ResultError("it is no result: expected an object with 'task' and 'metrics'")
+        figures_of(result)
+    except ResultError as error:
+        raise ResultError(f"'{path}': {error}") from error
 
 
 BENCHMARK = Benchmark(add_options=add_options, run=run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from itertools import permutations
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,6 @@ from s3prl_speechclip.modules.recall import (
     retrieval_ranks,
     wilson_interval,
 )
-from s3prl_speechclip.results import STORED
 from s3prl_speechclip.structures import TaskResult
 
 from .shared.benchmark import (
@@ -30,10 +30,11 @@ from .shared.benchmark import (
     Trial,
     add_corpus_options,
     add_model_options,
+    rounded,
     titled_table,
 )
 from .shared.board import CHANCE, KS, Section, recall_columns, recall_figures
-from .shared.captions import embed_texts, english_caption, language_of
+from .shared.decoding import embed_texts, english_caption, language_of
 
 if TYPE_CHECKING:
     from s3prl_speechclip.data.manifest import Utterance
@@ -81,8 +82,7 @@ def run(args: Namespace) -> Measured:
     from s3prl_speechclip.model.embedding import embed_images, embed_speech, retrieval_set
 
     trial = Trial(args)
-    model, splits = trial.model, trial.splits
-    stored = trial.kept_states()
+    model, splits, stored = trial.model, trial.splits, trial.stored
     images, trial.manifest = load_image_table(
         model.clip, trial.manifest, splits, skip_broken=args.skip_broken
     )
@@ -109,15 +109,12 @@ def run(args: Namespace) -> Measured:
         named = named_embeddings(speech)
         pictures, image_ids = embed_images(model, data)[described], data.image_ids[described]
         metrics[split] = image_recall(named, speech.pair_ids, utterances, pictures, image_ids)
-        metrics[split] |= caption_recall(model, named, utterances)
+        if text := caption_recall(model, named, utterances):
+            metrics[split]["text"] = text
         if across := crossing_recall(named, speech.pair_ids, utterances):
             metrics[split]["across_languages"] = across
-    protocol = {
-        **PROTOCOL,
-        **({"hidden_states": STORED} if stored else {}),
-        "image_resize": model.clip.image_resize,
-    }
-    return Measured(trial.record("retrieval", metrics, protocol))
+    about = {"image_resize": model.clip.image_resize}
+    return Measured(trial.record("retrieval", metrics, {**PROTOCOL, **about}))
 
 
 def named_embeddings(speech: SpeechEmbeddings) -> dict[str, Tensor]:
@@ -144,11 +141,8 @@ def image_recall(
         images: (M, E) unit vectors.
         image_ids: what each image is, (M,).
     """
-    languages = rows_by_language(utterances)
-    kinds = {
-        "human": torch.tensor([not u.synthetic for u in utterances]),
-        "synthetic": torch.tensor([u.synthetic for u in utterances]),
-    }
+    synthetic = torch.tensor([u.synthetic for u in utterances])
+    kinds = {"human": ~synthetic, "synthetic": synthetic}
     found: dict[str, Any] = {
         "recordings": len(utterances),
         "images": len(set(image_ids.tolist())),
@@ -156,17 +150,18 @@ def image_recall(
     }
     for name, vectors in named.items():
         ranks = retrieval_ranks(vectors, images, pair_ids, image_ids)
-        found[name] = _keyed(recall_of_ranks(ranks, KS))
-        found[name]["interval_95"] = {
-            direction: {f"recall@{k}": _interval(places, k) for k in KS}
-            for direction, places in vars(ranks).items()
+        to_image = ranks.speech_to_image
+        found[name] = {
+            **_keyed(recall_of_ranks(ranks, KS)),
+            "interval_95": {
+                direction: {f"recall@{k}": _interval(places, k) for k in KS}
+                for direction, places in vars(ranks).items()
+            },
+            "speech_to_image_by_kind": {
+                kind: _shares(to_image[rows]) for kind, rows in kinds.items() if bool(rows.any())
+            },
         }
-        found[name]["speech_to_image_by_kind"] = {
-            kind: _shares(ranks.speech_to_image[rows])
-            for kind, rows in kinds.items()
-            if bool(rows.any())
-        }
-        if len(languages) > 1:
+        if len(rows_by_language(utterances)) > 1:
             found[name]["speech_to_image_by_language"] = recall_by_language(ranks, utterances)
     return found
 
@@ -181,16 +176,17 @@ def recall_by_language(ranks: Ranks, utterances: Sequence[Utterance]) -> dict[st
 
 def rows_by_language(utterances: Sequence[Utterance]) -> dict[str, Tensor]:
     """Return the rows of each language's recordings, int64, languages in order of name."""
-    rows: dict[str, list[int]] = {}
-    for row, utterance in enumerate(utterances):
-        rows.setdefault(language_of(utterance), []).append(row)
-    return {language: torch.tensor(rows[language]) for language in sorted(rows)}
+    languages = [language_of(utterance) for utterance in utterances]
+    return {
+        language: torch.tensor([row for row, other in enumerate(languages) if other == language])
+        for language in sorted(set(languages))
+    }
 
 
 def caption_recall(
     model: SpeechClip, named: Mapping[str, Tensor], utterances: Sequence[Utterance]
 ) -> dict[str, Any]:
-    """Measure `{"text": ..}` between English recordings and captions; nothing without captions."""
+    """Measure recall between English recordings and captions; empty without captions."""
     captions = {
         row: english_caption(utterance)
         for row, utterance in enumerate(utterances)
@@ -199,11 +195,8 @@ def caption_recall(
     if not captions:
         return {}
     distinct = sorted(set(captions.values()))
-    rows = torch.tensor(list(captions))
-    spoken = {name: vectors[rows] for name, vectors in named.items()}
-    return {
-        "text": text_recall(spoken, list(captions.values()), embed_texts(model, distinct), distinct)
-    }
+    spoken = {name: vectors[list(captions)] for name, vectors in named.items()}
+    return text_recall(spoken, list(captions.values()), embed_texts(model, distinct), distinct)
 
 
 def text_recall(
@@ -216,18 +209,20 @@ def text_recall(
     Args:
         named: embeddings of N recordings by name, (N, E) unit vectors.
         captions: captions of the recordings, N.
-        texts: embeddings of the distinct captions, (M, E) unit vectors.
-        distinct: those captions, M.
+        texts, distinct: the distinct captions, M, and their embeddings, (M, E) unit vectors.
     """
     place = {caption: number for number, caption in enumerate(distinct)}
-    speech_ids = [place[caption] for caption in captions]
-    text_ids = list(range(len(distinct)))
-    found: dict[str, Any] = {"recordings": len(captions), "captions": len(distinct)}
-    for name, vectors in named.items():
-        ranks = retrieval_ranks(vectors, texts, speech_ids, text_ids)
-        found[name] = _as_text(recall_of_ranks(ranks, KS))
-    found[CHANCE] = _as_text(chance_recall(speech_ids, text_ids, KS))
-    return found
+    ids = [place[caption] for caption in captions], list(range(len(distinct)))
+    recalls = {
+        name: recall_of_ranks(retrieval_ranks(vectors, texts, *ids), KS)
+        for name, vectors in named.items()
+    }
+    recalls[CHANCE] = chance_recall(*ids, KS)
+    names = {"speech_to_image": "speech_to_text", "image_to_speech": "text_to_speech"}
+    return {"recordings": len(captions), "captions": len(distinct)} | {
+        name: {names.get(direction, direction): at for direction, at in _keyed(recall).items()}
+        for name, recall in recalls.items()
+    }
 
 
 def crossing_recall(
@@ -247,32 +242,32 @@ def crossing_recall(
         `pictures`: how many each pair of languages shares, `FEWEST` at least; by embedding, and for
         chance: `mean` over the pairs, and each pair's `recall@10`. Empty where there is no pair.
     """
-    rows = rows_by_language(utterances)
     pictures: dict[str, int] = {}
     found: dict[str, dict[str, dict[int, float]]] = {}
-    for source, target in permutations(rows, 2):
-        both = set(pair_ids[rows[source]].tolist()) & set(pair_ids[rows[target]].tolist())
+    for (source, asking), (target, answering) in permutations(
+        rows_by_language(utterances).items(), 2
+    ):
+        both = set(pair_ids[asking].tolist()) & set(pair_ids[answering].tolist())
         if len(both) < FEWEST:
             continue
         pair = f"{source}>{target}"
         pictures[pair] = len(both)
-        shared = torch.tensor(sorted(both))
-        queries = rows[source][torch.isin(pair_ids[rows[source]], shared)]
-        candidates = rows[target][torch.isin(pair_ids[rows[target]], shared)]
+        queries, candidates = (
+            rows[torch.isin(pair_ids[rows], torch.tensor(sorted(both)))]
+            for rows in (asking, answering)
+        )
         ids = pair_ids[candidates], pair_ids[queries]
-        for name, vectors in named.items():
-            ranks = retrieval_ranks(vectors[candidates], vectors[queries], *ids)
-            recall = recall_of_ranks(ranks, KS)
+        recalls = {
+            name: recall_of_ranks(retrieval_ranks(vectors[candidates], vectors[queries], *ids), KS)
+            for name, vectors in named.items()
+        }
+        for name, recall in {**recalls, CHANCE: chance_recall(*ids, KS)}.items():
             found.setdefault(name, {})[pair] = recall["image_to_speech"]
-        found.setdefault(CHANCE, {})[pair] = chance_recall(*ids, KS)["image_to_speech"]
     if not pictures:
         return {}
     return {"pictures": pictures} | {
         name: {
-            "mean": {
-                f"recall@{k}": round(sum(at[k] for at in pairs.values()) / len(pairs), 4)
-                for k in KS
-            },
+            "mean": {f"recall@{k}": round(fmean(at[k] for at in pairs.values()), 4) for k in KS},
             "recall@10": {pair: round(at[10], 4) for pair, at in pairs.items()},
         }
         for name, pairs in found.items()
@@ -281,17 +276,10 @@ def crossing_recall(
 
 def table(result: TaskResult) -> str:
     """Lay a result out, chance in a row of its own per split."""
-    head = ("split", "embedding", *(f"{arrow} R@{k}" for arrow in ("S>I", "I>S") for k in KS))
+    shown = {"S>I": "speech_to_image", "I>S": "image_to_speech"}
+    head = ("split", "embedding", *(f"{arrow} R@{k}" for arrow in shown for k in KS))
     rows = [
-        (
-            split,
-            name,
-            *(
-                f"{found[name][direction][f'recall@{k}']:.1f}"
-                for direction in ("speech_to_image", "image_to_speech")
-                for k in KS
-            ),
-        )
+        (split, name, *(f"{found[name][d][f'recall@{k}']:.1f}" for d in shown.values() for k in KS))
         for split, found in result.metrics.items()
         for name in (*EMBEDDINGS, CHANCE)
         if name in found
@@ -304,16 +292,11 @@ def table(result: TaskResult) -> str:
 
 
 def _keyed(recall: Recall) -> dict[str, Any]:
-    return {d: {f"recall@{k}": round(v, 4) for k, v in at.items()} for d, at in recall.items()}
-
-
-def _as_text(recall: Recall) -> dict[str, Any]:
-    names = {"speech_to_image": "speech_to_text", "image_to_speech": "text_to_speech"}
-    return {names.get(direction, direction): at for direction, at in _keyed(recall).items()}
+    return {d: rounded({f"recall@{k}": v for k, v in at.items()}) for d, at in recall.items()}
 
 
 def _shares(ranks: Tensor) -> dict[str, float]:
-    return {f"recall@{k}": round(100.0 * int((ranks <= k).sum()) / len(ranks), 4) for k in KS}
+    return rounded({f"recall@{k}": 100.0 * int((ranks <= k).sum()) / len(ranks) for k in KS})
 
 
 def _interval(ranks: Tensor, k: int) -> list[float]:

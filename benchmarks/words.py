@@ -6,7 +6,7 @@ import json
 import logging
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +16,15 @@ import torch
 from s3prl_speechclip.data.manifest import Manifest, Word
 from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
-from s3prl_speechclip.structures import HOP, SAMPLE_RATE, TaskResult
+from s3prl_speechclip.structures import TaskResult
 
 from .formulas.keyword_scores import word_of
-from .formulas.segments import TOLERANCES, Segmented, Span, boundary_scores
+from .formulas.segments import boundary_scores_by_tolerance
 from .formulas.word_scores import (
     FEWEST,
     PATTERNS,
     RELATED,
     WELL,
-    Recognised,
     label_by_attention,
     label_by_span,
     patterns,
@@ -38,16 +37,20 @@ from .shared.benchmark import (
     Trial,
     add_corpus_options,
     add_model_options,
-    rounded,
     titled_table,
 )
 from .shared.board import Column, Figure, Section
-from .shared.captions import embed_texts, language_of
+from .shared.decoding import (
+    FRAME,
+    Decoded,
+    decode_split,
+    embed_texts,
+    language_of,
+    require_keywords,
+)
 
 if TYPE_CHECKING:
     from s3prl_speechclip.model.speechclip import SpeechClip
-
-    from .shared.decoding import Decoded
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +86,7 @@ SHOWN_PATTERNS = (
     "default token",
     "unexpected",
 )
+BOUNDARIES = {"P 50 ms": "precision", "R 50 ms": "recall", "F1 50 ms": "f1", "R-value": "r_value"}
 
 
 def add_options(p: ArgumentParser) -> None:
@@ -106,8 +110,6 @@ def run(args: Namespace) -> Measured:
         AudioError: a recording cannot be read.
         ResultError: a keyword is not a number.
     """
-    from .shared.decoding import decode_split, left_out, require_keywords
-
     trial = Trial(args)
     require_keywords(trial.model)
     if args.alignments is not None:
@@ -119,34 +121,20 @@ def run(args: Namespace) -> Measured:
                 "times: flickr8k reads flickr_8k.ctm beside its recordings, spokencoco needs "
                 "--alignments FILE"
             )
-    metrics: dict[str, Any] = {}
-    for split in trial.splits:
-        decoded = decode_split(
-            trial.model,
-            trial.manifest,
-            split,
-            batch_size=args.batch_size,
-            skip_broken=args.skip_broken,
-            workers=args.num_workers,
-            attention=True,
-        )
-        trial.notes += left_out(decoded, trial.manifest, split)
-        metrics[split] = split_metrics(trial.model, decoded, split)
+    metrics = {
+        split: split_metrics(trial.model, decode_split(trial, split, attention=True), split)
+        for split in trial.splits
+    }
     return Measured(trial.record("words", metrics, PROTOCOL))
 
 
 def split_metrics(model: SpeechClip, decoded: Sequence[Decoded], split: str) -> dict[str, Any]:
-    """Compute the metrics of a split.
-
-    Args:
-        model: the model, with the text encoder of its CLIP.
-        decoded: recordings of the split, with attention.
-        split: name of the split, for messages.
+    """Compute the metrics of a split, decoded with attention.
 
     Raises:
         CorpusError: no word occurs often enough.
     """
-    timed = [one for one in decoded if one.utterance.words and language_of(one.utterance) == "en"]
+    timed = [one for one in decoded if one.utterance.words and one.language == "en"]
     labels = collect_labels(timed)
     words = recognise(labels)
     if not words:
@@ -165,7 +153,17 @@ def split_metrics(model: SpeechClip, decoded: Sequence[Decoded], split: str) -> 
         "recognised_well": round(100.0 * sum(one.score >= WELL for one in words) / len(words), 4),
         "labels": len({one.label for one in words}),
         "patterns": {name: round(100.0 * counts[name] / len(words), 4) for name in PATTERNS},
-        "by_word": [_row(one, pattern) for one, pattern in zip(words, found, strict=True)],
+        "by_word": [
+            {
+                "word": one.word,
+                "count": one.count,
+                "label": "" if one.label is None else decode([one.label]),
+                "hits": one.hits,
+                "score": round(one.score, 4),
+                "pattern": pattern,
+            }
+            for one, pattern in zip(words, found, strict=True)
+        ],
         "segmentation": segmentation_metrics(timed),
     }
 
@@ -175,14 +173,12 @@ def collect_labels(decoded: Sequence[Decoded]) -> dict[str, list[int | None]]:
     labels: dict[str, list[int | None]] = {}
     for one in decoded:
         for word in one.utterance.words:
-            text = spoken_word(word)
-            if not text:
-                continue
             if one.attention is not None:
-                label = label_by_attention(word, one.attention, one.token_ids, HOP / SAMPLE_RATE)
+                label = label_by_attention(word, one.attention, one.token_ids, FRAME)
             else:
                 label = label_by_span(word, one.spans, one.token_ids)
-            labels.setdefault(text, []).append(label)
+            labels.setdefault(spoken_word(word), []).append(label)
+    labels.pop("", None)  # punctuation
     return labels
 
 
@@ -213,110 +209,67 @@ def related_tokens(model: SpeechClip, words: Sequence[str]) -> dict[str, frozens
 
 def segmentation_metrics(decoded: Sequence[Decoded]) -> dict[str, Any]:
     """Score each automatic segmentation's boundaries against those of words, by tolerance."""
-    ways: Mapping[str, list[tuple[Decoded, tuple[Span, ...]]]] = {
-        "cif": [(one, one.spans) for one in decoded if one.spans],
-        "attention": [(one, one.attended) for one in decoded if one.attended],
-        "uniform": [(one, _equal_parts(one)) for one in decoded],
+    ways = {
+        "cif": [one.segmented() for one in decoded if one.spans],
+        "attention": [one.segmented(one.attended) for one in decoded if one.attended],
+        "uniform": [one.segmented(_equal_parts(one)) for one in decoded],
     }
-    found: dict[str, Any] = {}
-    for way, cut in ways.items():
-        recordings = [
-            Segmented(spans=spans, words=one.utterance.words, duration=one.duration)
-            for one, spans in cut
-        ]
-        if recordings:
-            found[way] = {
-                f"{round(1000 * tolerance)}ms": rounded(boundary_scores(recordings, tolerance))
-                for tolerance in TOLERANCES
-            }
-    return found
+    return {way: boundary_scores_by_tolerance(found) for way, found in ways.items() if found}
 
 
-def _equal_parts(one: Decoded) -> tuple[Span, ...]:
+def _equal_parts(one: Decoded) -> list[tuple[float, float]]:
     count = len(one.utterance.words)
     part = one.duration / count
-    return tuple((k * part, (k + 1) * part) for k in range(count))
-
-
-def _row(one: Recognised, pattern: str) -> dict[str, Any]:
-    return {
-        "word": one.word,
-        "count": one.count,
-        "label": "" if one.label is None else decode([one.label]),
-        "hits": one.hits,
-        "score": round(one.score, 4),
-        "pattern": pattern,
-    }
+    return [(k * part, (k + 1) * part) for k in range(count)]
 
 
 def with_alignments(manifest: Manifest, path: Path) -> Manifest:
-    """Return a corpus with the word times of a file.
+    """Return a corpus with the word times of a file, and a note that counts its recordings there.
 
     Args:
-        manifest: the corpus; recordings that the file does not align keep their word times, and a
-            note counts those that it aligns.
+        manifest: the corpus; recordings that the file does not align keep their word times.
         path: JSON in the form of SpokenCOCO's alignments, times in seconds, recordings known by
             the names of their files.
 
     Raises:
         CorpusError: the file is missing, of another form, or aligns no recording of the corpus.
     """
-    aligned = _read_alignments(path)
-    utterances = tuple(
-        replace(u, words=aligned.get(Path(u.audio).stem, u.words)) for u in manifest.utterances
-    )
-    found = sum(Path(u.audio).stem in aligned for u in utterances)
-    if not found:
-        raise CorpusError(
-            f"'{path}' aligns {len(aligned)} recordings, none of them of {manifest.corpus}; give "
-            "the alignments of this corpus"
-        )
-    note = f"word times of {found} of {len(utterances)} recordings from {path.name}"
-    logger.info("%s", note)
-    return replace(manifest, utterances=utterances, notes=(*manifest.notes, note))
-
-
-def _read_alignments(path: Path) -> dict[str, tuple[Word, ...]]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["data"]
-        pairs = [_aligned(row) for row in rows]
+        aligned = {Path(row["caption"]["wav"]).stem: _words(row) for row in rows}
     except OSError as error:
         raise CorpusError(f"cannot read the alignments '{path}': {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorpusError(
             f"'{path}' holds no alignments ({error}); expected {ALIGNMENTS}"
         ) from error
-    return {name: words for name, words in pairs if words}
+    words = [aligned.get(Path(u.audio).stem) for u in manifest.utterances]
+    found = sum(map(bool, words))
+    if not found:
+        raise CorpusError(
+            f"'{path}' aligns {len(aligned)} recordings, none of them of {manifest.corpus}; give "
+            "the alignments of this corpus"
+        )
+    both = zip(manifest.utterances, words, strict=True)
+    utterances = tuple(replace(u, words=new or u.words) for u, new in both)
+    note = f"word times of {found} of {len(utterances)} recordings from {path.name}"
+    logger.info("%s", note)
+    return replace(manifest, utterances=utterances, notes=(*manifest.notes, note))
 
 
-def _aligned(row: dict[str, Any]) -> tuple[str, tuple[Word, ...]]:
-    words = []
-    for token in row.get("text_alignment", "").split():
-        fields = token.split("__")
-        # A pause has no word between its times.
-        if len(fields) == 3 and fields[1]:
-            words.append(Word(fields[1].lower(), float(fields[0]), float(fields[2])))
-    return Path(row["caption"]["wav"]).stem, tuple(words)
+def _words(row: dict[str, Any]) -> tuple[Word, ...]:
+    tokens = [token.split("__") for token in row.get("text_alignment", "").split()]
+    # A pause has no word between its times.
+    return tuple(
+        Word(fields[1].lower(), float(fields[0]), float(fields[2]))
+        for fields in tokens
+        if len(fields) == 3 and fields[1]
+    )
 
 
 def table(result: TaskResult) -> str:
     """Lay a result out, a row for each segmentation."""
-    head = (
-        "split",
-        "words",
-        "recognition",
-        ">= 75 %",
-        "perfect",
-        "related",
-        "bucketing",
-        "default",
-        "unexpected",
-        "boundaries",
-        "P 50 ms",
-        "R 50 ms",
-        "F1 50 ms",
-        "R-value",
-    )
+    head = ("split", "words", "recognition", ">= 75 %", *SHOWN_PATTERNS, "boundaries", *BOUNDARIES)
     rows = []
     for split, metrics in result.metrics.items():
         figures = (
@@ -326,7 +279,7 @@ def table(result: TaskResult) -> str:
         )
         first = (split, f"{metrics['words']:,}", *(f"{figure:.1f}" for figure in figures))
         for way, scores in metrics["segmentation"].items():
-            found = [scores["50ms"][name] for name in ("precision", "recall", "f1", "r_value")]
+            found = [scores["50ms"][name] for name in BOUNDARIES.values()]
             rows.append((*first, way, *(f"{figure:.1f}" for figure in found)))
     return titled_table(result, "words in percent", head, rows)
 

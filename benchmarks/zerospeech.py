@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from s3prl_speechclip.config import read_yaml
-from s3prl_speechclip.data.corpora.zerospeech import SPLITS, TYPES, SemanticSet
+from s3prl_speechclip.data.corpora.zerospeech import NATURAL, SPLITS, TYPES, SemanticSet
 from s3prl_speechclip.errors import ConfigError, ResultError, unknown_name
 from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
@@ -35,25 +34,15 @@ from .formulas.semantic_scores import (
     Vector,
     compare,
     correlate,
-    plain_mean,
     pool,
     semantic_correlations,
-    weighted_mean,
+    type_mean,
 )
-from .shared.benchmark import (
-    DEFAULT_UPSTREAM,
-    Benchmark,
-    Measured,
-    add_model_options,
-    load_model,
-    titled_table,
-)
+from .shared.benchmark import Benchmark, Measured, add_model_options, load_model, titled_table
 from .shared.board import Column, Figure, Section
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from s3prl_speechclip.upstream.speechclip.expert import UpstreamExpert
 
 __all__ = ["BENCHMARK", "semantic_correlations"]
 
@@ -83,14 +72,14 @@ Layers = tuple[Tensor, ...]
 """(T, D) each, on the CPU."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FeatureSource:
     """A system that turns recordings into features."""
 
     system: str
-    size: str
-    checkpoint: str
-    checkpoint_hash: str
+    size: str = ""
+    checkpoint: str = ""
+    checkpoint_hash: str = ""
     encode: Callable[[Sequence[Tensor]], list[Layers]]
     """Layers of each recording, (L,) float32 at 16 kHz."""
 
@@ -122,12 +111,6 @@ def add_options(p: ArgumentParser) -> None:
         metavar="DIR",
         help="also write the files that the official toolkit reads",
     )
-    p.add_argument(
-        "--submission-format",
-        choices=("npy", "txt"),
-        default="npy",
-        help="of the features in them (default: %(default)s)",
-    )
 
 
 def run(args: Namespace) -> Measured:
@@ -145,9 +128,8 @@ def run(args: Namespace) -> Measured:
 
     def write_beside(path: Path) -> None:
         if args.submission:
-            folder = Path(args.submission)
-            write_submission(folder, source, data, chosen, args.submission_format, args.batch_size)
-            logger.info("submission: %s", folder)
+            write_submission(Path(args.submission), source, data, chosen, args.batch_size)
+            logger.info("submission: %s", args.submission)
 
     return Measured(result, write_beside)
 
@@ -155,28 +137,14 @@ def run(args: Namespace) -> Measured:
 def measure(
     source: FeatureSource, data: SemanticSet, batch_size: int = 32
 ) -> tuple[TaskResult, Choice]:
-    """Measure the semantic score of features.
-
-    Args:
-        source: the system.
-        data: the semantic set.
-        batch_size: recordings encoded at once.
-
-    Returns:
-        The record, and the layer, pooling and distance that were chosen.
-
-    Raises:
-        CorpusError, AudioError, ResultError: as `run`.
-    """
+    """Measure features on a semantic set; returns the record and what was chosen on dev."""
     started = time.perf_counter()
     splits = {name: data.split(name) for name in SPLITS}
     comparisons = {name: compare(split.gold, split.pairs) for name, split in splits.items()}
     recordings = {name: split.recordings() for name, split in splits.items()}
-    vectors = pooled(source, recordings["dev"], SEARCHED_POOLINGS, batch_size=batch_size)
+    vectors = pooled(source, recordings["dev"], SEARCHED_POOLINGS, batch_size)
     chosen, dev, by_layer = choose(comparisons["dev"], vectors)
-    vectors = pooled(
-        source, recordings["test"], [chosen.pooling], layers=[chosen.layer], batch_size=batch_size
-    )
+    vectors = pooled(source, recordings["test"], [chosen.pooling], batch_size, chosen.layer)
     test = correlate(comparisons["test"], vectors[chosen.layer, chosen.pooling], chosen.distance)
     result = result_record(
         started=started,
@@ -215,7 +183,7 @@ def choose(
     by_layer: dict[int, float] = {}
     for (layer, pooling), distance in product(vectors, DISTANCES):
         correlations = correlate(comparison, vectors[layer, pooling], distance)
-        score = sum(plain_mean(correlations, kind) for kind in TYPES) / len(TYPES)
+        score = sum(type_mean(correlations, kind) for kind in TYPES) / len(TYPES)
         by_layer[layer] = max(score, by_layer.get(layer, score))
         if best is None or score > best[0]:
             best = score, Choice(layer, pooling, distance), correlations
@@ -227,8 +195,8 @@ def _metrics(comparison: Comparison, correlations: Mapping[Key, float]) -> dict[
     counts = comparison.counts
     return {
         kind: {
-            "mean": round(plain_mean(correlations, kind), 4),
-            "weighted": round(weighted_mean(correlations, counts, kind), 4),
+            "mean": round(type_mean(correlations, kind), 4),
+            "weighted": round(type_mean(correlations, kind, counts), 4),
             "datasets": {
                 key[1]: {"correlation": round(value, 4), "pairs": counts[key]}
                 for key, value in correlations.items()
@@ -241,9 +209,7 @@ def _metrics(comparison: Comparison, correlations: Mapping[Key, float]) -> dict[
 
 def find_source(args: Namespace) -> FeatureSource:
     """Return the system that the options name."""
-    from s3prl_speechclip import checkpoints
     from s3prl_speechclip.model.config import VARIANTS
-    from s3prl_speechclip.model.speechclip import SpeechClip
     from s3prl_speechclip.runtime.devices import find_device
     from s3prl_speechclip.upstream.speechclip.expert import ENCODER, UpstreamExpert
 
@@ -252,15 +218,14 @@ def find_source(args: Namespace) -> FeatureSource:
         if given:
             raise ConfigError(f"{LOG_MEL} has no checkpoint; leave -k out")
         return spectral_source()
-    if isinstance(given, SpeechClip):
-        model, source, digest = load_model(args)
-        about = model.config.variant, model.config.size, source, digest
-        return FeatureSource(*about, _encoding(model))
-    if name is None:
-        name = checkpoints.read(given).config.variant if given else DEFAULT_UPSTREAM
-    if name not in (*VARIANTS, ENCODER):
+    if name == ENCODER:
+        expert = UpstreamExpert(given, name=name)
+        located, model = expert.located, expert.model.to(find_device(args.device))
+        return _source(name, expert.size, located.source, located.digest(), model)
+    if name is not None and name not in VARIANTS:
         raise ConfigError(unknown_name("upstream", name, (*VARIANTS, ENCODER, LOG_MEL)))
-    return model_source(UpstreamExpert(given, name=name), find_device(args.device))
+    model, checkpoint, digest = load_model(args)
+    return _source(model.config.variant, model.config.size, checkpoint, digest, model)
 
 
 def spectral_source() -> FeatureSource:
@@ -273,22 +238,13 @@ def spectral_source() -> FeatureSource:
         padded = [torch.nn.functional.pad(w, (0, max(0, WINDOW - len(w)))) for w in waveforms]
         return [((mel(waveform) + FLOOR).log().T,) for waveform in padded]
 
-    return FeatureSource(LOG_MEL, "", "", "", encode)
+    return FeatureSource(system=LOG_MEL, encode=encode)
 
 
-def model_source(expert: UpstreamExpert, device: torch.device) -> FeatureSource:
-    """Return all hidden states of a model, or of its speech encoder alone.
-
-    Args:
-        expert: the model as an upstream.
-        device: where it runs.
-    """
-    located = expert.located
-    encode = _encoding(expert.model.to(device))
-    return FeatureSource(expert.name, expert.size, located.source, located.digest(), encode)
-
-
-def _encoding(model: nn.Module) -> Callable[[Sequence[Tensor]], list[Layers]]:
+def _source(
+    system: str, size: str, checkpoint: str, digest: str, model: nn.Module
+) -> FeatureSource:
+    """Return all hidden states of a model."""
     from s3prl_speechclip.modules.padding import pad_waveforms
 
     device = next(model.parameters()).device
@@ -302,17 +258,15 @@ def _encoding(model: nn.Module) -> Callable[[Sequence[Tensor]], list[Layers]]:
             for row, length in enumerate(output.lengths.tolist())
         ]
 
-    return encode
+    return FeatureSource(
+        system=system, size=size, checkpoint=checkpoint, checkpoint_hash=digest, encode=encode
+    )
 
 
 def frames(
     source: FeatureSource, recordings: Mapping[Key, Path], batch_size: int
 ) -> Iterator[tuple[Key, Layers]]:
-    """Encode recordings in batches of similar length, not in their order.
-
-    Raises:
-        AudioError: a recording cannot be read.
-    """
+    """Encode recordings in batches of similar length, not in their order."""
     from s3prl_speechclip.data.audio import audio_info, read_audio
 
     seconds = {key: audio_info(path).duration for key, path in recordings.items()}
@@ -329,56 +283,38 @@ def pooled(
     source: FeatureSource,
     recordings: Mapping[Key, Path],
     poolings: Sequence[str],
-    *,
-    layers: Sequence[int] | None = None,
-    batch_size: int = 32,
-) -> Mapping[tuple[int, str], Vector]:
-    """Encode recordings and pool their frames.
-
-    Args:
-        source, batch_size: as for `measure`.
-        recordings: N files.
-        poolings: poolings to compute.
-        layers: layers to pool; None: all.
+    batch_size: int,
+    layer: int | None = None,
+) -> dict[tuple[int, str], Vector]:
+    """Encode recordings and pool the frames of a layer, or of all.
 
     Returns:
-        By layer and pooling, (N, D) in the order of `recordings`.
-
-    Raises:
-        AudioError: a recording cannot be read.
-        ResultError: a feature that is no number.
+        By layer and pooling, (N, D) in the order of `recordings`, of single precision.
     """
-    row = {key: number for number, key in enumerate(recordings)}
-    found: dict[tuple[int, str], NDArray[np.float32]] = {}
+    found: dict[tuple[int, str], dict[Key, NDArray[np.float32]]] = {}
     for key, states in frames(source, recordings, batch_size):
-        for layer in layers if layers is not None else range(len(states)):
+        for number in range(len(states)) if layer is None else (layer,):
             for pooling in poolings:
-                vector = pool(states[layer], pooling, "/".join(key))
-                table = found.setdefault(
-                    (layer, pooling), np.empty((len(row), len(vector)), np.float32)
-                )
-                table[row[key]] = vector
-    return MappingProxyType({name: table.astype(np.float64) for name, table in found.items()})
+                vector = pool(states[number], pooling, "/".join(key)).astype(np.float32)
+                found.setdefault((number, pooling), {})[key] = vector
+    return {
+        name: np.stack([vectors[key] for key in recordings]).astype(np.float64)
+        for name, vectors in found.items()
+    }
 
 
 def write_submission(
-    folder: Path,
-    source: FeatureSource,
-    data: SemanticSet,
-    choice: Choice,
-    form: str = "npy",
-    batch_size: int = 32,
+    folder: Path, source: FeatureSource, data: SemanticSet, choice: Choice, batch_size: int = 32
 ) -> None:
     """Write features for the toolkit: `zrc benchmarks:run sLM21 FOLDER -t semantic` scores them.
 
         meta.yaml      the submitter; the parts in <> are left to fill in
         params.yaml    how the features are pooled and compared
-        semantic/{dev,test}/{librispeech,synthetic}/<filename>.npy    (T, D) float64, or .txt
+        semantic/{dev,test}/{librispeech,synthetic}/<filename>.npy    (T, D) float64
 
     Args:
         folder: folder to write; new or empty.
         source, data, choice, batch_size: as for `measure`, and what it chose.
-        form: `npy` or `txt`.
 
     Raises:
         ResultError: the folder holds something.
@@ -388,44 +324,27 @@ def write_submission(
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ResultError(f"'{folder}' is not empty; name a new folder for the submission")
+    meta = read_yaml(META)
+    meta["model_info"]["system_description"] = (
+        f"{source.system} {source.size}, layer {choice.layer}, features of {data.corpus}, "
+        f"SHA-256 of the weights {source.checkpoint_hash or 'none'}"
+    )
+    chosen = {"metric": choice.distance, "pooling": choice.pooling}
+    parameters = {
+        "quiet": False,
+        "semantic": {**chosen, "librispeech": True, "synthetic": True, "n_jobs": 1},
+        # The toolkit takes the semantic task's file type from here.
+        "syntactic": {"score_files_type": ".npy"},
+    }
     with writing(folder):
         for split in SPLITS:
             recordings = data.split(split).recordings()
-            target = folder / "semantic" / split
-            for kind in {kind for kind, _ in recordings}:
-                (target / kind).mkdir(parents=True)
             for (kind, name), layers in frames(source, recordings, batch_size):
-                matrix = layers[choice.layer].numpy().astype(np.float64)
-                if form == "npy":
-                    np.save(target / kind / f"{name}.npy", matrix)
-                else:
-                    # With all digits, so that both forms score alike.
-                    np.savetxt(target / kind / f"{name}.txt", matrix, fmt="%.17g")
-        for name, values in _submission_texts(source, data, choice, form).items():
-            text = yaml.safe_dump(values, sort_keys=False)
-            (folder / name).write_text(text, encoding="utf-8")
-
-
-def _submission_texts(
-    source: FeatureSource, data: SemanticSet, choice: Choice, form: str
-) -> dict[str, dict[str, Any]]:
-    """Return the contents of `params.yaml` and `meta.yaml`."""
-    chosen = {"metric": choice.distance, "pooling": choice.pooling}
-    size = f" ({source.size})" if source.size else ""
-    meta = read_yaml(META)
-    meta["model_info"]["system_description"] = (
-        f"{source.system}{size}, layer {choice.layer}, features of {data.corpus}, "
-        f"SHA-256 of the weights {source.checkpoint_hash or 'none'}"
-    )
-    return {
-        "params.yaml": {
-            "quiet": False,
-            "semantic": {**chosen, "librispeech": True, "synthetic": True, "n_jobs": 1},
-            # The toolkit takes the semantic task's file type from here.
-            "syntactic": {"score_files_type": f".{form}"},
-        },
-        "meta.yaml": meta,
-    }
+                path = folder / "semantic" / split / kind / f"{name}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, layers[choice.layer].numpy().astype(np.float64))
+        for file, values in (("params.yaml", parameters), ("meta.yaml", meta)):
+            (folder / file).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
 def table(result: TaskResult) -> str:
@@ -433,12 +352,12 @@ def table(result: TaskResult) -> str:
     rows: list[tuple[str, ...]] = []
     for split in SPLITS:
         for kind, found in result.metrics[split].items():
-            scores = {
-                name: (one["correlation"], one["pairs"]) for name, one in found["datasets"].items()
-            }
+            datasets = found["datasets"]
+            scores = {name: (one["correlation"], one["pairs"]) for name, one in datasets.items()}
             pairs = sum(count for _, count in scores.values())
             scores |= {"mean": (found["mean"], pairs), "weighted mean": (found["weighted"], pairs)}
-            rows += [(split, kind, name, f"{v:.2f}", f"{n:,}") for name, (v, n) in scores.items()]
+            what = split, _shown(kind)
+            rows += [(*what, name, f"{v:.2f}", f"{n:,}") for name, (v, n) in scores.items()]
     chosen = result.metrics["chosen"]
     about = (
         f"chosen on dev: layer {chosen['layer']}, {chosen['pooling']} over frames, "
@@ -446,6 +365,11 @@ def table(result: TaskResult) -> str:
     )
     head = ("split", "type", "dataset", "correlation", "pairs")
     return titled_table(result, "100 x Spearman's correlation", head, rows, about)
+
+
+def _shown(text: str) -> str:
+    """Name a type as it is: only the official set's natural speech is LibriSpeech's."""
+    return text.replace(NATURAL, "natural")
 
 
 COLUMNS = {
@@ -473,10 +397,15 @@ BENCHMARK = Benchmark(
     section=Section(
         name="zerospeech",
         title="ZeroSpeech 2021 semantic",
-        about="100 x Spearman's correlation of people's scores with negated distances, mean over "
-        "data sets and mean weighted by their pairs.",
+        about="100 x Spearman's correlation of people's scores with negated distances, for natural "
+        "speech (the official set's is LibriSpeech's) and synthetic speech. The score is the plain "
+        "mean over data sets; weighted: the mean by their numbers of pairs. Layer 0 is the input "
+        "of the speech encoder's transformer, which no branch changes.",
         columns=(
-            *(Column(name=name, digits=2) for name in COLUMNS),
+            *(
+                Column(name=name, title=_shown(name.replace("_", " ")), digits=2)
+                for name in COLUMNS
+            ),
             Column(name="layer", title="layer chosen on dev", digits=0, merit=False),
         ),
         rank_by="test_synthetic",

@@ -10,21 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
-from .errors import ResultError
+from .errors import ResultError, unknown_name
 from .structures import TaskResult
 
 FORMAT = 1
 STORED = "computed in float32, kept as float16"
 """In protocols, where stored hidden states were read instead of recordings."""
-KINDS = {
-    str: "task system size corpus checkpoint checkpoint_hash",
-    Mapping: "metrics protocol versions",
-    (int, float): "seed wall_time",
-    bool: "mini",
+KINDS: Mapping[Any, tuple[Any, str]] = {
+    str: (str, "a text"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+    bool: (bool, "true or false"),
+    Mapping: (Mapping, "an object"),
 }
-"""Types of a result's fields."""
+"""What a field of a type may hold, and its name in messages."""
 REPORTED = ("s3prl_speechclip", "torch", "transformers", "open_clip_torch", "s3prl")
 
 
@@ -43,16 +44,15 @@ def write_result(result: TaskResult, path: Path) -> Path:
     """Write a result; the file appears whole or not at all.
 
     Raises:
-        ResultError: a metric is not a number, or the file cannot be written.
+        ResultError: a field or metric that no record can hold, or the file cannot be written.
     """
-    for name, value in _numbers(result.metrics):
-        if not math.isfinite(value):
-            raise ResultError(f"the metric '{name}' of {result.task} is {value}")
-    text = json.dumps({"format": FORMAT, **asdict(result)}, indent=2, ensure_ascii=False) + "\n"
+    values = {"format": FORMAT, **asdict(result)}
+    check_record(values)
     partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+        partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise ResultError(f"cannot write the result '{path}': {error.strerror}") from error
@@ -63,25 +63,46 @@ def read_result(path: Path) -> TaskResult:
     """Read a result.
 
     Raises:
-        ResultError: the file is missing, damaged, of another format, or lacks something.
+        ResultError: the file is missing, damaged, of another format, or a field is wrong.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found = values.pop("format", None)
-        if found != FORMAT:
-            raise ResultError(
-                f"'{path}' is a result of format {found}, this version reads {FORMAT}"
-            )
-        result = TaskResult(**values)
-        for kind, names in KINDS.items():
-            for name in names.split():
-                if not isinstance(getattr(result, name), kind):
-                    raise TypeError(f"its {name} is '{str(getattr(result, name))[:40]}'")
-        return result
+        return check_record(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ResultError(f"cannot read the result '{path}': {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError, ResultError) as error:
         raise ResultError(f"'{path}' is not a result file: {error}") from error
+
+
+def check_record(values: Any) -> TaskResult:
+    """Return the result that a record holds; see `benchmarks/result.schema.json`.
+
+    Raises:
+        ResultError: a field that is missing, unknown or of another kind, or a number that is not
+            finite; the message names the field and the reason.
+    """
+    hints = get_type_hints(TaskResult)
+    found = dict(values) if isinstance(values, Mapping) else {}
+    form = found.pop("format", None)
+    if form != FORMAT:
+        raise ResultError(f"field 'format' is {str(form)[:40]!r}, this version reads {FORMAT}")
+    for name in sorted(found.keys() - hints.keys()):
+        raise ResultError(unknown_name("field", name, hints))
+    for name, hint in hints.items():
+        kind = get_origin(hint) or hint
+        kinds, text = KINDS[kind]
+        value = found.get(name)
+        if name not in found:
+            raise ResultError(f"field '{name}' is missing, expected {text}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+            raise ResultError(f"field '{name}' is {str(value)[:40]!r}, expected {text}")
+    for name, number in _numbers({"metrics": found["metrics"], "wall_time": found["wall_time"]}):
+        if not math.isfinite(number):
+            raise ResultError(f"field '{name}' is {number}, expected a finite number")
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ResultError(f"a text in it is no text ({error.reason})") from error
+    return TaskResult(**found)
 
 
 def versions() -> dict[str, str]:
@@ -120,9 +141,11 @@ def markdown_table(
     return "\n".join([texts[0], f"|{'|'.join(rule)}|", *texts[1:]])
 
 
-def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, float):
-            yield f"{prefix}{name}", value
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Return the floats of nested values by their dotted names."""
+    if isinstance(value, float):
+        yield name, value
+    elif isinstance(value, Mapping | list):
+        inner = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, one in inner:
+            yield from _numbers(one, f"{name}.{key}" if name else str(key))

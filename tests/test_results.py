@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
 import pytest
 
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.results import read_result, versions, write_result
+from s3prl_speechclip.results import FORMAT, KINDS, read_result, versions, write_result
 from s3prl_speechclip.structures import TaskResult
 
 RESULT = TaskResult(
@@ -45,8 +47,8 @@ def test_a_metric_that_is_no_number_is_refused(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (lambda values: values.pop("metrics"), "not a result file"),
-        (lambda values: values.update(format=99), "format 99"),
-        (lambda values: values.update(format=None), "format None"),
+        (lambda values: values.update(format=99), "'format' is '99'"),
+        (lambda values: values.update(format=None), "'format' is 'None'"),
     ],
 )
 def test_another_format_or_a_gap_is_named(tmp_path: Path, change: object, said: str) -> None:
@@ -64,3 +66,25 @@ def test_a_torn_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"format": 1, "task"')
     with pytest.raises(ResultError, match=r"result\.json"):
         read_result(tmp_path / "result.json")
+
+
+def test_the_schema_is_what_is_checked(root: Path) -> None:
+    """Guards the schema for others against another form than `check_record` holds results to."""
+    schema = json.loads((root / "benchmarks" / "result.schema.json").read_text(encoding="utf-8"))
+    types = {str: "string", int: "integer", float: "number", bool: "boolean", Mapping: "object"}
+    hints = get_type_hints(TaskResult)
+    expected = {name: types[get_origin(hint) or hint] for name, hint in hints.items()}
+    found = {
+        name: about.get("type", about.get("const")) for name, about in schema["properties"].items()
+    }
+    assert found == {"format": FORMAT, **expected}
+    assert schema["required"] == list(found) and not schema["additionalProperties"]
+    assert types.keys() == KINDS.keys()
+
+
+def test_committed_results_hold_to_the_schema(root: Path) -> None:
+    """Guards `check_record` against refusing what is there."""
+    files = sorted((root / "benchmarks" / "results").rglob("*.json"))
+    assert len(files) > 60
+    for file in files:
+        assert read_result(file).task

@@ -15,10 +15,11 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from typing import NamedTuple
 
 from s3prl_speechclip.encoders.vocabulary import WORD_END, decode, encode, tokenizer
 
@@ -39,8 +40,7 @@ class Naming:
     caption: str
 
 
-@dataclass(frozen=True)
-class Caption:
+class Caption(NamedTuple):
     """What a caption says, as tokens and as words."""
 
     tokens: frozenset[int]
@@ -74,12 +74,6 @@ def read_caption(text: str, without: frozenset[str] = frozenset()) -> Caption:
 
 
 @cache
-def encode_word(word: str) -> frozenset[int]:
-    """Return the tokens of one word."""
-    return frozenset(encode(word))
-
-
-@cache
 def word_of(token_id: int) -> str | None:
     """Return the word that a token alone names; None where it names none.
 
@@ -97,13 +91,8 @@ def hit_rate(
 ) -> dict[str, float]:
     """Measure the share of keywords that have a token of the caption among their neighbours.
 
-    For a fixed number of keywords this is SpeechCLIP's figure: the rate of each slot, averaged. For
-    a variable number it is the same per fired keyword.
-
-    Args:
-        namings: recordings with at least one keyword between them.
-        neighbours: of every token that is a keyword.
-        without: words of captions that do not count.
+    For a fixed number of keywords this is SpeechCLIP's figure, the rate of each slot, averaged; for
+    a variable number it is the same per fired keyword. `without` are words that do not count.
 
     Returns:
         Percent: `mean` over keywords, and `any`, of recordings that have a hit.
@@ -132,13 +121,8 @@ def chance_hit_rate(
 ) -> float:
     """Return the hit rate that random neighbours have on average, percent.
 
-    For each keyword `NEIGHBOURS` different tokens are drawn from the vocabulary of V, of which g
-    are in the caption: all miss with probability C(V - g, n) / C(V, n).
-
-    Args:
-        namings: recordings.
-        vocabulary: tokens that a keyword can be, special tokens left out.
-        without: words of captions that do not count.
+    For each keyword `NEIGHBOURS` different tokens are drawn from the V of the vocabulary without
+    special tokens, of which g are in the caption: all miss with probability C(V - g, n) / C(V, n).
     """
     known = frozenset(vocabulary)
     size, drawn = len(known), min(NEIGHBOURS, len(known))
@@ -171,35 +155,25 @@ def shuffled_hit_rate(
     return _percent(hits, keywords.total() * len(captions))
 
 
-def token_scores(
+def naming_scores(
     namings: Sequence[Naming], without: frozenset[str] = frozenset()
-) -> dict[str, float]:
-    """Score each recording's distinct tokens against those of its caption.
-
-    Returns:
-        `precision`, `recall`, `f1` in percent, counted over all recordings together.
-    """
-    return _overlap((set(n.token_ids), read_caption(n.caption, without).tokens) for n in namings)
-
-
-def word_scores(
-    namings: Sequence[Naming], without: frozenset[str] = frozenset()
-) -> dict[str, float]:
-    """Score each recording's distinct words against those of its caption.
+) -> dict[str, dict[str, float]]:
+    """Score each recording's distinct words and tokens against those of its caption.
 
     A keyword's word is `word_of` its token; keywords that name no word, and those that name a word
     that does not count, are left out.
 
     Returns:
-        As `token_scores`.
+        Of `words` and of `tokens`: `precision`, `recall`, `f1` in percent, counted over all
+        recordings together.
     """
-    return _overlap(
-        (
-            {w for w in map(word_of, n.token_ids) if w is not None and w not in without},
-            read_caption(n.caption, without).words,
-        )
-        for n in namings
-    )
+    captions = [read_caption(n.caption, without) for n in namings]
+    tokens = [set(n.token_ids) for n in namings]
+    words = [{word_of(token) for token in named} - {None, *without} for named in tokens]
+    return {
+        "words": _overlap(words, [caption.words for caption in captions]),
+        "tokens": _overlap(tokens, [caption.tokens for caption in captions]),
+    }
 
 
 def keyword_counts(namings: Sequence[Naming]) -> dict[str, float]:
@@ -229,12 +203,9 @@ def keyword_counts(namings: Sequence[Naming]) -> dict[str, float]:
     }
 
 
-def _overlap(pairs: Iterable[tuple[set, frozenset]]) -> dict[str, float]:
-    shared = named = wanted = 0
-    for predicted, right in pairs:
-        shared += len(predicted & right)
-        named += len(predicted)
-        wanted += len(right)
+def _overlap(predicted: Sequence[Set], right: Sequence[Set]) -> dict[str, float]:
+    shared = sum(len(p & r) for p, r in zip(predicted, right, strict=True))
+    named, wanted = (sum(map(len, sets)) for sets in (predicted, right))
     return {
         "precision": _percent(shared, named),
         "recall": _percent(shared, wanted),

@@ -6,13 +6,14 @@ Boundaries lie strictly inside an utterance: its start and end are known and cou
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from s3prl_speechclip.data.manifest import Word
 
-from .keyword_scores import Neighbours, encode_word
+from .keyword_scores import Neighbours, read_caption
 
 TOLERANCES = (0.02, 0.05)  # seconds
 SAME = 1e-3  # seconds; edges nearer than this are one boundary
@@ -75,23 +76,32 @@ def boundary_scores(recordings: Sequence[Segmented], tolerance: float) -> dict[s
     """
     agreed = predicted = gold = 0
     for recording in recordings:
-        found = boundaries([edge for span in recording.spans for edge in span], recording.duration)
-        right = boundaries(
-            [edge for word in recording.words for edge in (word.start, word.end)],
-            recording.duration,
+        words = [(word.start, word.end) for word in recording.words]
+        found, right = (
+            boundaries([edge for span in spans for edge in span], recording.duration)
+            for spans in (recording.spans, words)
         )
         agreed += matches(found, right, tolerance)
         predicted += len(found)
         gold += len(right)
-    precision = agreed / predicted if predicted else 0.0
     recall = agreed / gold if gold else 0.0
     both = predicted + gold
     return {
-        "precision": 100.0 * precision,
+        "precision": 100.0 * agreed / predicted if predicted else 0.0,
         "recall": 100.0 * recall,
         "f1": 200.0 * agreed / both if both else 0.0,
         "r_value": 100.0 * r_value(recall, predicted / gold - 1.0) if gold else 0.0,
         "per_word": predicted / gold if gold else 0.0,
+    }
+
+
+def boundary_scores_by_tolerance(recordings: Sequence[Segmented]) -> dict[str, dict[str, float]]:
+    """Score boundaries at each of `TOLERANCES`, by `20ms` and so on, rounded to four decimals."""
+    return {
+        f"{round(1000 * tolerance)}ms": {
+            name: round(score, 4) for name, score in boundary_scores(recordings, tolerance).items()
+        }
+        for tolerance in TOLERANCES
     }
 
 
@@ -126,28 +136,24 @@ def timing_errors(recordings: Sequence[Segmented]) -> dict[str, float]:
         `onset_bias`, `offset_bias`, means with sign (positive: too late). `silent`: percent of
         spans that share no time with any word and are left out of these.
     """
-    onsets: list[float] = []
-    offsets: list[float] = []
-    spans = 0
+    errors: dict[str, list[float]] = {"onset": [], "offset": []}
     for recording in recordings:
         for span in recording.spans:
-            spans += 1
-            word = closest_word(span, recording.words)
-            if word is not None:
-                onsets.append(span[0] - word.start)
-                offsets.append(span[1] - word.end)
+            if word := closest_word(span, recording.words):
+                errors["onset"].append(span[0] - word.start)
+                errors["offset"].append(span[1] - word.end)
     found: dict[str, float] = {}
-    for name, signed in (("onset", onsets), ("offset", offsets)):
+    for name, signed in errors.items():
         if signed:
-            distances = [abs(error) for error in signed]
-            found[f"{name}_mean"] = sum(distances) / len(distances)
-            found[f"{name}_median"] = statistics.median(distances)
-            found[f"{name}_bias"] = sum(signed) / len(signed)
-    found["silent"] = 100.0 * (spans - len(onsets)) / spans if spans else 0.0
+            found[f"{name}_mean"] = float(np.abs(signed).mean())
+            found[f"{name}_median"] = float(np.median(np.abs(signed)))
+            found[f"{name}_bias"] = float(np.mean(signed))
+    spans = sum(len(recording.spans) for recording in recordings)
+    found["silent"] = 100.0 * (1.0 - len(errors["onset"]) / spans) if spans else 0.0
     return found
 
 
-def naming_scores(recordings: Sequence[Segmented], neighbours: Neighbours) -> dict[str, float]:
+def named_at(recordings: Sequence[Segmented], neighbours: Neighbours) -> dict[str, float]:
     """Measure how many keywords name a word that they were spoken at, percent of keywords.
 
     A keyword names a word if a token of that word is the keyword's own (`token`), or among its
@@ -157,7 +163,7 @@ def naming_scores(recordings: Sequence[Segmented], neighbours: Neighbours) -> di
     hits = {"token": 0, "neighbours": 0, "anywhere": 0}
     keywords = 0
     for recording in recordings:
-        spoken = [(word, encode_word(word.text)) for word in recording.words]
+        spoken = [(word, read_caption(word.text).tokens) for word in recording.words]
         for span, token in zip(recording.spans, recording.token_ids, strict=True):
             keywords += 1
             near = neighbours[token]

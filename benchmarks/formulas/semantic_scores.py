@@ -10,24 +10,18 @@ N recordings, P pairs, D width.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from s3prl_speechclip.data.corpora.zerospeech import (
-    NATURAL,
-    SYNTHETIC,
-    Pair,
-    read_gold,
-    read_pairs,
-)
+from s3prl_speechclip.data.corpora.zerospeech import SYNTHETIC, read_gold, read_pairs
 from s3prl_speechclip.errors import ResultError, unknown_name
 
 Vector = NDArray[np.float64]
@@ -55,12 +49,8 @@ def _cosine(a: Vector, b: Vector) -> Vector:
         return 1.0 - np.einsum("nd,nd->n", a, b) / norms
 
 
-def _euclidean(a: Vector, b: Vector) -> Vector:
-    return np.linalg.norm(a - b, axis=1)
-
-
 DISTANCES: Mapping[str, Callable[[Vector, Vector], Vector]] = MappingProxyType(
-    {"cosine": _cosine, "euclidean": _euclidean}
+    {"cosine": _cosine, "euclidean": lambda a, b: np.linalg.norm(a - b, axis=1)}
 )
 """(N, D) and (N, D), row by row, to (N,)."""
 
@@ -71,8 +61,8 @@ class Comparison:
 
     keys: tuple[Key, ...]
     """The set's recordings, N."""
-    pairs: tuple[Pair, ...]
-    """P."""
+    pairs: pd.DataFrame
+    """P rows with the fields of `Pair`."""
     rows: NDArray[np.int64]
     """(M, 2) recordings compared."""
     owner: NDArray[np.int64]
@@ -81,7 +71,7 @@ class Comparison:
     @property
     def counts(self) -> dict[Key, int]:
         """Return the number of pairs by type and dataset."""
-        return dict(sorted(Counter((pair.type, pair.dataset) for pair in self.pairs).items()))
+        return self.pairs.groupby(["type", "dataset"]).size().to_dict()
 
 
 def semantic_correlations(
@@ -111,36 +101,26 @@ def semantic_correlations(
     if pooling not in POOLINGS:
         raise ResultError(unknown_name("pooling", pooling, POOLINGS))
     comparison = compare(Path(gold), Path(pairs))
-    vectors = []
+    vectors: list[Vector] = []
     for kind, name in comparison.keys:
         if name not in features.get(kind, {}):
             raise ResultError(
                 f"there are no features of '{kind}/{name}', which '{gold}' names; compute them"
             )
         vectors.append(pool(features[kind][name], pooling, f"{kind}/{name}"))
-    widths = {len(vector): key for key, vector in zip(comparison.keys, vectors, strict=True)}
-    if len(widths) > 1:
-        (width, one), (other_width, other), *_ = widths.items()
-        raise ResultError(
-            f"features must have one width, found {width} in '{'/'.join(one)}' and {other_width} "
-            f"in '{'/'.join(other)}'"
-        )
+        if len(vectors[-1]) != len(vectors[0]):
+            raise ResultError(
+                f"features must have one width, found {len(vectors[0])} and, in '{kind}/{name}', "
+                f"{len(vectors[-1])}"
+            )
     return correlate(comparison, np.stack(vectors), distance)
 
 
 def pool(frames: Any, pooling: str, name: str) -> Vector:
-    """Pool the frames of a recording.
-
-    Args:
-        frames: (T, D), any kind of array.
-        pooling: one of `POOLINGS`.
-        name: of the recording, for messages.
-
-    Returns:
-        (D,).
+    """Pool the frames of a recording, (T, D) of any kind of array, to (D,).
 
     Raises:
-        ResultError: what is no finite (T, D) matrix, or has too few frames.
+        ResultError: what is no finite (T, D) matrix, or has too few frames; names the recording.
     """
     matrix = np.asarray(frames, dtype=np.float64)
     least = 2 if pooling == "lastlast" else 1
@@ -161,32 +141,26 @@ def compare(gold: Path, pairs: Path) -> Comparison:
         CorpusError: a CSV cannot be read.
         ResultError: a pair that no recordings can be compared for.
     """
-    tokens, rated = read_gold(gold), read_pairs(pairs)
-    by_word: dict[Key, list[int]] = defaultdict(list)
-    for row, token in enumerate(tokens):
-        by_word[token.type, token.word].append(row)
-    rows: list[tuple[int, int]] = []
-    owner: list[int] = []
-    for number, pair in enumerate(rated):
-        compared = [
-            (a, b)
-            for a in by_word.get((pair.type, pair.word_1), ())
-            for b in by_word.get((pair.type, pair.word_2), ())
-            if pair.type != SYNTHETIC or tokens[a].voice == tokens[b].voice
-        ]
-        if not compared:
-            which = "by one voice " if pair.type == SYNTHETIC else ""
-            raise ResultError(
-                f"'{gold}' has no {pair.type} recordings {which}of both '{pair.word_1}' and "
-                f"'{pair.word_2}', which '{pairs}' compares"
-            )
-        rows += compared
-        owner += [number] * len(compared)
+    tokens, rated = pd.DataFrame(read_gold(gold)), pd.DataFrame(read_pairs(pairs))
+    one, other = (
+        tokens.rename_axis(f"row_{side}").reset_index().rename(columns={"word": f"word_{side}"})
+        for side in (1, 2)
+    )
+    compared = rated.rename_axis("pair").reset_index().merge(one, on=["type", "word_1"])
+    compared = compared.merge(other, on=["type", "word_2"], suffixes=("_1", "_2"))
+    one_voice = compared.voice_1 == compared.voice_2
+    compared = compared[(compared.type != SYNTHETIC) | one_voice].sort_values("pair", kind="stable")
+    alone = rated.drop(index=compared.pair)
+    if len(alone):
+        pair = alone.iloc[0]
+        which = "by one voice " if pair.type == SYNTHETIC else ""
+        raise ResultError(
+            f"'{gold}' has no {pair.type} recordings {which}of both '{pair.word_1}' and "
+            f"'{pair.word_2}', which '{pairs}' compares"
+        )
+    keys = tuple(zip(tokens.type, tokens.filename, strict=True))
     return Comparison(
-        tuple((token.type, token.filename) for token in tokens),
-        tuple(rated),
-        np.array(rows, np.int64),
-        np.array(owner, np.int64),
+        keys, rated, compared[["row_1", "row_2"]].to_numpy(), compared.pair.to_numpy()
     )
 
 
@@ -196,13 +170,10 @@ def correlate(comparison: Comparison, vectors: Vector, distance: str) -> dict[Ke
     Raises:
         ResultError: a distance that is no number, or a dataset without a correlation.
     """
-    distances = word_distances(comparison, vectors, distance)
-    groups: dict[Key, list[int]] = defaultdict(list)
-    for number, pair in enumerate(comparison.pairs):
-        groups[pair.type, pair.dataset].append(number)
+    rated = comparison.pairs.assign(distance=word_distances(comparison, vectors, distance))
     return {
-        key: _correlation(key, [comparison.pairs[i] for i in numbers], distances[numbers])
-        for key, numbers in sorted(groups.items())
+        (kind, dataset): _correlation(f"{kind}/{dataset}", pairs)
+        for (kind, dataset), pairs in rated.groupby(["type", "dataset"])
     }
 
 
@@ -214,7 +185,7 @@ def word_distances(comparison: Comparison, vectors: Vector, distance: str) -> Ve
     """
     if distance not in DISTANCES:
         raise ResultError(unknown_name("distance", distance, DISTANCES))
-    rows = comparison.rows
+    rows, owner = comparison.rows, comparison.owner
     found = np.concatenate(
         [
             DISTANCES[distance](vectors[part[:, 0]], vectors[part[:, 1]])
@@ -228,40 +199,30 @@ def word_distances(comparison: Comparison, vectors: Vector, distance: str) -> Ve
             f"the {distance} distance of '{one}' and '{other}' is {found[broken[0]]}: one of them "
             "pools to zero or overflows"
         )
-    total = np.bincount(comparison.owner, found, len(comparison.pairs))
-    return total / np.bincount(comparison.owner, minlength=len(comparison.pairs))
+    return np.bincount(owner, found) / np.bincount(owner)
 
 
-def plain_mean(correlations: Mapping[Key, float], kind: str) -> float:
-    """Average over the datasets of a type."""
-    return float(np.mean(_of_type(correlations, kind)))
+def type_mean(
+    correlations: Mapping[Key, float], kind: str, counts: Mapping[Key, int] | None = None
+) -> float:
+    """Average over the datasets of a type, each weighted by its number of pairs, if given."""
+    keys = [key for key in correlations if key[0] == kind]
+    if not keys:
+        raise ResultError(f"the set has no {kind} pairs; restore its pairs.csv")
+    weights = None if counts is None else [counts[key] for key in keys]
+    return float(np.average([correlations[key] for key in keys], weights=weights))
 
 
-def weighted_mean(correlations: Mapping[Key, float], counts: Mapping[Key, int], kind: str) -> float:
-    """Average over the datasets of a type, each counting as often as it has pairs."""
-    weights = [counts[key] for key in correlations if key[0] == kind]
-    return float(np.average(_of_type(correlations, kind), weights=weights))
-
-
-def _of_type(correlations: Mapping[Key, float], kind: str) -> list[float]:
-    found = [value for key, value in correlations.items() if key[0] == kind]
-    if not found:
-        raise ResultError(f"the set has no {kind} pairs; expected {NATURAL} and {SYNTHETIC} ones")
-    return found
-
-
-def _correlation(key: Key, pairs: Sequence[Pair], distances: Vector) -> float:
-    related = np.array([pair.relatedness for pair in pairs])
-    human = np.array([p.similarity for p in pairs]) if np.isnan(related).any() else related
-    name = "/".join(key)
-    if np.isnan(human).any():
+def _correlation(name: str, pairs: pd.DataFrame) -> float:
+    human = pairs.similarity if pairs.relatedness.isna().any() else pairs.relatedness
+    if human.isna().any():
         raise ResultError(
             f"dataset '{name}' has pairs without a score: expected 'relatedness' for all of its "
             "pairs, else 'similarity' for all"
         )
-    if len(pairs) < 2 or np.ptp(human) == 0 or np.ptp(distances) == 0:
+    if len(pairs) < 2 or human.nunique() == 1 or pairs.distance.nunique() == 1:
         raise ResultError(
             f"dataset '{name}' has no correlation: {len(pairs)} pair(s), and all scores or all "
             "distances are equal"
         )
-    return 100.0 * float(spearmanr(human, -distances).statistic)
+    return 100.0 * float(spearmanr(human, -pairs.distance).statistic)

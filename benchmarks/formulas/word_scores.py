@@ -61,26 +61,23 @@ def spoken_word(word: Word) -> str:
 
 def label_by_span(word: Word, spans: Sequence[Span], token_ids: Sequence[int]) -> int | None:
     """Label a word by the keyword whose span shares the most time with it; None if none does."""
-    best = max(range(len(spans)), key=lambda k: overlap(spans[k], word), default=None)
-    if best is None or overlap(spans[best], word) == 0.0:
-        return None
-    return token_ids[best]
+    shared = [overlap(span, word) for span in spans]
+    return token_ids[int(np.argmax(shared))] if any(shared) else None
 
 
 def label_by_attention(
     word: Word, attention: np.ndarray, token_ids: Sequence[int], frame: float
 ) -> int | None:
-    """Label a word by the keyword that pays it the most attention.
+    """Label a word by the keyword with the highest mean attention over the word's frames.
 
     Args:
         word: the word, with its times.
         attention: (K, frames), of each keyword to each frame.
         token_ids: of the keywords.
-        frame: seconds of a frame.
+        frame: seconds of a frame; the word's own are those whose centre it covers.
 
     Returns:
-        A keyword's token: of all keywords, that with the highest mean weight over the frames whose
-        centre the word covers; None where it covers none.
+        The keyword's token; None where the word covers no centre.
     """
     centres = (np.arange(attention.shape[1]) + 0.5) * frame
     inside = (word.start <= centres) & (centres < word.end)
@@ -93,17 +90,17 @@ def recognise(labels: Mapping[str, Sequence[int | None]]) -> list[Recognised]:
     """Find the most frequent label of each word that occurs `FEWEST` times or more.
 
     Args:
-        labels: of each occurrence, by word.
+        labels: label of each occurrence, by word; the first of equally frequent ones counts.
 
     Returns:
-        Words from the most to the least frequent; among equally frequent labels the first given
-        counts.
+        Words from the most to the least frequent.
     """
-    found = []
-    for word, given in labels.items():
-        if len(given) >= FEWEST:
-            ((label, hits),) = Counter(given).most_common(1)
-            found.append(Recognised(word=word, count=len(given), label=label, hits=hits))
+    found = [
+        Recognised(word=word, count=len(given), label=label, hits=hits)
+        for word, given in labels.items()
+        if len(given) >= FEWEST
+        for label, hits in Counter(given).most_common(1)
+    ]
     return sorted(found, key=lambda one: (-one.count, one.word))
 
 

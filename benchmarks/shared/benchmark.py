@@ -12,12 +12,13 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3prl_speechclip import benchmarks
 from s3prl_speechclip.errors import ConfigError, unknown_name
-from s3prl_speechclip.results import markdown_table, result_record, write_result
+from s3prl_speechclip.results import STORED, markdown_table, result_record, write_result
 from s3prl_speechclip.structures import TaskResult
 
 from .board import Section
@@ -82,11 +83,12 @@ class Trial:
         """Return the splits that the options name, else the corpus' test splits."""
         return tuple(self.args.split or self.manifest.require("testing").test_splits)
 
-    def kept_states(self) -> Mapping[str, FeatureStore]:
+    @cached_property
+    def stored(self) -> Mapping[str, FeatureStore]:
         """Return the measured splits' hidden states by name, where `--keep-states` is given."""
         from s3prl_speechclip.encoders.speech_features import cached_features
 
-        if not self.args.keep_states:
+        if not getattr(self.args, "keep_states", False):
             return {}
         return cached_features(
             self.model.speech_encoder,
@@ -106,7 +108,11 @@ class Trial:
         config, manifest = self.model.config, self.manifest
         known = CORPORA.get(manifest.corpus)
         steps = self.model.about.get("step")
-        trained = {} if steps is None else {TRAINING_STEPS: steps}
+        about = {"notes": [*manifest.notes, *self.notes]}
+        if steps is not None:
+            about[TRAINING_STEPS] = steps
+        if self.stored:
+            protocol = {**protocol, "hidden_states": STORED}
         return result_record(
             started=self.started,
             task=task,
@@ -116,7 +122,7 @@ class Trial:
             checkpoint=self.checkpoint,
             checkpoint_hash=self.checkpoint_hash,
             metrics=metrics,
-            protocol={**protocol, "notes": [*manifest.notes, *self.notes], **trained},
+            protocol={**protocol, **about},
             seed=seed,
             mini=manifest.mini or config.size == "mini",
         )
@@ -171,37 +177,39 @@ def evaluate(
         ConfigError: an unknown benchmark or option.
         SpeechClipError: as the benchmark.
     """
-    from s3prl_speechclip.model.config import VARIANTS
-
-    benchmark = load_benchmark(task)
-    parser = ArgumentParser(argument_default=None)
-    benchmark.add_options(parser)
-    args = parser.parse_args([])
-    if not hasattr(args, "upstream"):
-        raise ConfigError(f"{task} measures no model; run 'run_benchmark.py {task}'")
-    named = isinstance(model, str) and model in VARIANTS and not Path(model).exists()
-    given = {
-        "upstream": model if named else None,
-        "upstream_ckpt": None if named else model,
-        "data": corpus,
-        "data_root": root,
-        "split": None if split is None else [split],
-        **options,
-    }
-    for name, value in given.items():
-        if value is None and name not in ("upstream", "upstream_ckpt"):
-            continue
-        if not hasattr(args, name):
-            raise ConfigError(unknown_name(f"option of {task}", name, vars(args)))
-        setattr(args, name, value)
+    given = {"data": corpus, "data_root": root, "split": None if split is None else [split]}
+    args = request(model, task, **given, **options)
     training = not isinstance(model, str | Path) and model.training
     try:
-        measured = benchmark.run(args)
+        measured = load_benchmark(task).run(args)
     finally:
         if training and not isinstance(model, str | Path):
             model.train()
     assert isinstance(measured, Measured)
     return measured.result
+
+
+def request(model: SpeechClip | str | Path, task: str, **options: Any) -> Namespace:
+    """Return the options of a benchmark's command for a model; those that are None are not given.
+
+    Raises:
+        ConfigError: an unknown benchmark or option.
+    """
+    from s3prl_speechclip.model.config import VARIANTS
+
+    parser = ArgumentParser()
+    load_benchmark(task).add_options(parser)
+    args = parser.parse_args([])
+    if not hasattr(args, "upstream"):
+        raise ConfigError(f"{task} measures no model; run 'run_benchmark.py {task}'")
+    named = isinstance(model, str) and model in VARIANTS and not Path(model).exists()
+    args.upstream, args.upstream_ckpt = (model, None) if named else (None, model)
+    for name, value in options.items():
+        if value is not None and not hasattr(args, name):
+            raise ConfigError(unknown_name(f"option of {task}", name, vars(args)))
+        if value is not None:
+            setattr(args, name, value)
+    return args
 
 
 def run_command(benchmark: Benchmark, args: Namespace) -> Path:
@@ -225,31 +233,16 @@ def run_command(benchmark: Benchmark, args: Namespace) -> Path:
 
 
 def result_name(result: TaskResult, splits: Iterable[str] | None = None) -> str:
-    """Return the name of a result file: another corpus, checkpoint or choice of splits is another.
-
-    Args:
-        result: the result.
-        splits: splits that were chosen by hand.
-    """
-    parts = (
-        result.task,
-        result.corpus,
-        result.system,
-        result.size,  # empty for a baseline, as the hash is
-        result.checkpoint_hash[:HASH_DIGITS],
-        *(splits or ()),
-    )
+    """Return the name of a result file, another for another corpus, checkpoint or chosen splits."""
+    digits = result.checkpoint_hash[:HASH_DIGITS]
+    # A baseline has neither size nor hash.
+    parts = (result.task, result.corpus, result.system, result.size, digits, *(splits or ()))
     plain = [re.sub(r"[^A-Za-z0-9._]+", "_", part).strip("_") for part in parts if part]
     return f"{'-'.join(plain)}.json"
 
 
 def add_model_options(p: ArgumentParser, also: str = "") -> None:
-    """Add the options that name a trained model and where it runs.
-
-    Args:
-        p: the parser.
-        also: what `-u` takes beside the models, for `--help`.
-    """
+    """Add the options that name a trained model, or `also`, and where it runs."""
     from s3prl_speechclip.model.config import VARIANTS
 
     p.add_argument(
@@ -288,13 +281,7 @@ def add_model_options(p: ArgumentParser, also: str = "") -> None:
 
 
 def add_corpus_options(p: ArgumentParser, *, splits: bool = True, states: bool = False) -> None:
-    """Add the options that name a corpus of recordings and images.
-
-    Args:
-        p: the parser.
-        splits: whether splits can be chosen and processes read them.
-        states: whether the speech encoder's hidden states can be kept.
-    """
+    """Add the options that name a corpus, its `splits`, and whether hidden `states` are kept."""
     from s3prl_speechclip.data.corpora import CORPORA
 
     p.add_argument(

@@ -47,6 +47,10 @@ class Figure:
     corpus: str = ""
     """Shown instead of the result's own; the results of a folder are then one row."""
     factor: float = 1.0
+    note: str = ""
+    """Remark shown beside it."""
+    fold: str = ""
+    """Name of the fold that it is of, where the column shows the mean of several."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""Keywords that a model decodes from the recordings of a split, their times and its attention."""
+"""Keywords that a model decodes from the recordings of a split, and the recordings' captions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,19 +12,23 @@ from torch import Tensor
 from tqdm import tqdm
 
 from s3prl_speechclip.data.batches import OnBroken, PairDataset, approximate_lengths, load_batches
-from s3prl_speechclip.data.feature_store import FeatureStore
-from s3prl_speechclip.data.manifest import Manifest, Utterance
+from s3prl_speechclip.data.manifest import Utterance
 from s3prl_speechclip.data.sampling import evaluation_batches
 from s3prl_speechclip.errors import ConfigError, CorpusError, ResultError
-from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.quantizer import cosine_scores
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechFeatures, SpeechOutput
 
 from ..formulas.keyword_scores import NEIGHBOURS
-from .captions import english_caption
+from ..formulas.segments import Segmented, Span
+
+if TYPE_CHECKING:
+    from s3prl_speechclip.model.speechclip import SpeechClip
+
+    from .benchmark import Trial
 
 FRAME = HOP / SAMPLE_RATE  # seconds
 BLOCK = 1024  # tokens whose neighbours are searched at once
+TEXTS = 256  # captions embedded at once
 ATTENDED = 0.9  # quantile of a head's attention from which on a frame is attended to
 
 
@@ -55,13 +60,45 @@ class Decoded:
         """Return the duration in seconds, in whole frames."""
         return self.frames * FRAME
 
+    @property
+    def language(self) -> str:
+        """Return the recording's language, see `language_of`."""
+        return language_of(self.utterance)
+
+    @property
+    def caption(self) -> str:
+        """Return what is written of the image in English; empty where nothing is."""
+        return english_caption(self.utterance)
+
+    def segmented(self, spans: Sequence[Span] | None = None) -> Segmented:
+        """Return the spans of the keywords, or others, beside the words that were spoken."""
+        return Segmented(
+            spans=self.spans if spans is None else tuple(spans),
+            words=self.utterance.words,
+            duration=self.duration,
+            token_ids=self.token_ids,
+        )
+
+
+def english_caption(utterance: Utterance) -> str:
+    """Return what is written of a recording's image in English; empty where nothing is."""
+    spoken = utterance.text if language_of(utterance) == "en" else ""
+    return (utterance.caption or spoken).strip()
+
+
+def language_of(utterance: Utterance) -> str:
+    """Return a recording's language; all kinds of English are one."""
+    return "en" if utterance.language.partition("-")[0] == "en" else utterance.language
+
+
+def embed_texts(model: SpeechClip, texts: Sequence[str]) -> Tensor:
+    """Embed texts by CLIP; (N, E) unit vectors, float32 on the CPU."""
+    chunks = [texts[start : start + TEXTS] for start in range(0, len(texts), TEXTS)]
+    return torch.cat([model.encode_text(chunk).float().cpu() for chunk in chunks])
+
 
 def require_keywords(model: SpeechClip) -> None:
-    """Check that a model has a cascaded branch.
-
-    Raises:
-        ConfigError: it has none.
-    """
+    """Raise a `ConfigError` where a model has no cascaded branch."""
     if model.branch.head is None:
         raise ConfigError(
             f"{model.config.variant} names no keywords: expected a model with a cascaded branch, "
@@ -71,29 +108,15 @@ def require_keywords(model: SpeechClip) -> None:
 
 @torch.no_grad()
 def decode_split(
-    model: SpeechClip,
-    manifest: Manifest,
-    split: str,
-    *,
-    batch_size: int,
-    skip_broken: bool = False,
-    workers: int = 0,
-    attention: bool = False,
-    vectors: int = 0,
-    stored: FeatureStore | None = None,
+    trial: Trial, split: str, *, attention: bool = False, vectors: int = 0
 ) -> list[Decoded]:
     """Run a model over a split.
 
     Args:
-        model: the model, in evaluation mode.
-        manifest: the corpus.
+        trial: model, corpus and options; its notes count recordings that cannot be read.
         split: name of the split.
-        batch_size: recordings encoded at once.
-        skip_broken: whether recordings that cannot be read are left out.
-        workers: processes that read.
         attention: whether the attention of CLS tokens is kept.
         vectors: number of recordings, spread evenly over the split, whose keyword vectors are kept.
-        stored: hidden states, read instead of recordings.
 
     Returns:
         Recordings in the order of the split.
@@ -103,12 +126,13 @@ def decode_split(
         AudioError: a recording cannot be read.
         ResultError: a keyword is not a number.
     """
+    model, manifest, args = trial.model, trial.manifest, trial.args
     utterances = manifest.split(split)
-    on_broken: OnBroken = "drop" if skip_broken else "raise"
+    on_broken: OnBroken = "drop" if args.skip_broken else "raise"
     dataset = PairDataset(manifest, utterances, on_broken=on_broken)
-    if stored is not None:
-        dataset = dataset.reading(stored)
-    batches = evaluation_batches(approximate_lengths(manifest, utterances), batch_size)
+    if split in trial.stored:
+        dataset = dataset.reading(trial.stored[split])
+    batches = evaluation_batches(approximate_lengths(manifest, utterances), args.batch_size)
     wanted = evenly(len(utterances), vectors)
     device = model.clip.vocabulary.device
     decoded: dict[int, Decoded] = {}
@@ -117,15 +141,10 @@ def decode_split(
     hook = None
     if head is not None and vectors:
         hook = head.projection.register_forward_hook(lambda *call: projected.append(call[2]))
+    loaded = load_batches(dataset, batches, args.num_workers)
+    total = len(batches)
     try:
-        for pairs in tqdm(
-            load_batches(dataset, batches, workers),
-            total=len(batches),
-            desc=split,
-            unit="batch",
-            disable=None,
-            leave=False,
-        ):
+        for pairs in tqdm(loaded, split, total, unit="batch", disable=None, leave=False):
             speech = pairs.speech.to(device)
             features = (
                 speech if isinstance(speech, SpeechFeatures) else model.speech_encoder(speech)
@@ -144,20 +163,16 @@ def decode_split(
             hook.remove()
     if not decoded:
         raise CorpusError(f"no recording of split '{split}' can be read")
+    if lost := len(utterances) - len(decoded):
+        trial.notes.append(f"{split}: left out {lost} recordings that cannot be read")
     return [decoded[index] for index in sorted(decoded)]
-
-
-def left_out(decoded: Sequence[Decoded], manifest: Manifest, split: str) -> list[str]:
-    """Return a note on the recordings of a split that could not be read; none where all could."""
-    lost = len(manifest.split(split)) - len(decoded)
-    return [f"{split}: left out {lost} recordings that cannot be read"] if lost else []
 
 
 def _decoded(
     utterance: Utterance, output: SpeechOutput, row: int, weights: Tensor | None, raw: Tensor | None
 ) -> Decoded:
     frames = int(output.lengths[row])
-    found: dict = {"utterance": utterance, "frames": frames}
+    found: dict[str, Any] = {"utterance": utterance, "frames": frames}
     if weights is not None:
         shares = weights[row, :, :, :frames].float().cpu().numpy()
         # The first CLS token of a model with a parallel branch is that branch's, and no keyword.
@@ -189,14 +204,9 @@ def _decoded(
 def attention_segments(weights: np.ndarray) -> tuple[tuple[float, float], ...]:
     """Return the segments that a CLS token attends to, as VG-HuBERT (arXiv 2203.15081).
 
-    A frame is attended to if it is at or above the quantile `ATTENDED` of any head's attention;
-    runs of such frames are segments, single frames only where there are no longer runs.
-
-    Args:
-        weights: (heads, frames).
-
-    Returns:
-        Onset and offset of each segment, seconds.
+    A frame is attended to if it is at or above the quantile `ATTENDED` of any head's attention,
+    (heads, frames); runs of such frames are segments, single frames only where there are no longer
+    runs. Onset and offset of each are seconds.
     """
     frames = (weights >= np.quantile(weights, ATTENDED, axis=1, keepdims=True)).any(0)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], frames, [False]]).astype(int)))
@@ -209,15 +219,16 @@ def attention_segments(weights: np.ndarray) -> tuple[tuple[float, float], ...]:
 def nearest_tokens(model: SpeechClip, count: int = NEIGHBOURS) -> dict[int, tuple[int, ...]]:
     """Return the tokens of the vocabulary nearest to each token by cosine, itself first.
 
-    In evaluation a keyword is a token's embedding, so that these are its neighbours.
+    In evaluation a keyword is a token's embedding, so that these are its neighbours. Special tokens
+    are no neighbours; they have neighbours themselves, because a few released checkpoints let
+    keywords become special tokens.
 
     Args:
         model: the model, with the token embeddings of its CLIP.
         count: number of neighbours; fewer where the vocabulary has no more.
 
     Returns:
-        By original BPE id. Special tokens are no neighbours; they have neighbours themselves,
-        because a few released checkpoints let keywords become special tokens.
+        Original BPE ids by original BPE id.
     """
     codebook = model.clip.codebook()
     banned = model.clip.banned_rows
@@ -240,9 +251,3 @@ def evenly(total: int, wanted: int) -> frozenset[int]:
     if wanted >= total:
         return frozenset(range(total))
     return frozenset(place * total // wanted for place in range(wanted))
-
-
-def captioned_recordings(decoded: Sequence[Decoded]) -> list[tuple[Decoded, str]]:
-    """Return the recordings with an English caption, and the caption."""
-    captioned = [(one, english_caption(one.utterance)) for one in decoded]
-    return [(one, caption) for one, caption in captioned if caption]

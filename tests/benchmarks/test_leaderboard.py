@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,15 @@ from urllib.parse import unquote
 
 import pytest
 from browser import open_page
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 from small_models import small_model
 
+from s3prl_speechclip.benchmarks import leaderboard
 from s3prl_speechclip.benchmarks.leaderboard import (
+    COMPARABLE,
+    MEASURED,
     PUBLISHED,
     all_sections,
     gather,
@@ -62,6 +69,7 @@ def test_published_scores_are_reproduced() -> None:
     assert len(rows) == 22
     for row in rows:
         assert round(superb_score(scores_of(row))) == int(row["superb_s"]), row["system"]
+    assert (row_of("FaST-VGS+")["QbE"], row_of("FaST-VGS+")["superb_s"]) == ("5.62", "809")
 
 
 def test_a_partial_score_is_not_superb_s() -> None:
@@ -125,7 +133,7 @@ def test_the_committed_table_is_what_the_results_give(root: Path) -> None:
     home = root / "benchmarks" / "results"
     board = gather([home], home)
     assert not board.left_out
-    stale = "run 'python run_benchmark.py leaderboard'"
+    stale = "run 'make leaderboard'"
     assert (home / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(board, home), stale
 
 
@@ -133,10 +141,11 @@ def test_miniatures_are_never_ranked_with_published_figures(root: Path) -> None:
     """Guards the two parts of the leaderboard."""
     home = root / "benchmarks" / "results"
     board = gather([home], home)
-    assert not (board.figures.mini & board.figures.published).any()
+    assert set(board.figures[board.figures.published].part) == {COMPARABLE}
     comparable, _, miniatures = markdown(board, home).partition("# Miniatures")
     assert "demo.json" in miniatures and "demo.json" not in comparable
     assert "arxiv.org" in comparable and "arxiv.org" not in miniatures
+    assert "not MiniSUPERB" in miniatures
 
 
 def test_every_figure_links_to_where_it_is_from(root: Path) -> None:
@@ -155,20 +164,23 @@ def test_own_results_stand_beside_published_ones(tmp_path: Path) -> None:
     assert own.link["S2I R@5"] == ["one.json"]
 
 
-def test_runs_in_a_folder_are_averaged_with_their_spread(tmp_path: Path) -> None:
-    """Guards the mean over seeds, and that one run in two files counts once."""
-    for seed in range(3):
-        metrics = {"test": {"parallel": recall(30.0 + seed), "chance": recall(0.0)}}
-        run = replace(RECALLED, metrics=metrics, checkpoint_hash=str(seed), seed=seed)
-        write_result(run, tmp_path / "seeds" / f"{seed}.json")
-    shutil.copy(tmp_path / "seeds" / "0.json", tmp_path / "seeds" / "again.json")
-    shutil.copy(tmp_path / "seeds" / "0.json", tmp_path / "0.json")  # and takes none from there
-    of_seeds = [row for row in rows(tmp_path) if row[0]["runs"] != "0"]
-    (_, chance), (_, own) = sorted(of_seeds, key=lambda row: row[0]["system"])
-    cell = own.loc["mean R@1"]
+def test_seeds_of_a_system_are_averaged_and_other_runs_are_not(tmp_path: Path) -> None:
+    """Guards the mean over seeds: not over ablations, not over one run measured again."""
+    for name, value in (("a-seed0", 30.0), ("a-seed1", 31.0), ("a-seed2", 32.0), ("b", 90.0)):
+        metrics = {"test": {"parallel": recall(value), "chance": recall(0.0)}}
+        run = replace(RECALLED, metrics=metrics, checkpoint=f"result/pretrain/{name}")
+        write_result(run, tmp_path / "benchmark" / f"{name}.json")
+    shutil.copy(tmp_path / "benchmark/b.json", tmp_path / "copy.json")
+    again = replace(run, metrics={"test": {"parallel": recall(70.0), "chance": recall(0.0)}})
+    write_result(again, tmp_path / "benchmark" / "b.more.json")
+    found = {who["runs"]: cells for who, cells in rows(tmp_path) if who["system"] != "chance"}
+    assert found.keys() == {"benchmark/a", "benchmark/b", "benchmark/b.more"}
+    cell = found["benchmark/a"].loc["mean R@1"]
     assert (cell.value, cell.spread, len(cell["values"])) == (32.0, 1.0, 3)
-    assert len(chance["values"]["mean R@1"]) == 1
-    assert "32.0 ± 1.0" in markdown(gather([tmp_path], tmp_path), tmp_path)
+    assert found["benchmark/b"].value["mean R@1"] == 91.0
+    text = markdown(gather([tmp_path], tmp_path), tmp_path)
+    assert "32.0 ± 1.0" in text and "3 in benchmark/a" in text
+    assert text.count("| chance |") + text.count("[chance]") == 1
 
 
 def superb(task: str, **metrics: float) -> TaskResult:
@@ -187,6 +199,50 @@ def test_superb_tasks_of_a_system_are_one_row(tmp_path: Path) -> None:
     assert row.note["partial"] == ["PR, KS, SF"]
     scores = {"PR": {"PER": 5.41}, "KS": {"accuracy": 96.3}, "SF": {"F1": 90.0, "CER": 25.0}}
     assert score == pytest.approx(partial_superb_score(scores), abs=1e-3)
+
+
+OWN_BOARD = {
+    "speech_commands": {"acc": 0.963},
+    "fluent_commands": {"acc": 0.9834},
+    "libriphone": {"per": 0.0541},
+    "snips": {"slot_type_f1": 0.8853, "slot_value_cer": 0.252},
+    "asr": {"wer": 6.42},
+    "voxceleb1": {"acc": 0.8142},
+    "sv_voxceleb1": {"EER": 0.0511},
+    "diarization": {"acc": 0.9, "der": 0.0588},
+    "quesst14_dtw": {"maxTWV": 0.0736},
+}
+
+
+def test_a_board_of_ones_own_is_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    """Guards the tasks of a system, each in its experiment's folder, as one row with superb_s."""
+    for task, metrics in OWN_BOARD.items():
+        test, known = MEASURED[task]
+        assert {metric.key for metric in known} <= metrics.keys(), task
+        write_result(
+            result(task, {test: metrics}, corpus=task, size="base"),
+            tmp_path / "result" / "downstream" / task / "result.json",
+        )
+    for fold in range(1, 6):
+        protocol = {"expert": {"datarc": {"test_fold": f"fold{fold}"}}}
+        emotion = result("emotion", {"test": {"acc": 0.6 + 0.02 * fold}}, protocol=protocol)
+        path = tmp_path / "result" / "downstream" / f"fold{fold}" / "result.json"
+        write_result(replace(emotion, corpus="emotion"), path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["leaderboard"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"result"}
+    ((who, row),) = rows(tmp_path / "result", SUPERB)
+    assert who["runs"] == "somewhere"
+    assert (row.value["ER"], row.value["SD"], row.value["IC"]) == (66.0, 5.88, 98.34)
+    assert set(row.index) >= {*reference_points()} - {"SF"} and "partial" not in row.index
+    assert 930 < row.value["superb_s"] < 955
+    text = (tmp_path / "result" / "LEADERBOARD.md").read_text(encoding="utf-8")
+    assert "5.88 (of frames)" in text and "WavLM Base" in text
+    path.unlink()
+    board = gather([tmp_path / "result"], tmp_path)
+    assert "ER is the mean of 5 folds, found fold1, fold2, fold3, fold4" in board.left_out[0]
 
 
 @pytest.mark.parametrize(
@@ -225,31 +281,31 @@ def test_mini_sets_have_no_superb_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "named"),
     [
-        (lambda v: v.update(format=0), "is a result of format 0"),
-        (lambda v: v.pop("seed"), "is not a result file.*seed"),
+        (lambda v: v.update(format=0), "field 'format' is '0'"),
+        (lambda v: v.pop("seed"), "field 'seed' is missing, expected a whole number"),
+        (lambda v: v.update(seed=True), "field 'seed' is 'True', expected a whole number"),
+        (lambda v: v.update(sed=1), "unknown field 'sed'; did you mean 'seed'"),
+        (lambda v: v.update(system=3), "field 'system' is '3', expected a text"),
+        (lambda v: v.update(metrics=[]), "field 'metrics' is '\\[\\]', expected an object"),
+        (lambda v: v.update(metrics={}), "field 'metrics': it has no metrics"),
+        (lambda v: v.update(metrics={"test": 3}), "field 'metrics': they are not those of retri"),
         (
             lambda v: v["metrics"]["test"]["parallel"]["mean"].pop("recall@5"),
-            "it has no metric 'test.parallel.mean.recall@5'",
+            "field 'metrics.test.parallel.mean.recall@5': expected a number, found nothing",
         ),
         (
             lambda v: v["metrics"]["test"]["parallel"]["mean"].update({"recall@5": float("nan")}),
-            "its metric 'test.parallel.mean.recall@5' is nan",
+            "field 'metrics.test.parallel.mean.recall@5' is nan",
         ),
         (lambda v: v["metrics"]["test"].pop("parallel"), "it has no metric of parallel"),
-        (lambda v: v.update(metrics={}), "it has no metrics"),
-        (lambda v: v.update(metrics=[]), "is not a result file.*metrics"),
-        (lambda v: v.update(mini="no"), "is not a result file.*mini"),
-        (lambda v: v.update(protocol=[1]), "is not a result file.*protocol"),
-        (lambda v: v.update(wall_time="1 h"), "is not a result file.*wall_time"),
-        (lambda v: v.update(metrics={"test": 3}), "its metrics are not those of retrieval"),
-        (lambda v: v.update(system=3), "is not a result file.*system"),
+        (lambda v: v.update(task="singing"), "field 'task': no table for the task 'singing'"),
     ],
 )
 def test_a_bad_result_is_left_out_and_named(
-    tmp_path: Path, break_it: Callable[[Any], None], named: str
+    tmp_path: Path, break_it: Callable[[Any], None], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guards against figures that vanish from the leaderboard, and one file that stops it all."""
-    write_result(RECALLED, tmp_path / "good.json")
+    """Guards against figures that vanish, one file that stops the board, and a silent --check."""
+    good = write_result(RECALLED, tmp_path / "good.json")
     path = write_result(replace(RECALLED, seed=1), tmp_path / "one.json")
     values = json.loads(path.read_text(encoding="utf-8"))
     break_it(values)
@@ -259,6 +315,69 @@ def test_a_bad_result_is_left_out_and_named(
     assert re.match(f"one.json: .*{named}", line)
     assert set(board.figures.source) >= {"good.json"}
     assert "one.json" in markdown(board, tmp_path).partition("# Left out")[2]
+    assert main(["leaderboard", "--check", str(path)]) == 2
+    assert re.search(named, capsys.readouterr().err)
+    assert main(["leaderboard", "--check", str(good)]) == 0
+    assert capsys.readouterr().out == f"{good}\n"
+
+
+WRONG = [None, True, -1, 10**400, 1e300, "", "x\n|<b>`", "\ud800", [], {}, {"a": {"b": []}}]
+
+
+@given(st.data())
+def test_no_record_stops_the_board(data: st.DataObject) -> None:
+    """Guards the board against any one value of a record that is wrong, missing or hostile."""
+    home = ROOT / "benchmarks" / "results"
+    names = ("stamps/keywords-speechclip_hybrid", "zerospeech/zerospeech-speechclip_plus")
+    more = ("superb_mini/snips-speechclip_plus", "mini/clip", "mini/hubert")
+    source = home / f"{data.draw(st.sampled_from(names + more))}.json"
+    record = node = json.loads(source.read_text(encoding="utf-8"))
+    while True:
+        keys = sorted(node) if isinstance(node, dict) else range(len(node))
+        key = data.draw(st.sampled_from(keys))
+        inner = node[key]
+        if not isinstance(inner, dict | list) or not inner or data.draw(st.booleans()):
+            break
+        node = inner
+    if data.draw(st.booleans()):
+        del node[key]
+    else:
+        node[key] = data.draw(st.sampled_from(WRONG))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        # The published tables take the most time.
+        patch.setitem(leaderboard.LAYOUT, "published", {})
+        write_result(RECALLED, Path(folder) / "good.json")
+        (Path(folder) / "one.json").write_text(json.dumps(record), encoding="utf-8")
+        paths = write_leaderboard(gather([Path(folder)], Path(folder)), Path(folder))
+        assert all("good.json" in path.read_text(encoding="utf-8") for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("X,1,2,3", "line 27, field 'QbE': it is missing"),
+        (f"X{',1' * 12},slides,more", "line 27, field 'more': the header has no more fields"),
+        (f"X{',1' * 11},nan,slides", "line 27, field 'superb_s': 'nan' is no number"),
+        (f"X,five{',1' * 11},slides", "line 27, field 'PR': 'five' is no number"),
+        ('X,"1', "line 2[67]"),
+    ],
+)
+def test_a_damaged_published_row_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, named: str
+) -> None:
+    """Guards against one damaged row, or table, that stops the board or shifts its columns."""
+    shutil.copytree(PUBLISHED, tmp_path / "published")
+    with open(tmp_path / "published" / "superb.csv", "a", encoding="utf-8") as handle:
+        handle.write(line + "\n")
+    (tmp_path / "published" / "superb_reference_points.csv").write_bytes(b"task,\xff")
+    monkeypatch.setattr(leaderboard, "PUBLISHED", tmp_path / "published")
+    write_result(superb("speech_commands", acc=0.9), tmp_path / "own" / "ks.json")
+    board = gather([tmp_path / "own"], tmp_path)
+    assert len(board.left_out) == 2
+    assert re.match(f"published/superb.csv {named}", board.left_out[0])
+    assert "there are no scores" in board.left_out[1]
+    assert {"WavLM Base", "speechclip_hybrid"} <= set(board.figures.system)
+    assert "X" not in set(board.figures.system)
 
 
 def test_other_json_files_beside_results_are_passed_over(tmp_path: Path) -> None:
@@ -276,14 +395,6 @@ def test_other_json_files_beside_results_are_passed_over(tmp_path: Path) -> None
         "torn.json",
     ]
     assert "one.json" in set(board.figures.source)
-
-
-def test_a_result_without_a_table_is_listed(tmp_path: Path) -> None:
-    """Guards against results that are passed over in silence."""
-    write_result(result("emotion", {"test": {"acc": 0.6}}), tmp_path / "er.json")
-    board = gather([tmp_path], tmp_path)
-    assert board.left_out == ("er.json: no table for the task 'emotion'",)
-    assert "er.json" in markdown(board, tmp_path)
 
 
 def test_equal_results_give_equal_files(root: Path, tmp_path: Path) -> None:
@@ -330,13 +441,18 @@ click("ASR"); found.gaps = column("ASR");
 choose("size", "large"); found.large = systems("retrieval"); choose("size", "");
 choose("corpus", "SpokenCOCO"); found.coco = systems("retrieval"); choose("corpus", "");
 choose("search", "wavlm"); found.searched = systems("superb"); choose("search", "");
+choose("search", "hubert base, fast"); found.few = systems("superb"); choose("search", "");
 found.miniatures = systems("retrieval-mini");
+found.own = systems("retrieval-own");
+found.cut = [...document.querySelectorAll(".scroll")].filter(
+  box => box.scrollWidth > box.clientWidth).map(box => box.firstChild.id);
+found.overflow = document.documentElement.scrollWidth - window.innerWidth;
 found.bars = [...document.querySelectorAll("#comparable figure .bar")].length;
 found.unlinked = [...document.querySelectorAll("td:not(.name)")].filter(
   cell => cell.textContent && !cell.querySelector("a[href]")).length;
 found.links = [...new Set([...document.querySelectorAll("td a")].map(
   a => a.getAttribute("href")))];
-found.hostile = document.getElementById("miniatures").textContent.includes("<" + "/script>");
+found.hostile = document.getElementById("mini").textContent.includes("<" + "/script>");
 return found;
 """
 
@@ -345,15 +461,19 @@ def test_the_page_sorts_and_filters(tmp_path: Path) -> None:
     """Guards the page as a person uses it, with a name in it that would end a script."""
     mini = replace(RECALLED, mini=True, size="mini", system="x</script><b>y", corpus="stamps")
     write_result(mini, tmp_path / "a result#1.json")
+    write_result(replace(RECALLED, corpus="own (walks)"), tmp_path / "own.json")
+    for task in ("speech_commands", "libriphone"):  # with a partial score, the widest cell
+        write_result(superb(task, acc=0.9, per=0.1), tmp_path / "superb" / f"{task}.json")
     _, _, path = write_leaderboard(gather([tmp_path], tmp_path), tmp_path)
-    page = open_page(path, SCRIPT)
+    assert "://" not in re.sub(r'"https://[^"]*"', "", path.read_text(encoding="utf-8"))
+    page = open_page(path, SCRIPT, width=1300)
     assert page.console_errors == ()
     found = page.value
     rising = [float(text) for text in found["rising"]]
-    assert len(rising) == 25 and rising == sorted(rising)
+    assert len(rising) == 26 and rising == sorted(rising)
     assert [float(text) for text in found["falling"]] == rising[::-1]
     asr = [float(text) for text in found["gaps"] if text]
-    assert asr == sorted(asr) and found["gaps"][len(asr) :] == [""] * 3
+    assert asr == sorted(asr) and found["gaps"][len(asr) :] == [""] * 4
     assert found["large"] == ["SpeechCLIP parallel", "SpeechCLIP cascaded"] * 2
     assert len(found["coco"]) == 5
     assert found["searched"] == [
@@ -363,6 +483,16 @@ def test_the_page_sorts_and_filters(tmp_path: Path) -> None:
         "WavLM Base+ (v1)",
         "WavLM Base",
     ]
+    assert found["few"] == [
+        "HuBERT Base",
+        "FaST-VGS+",
+        "FaST-VGS+ (as in slides)",
+        "HuBERT Base (as in slides)",
+    ]
+    assert found["own"] == ["speechclip_hybrid, parallel", "chance"]
+    assert "own (walks)" not in found["comparable"]
+    assert found["cut"] == [] and found["overflow"] <= 0
+    assert open_page(path, SCRIPT, width=390).value["overflow"] <= 0
     assert found["miniatures"] == ["x</script><b>y, parallel", "chance"]
     assert found["hostile"] and "x</script>" not in found["comparable"]
     assert found["bars"] > 80

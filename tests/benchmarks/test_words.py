@@ -197,26 +197,8 @@ def test_the_command_takes_alignments(
     path.write_text(json.dumps({"data": rows}), encoding="utf-8")
     small_model("speechclip_hybrid_plus").save_pretrained(tmp_path / "model")
     out = tmp_path / "result.json"
-    assert (
-        main(
-            [
-                "words",
-                "-u",
-                "speechclip_hybrid_plus",
-                "-k",
-                str(tmp_path / "model"),
-                "--data",
-                "flickr8k",
-                "--data-root",
-                str(corpus),
-                "--alignments",
-                str(path),
-                "--out",
-                str(out),
-            ]
-        )
-        == 0
-    )
+    options = f"-k {tmp_path}/model --data flickr8k --data-root {corpus} --out {out}"
+    assert main(["words", *options.split(), "--alignments", str(path)]) == 0
     said = capfd.readouterr().out.splitlines()
     assert said[-1] == str(out)
     assert sum(way in line for line in said for way in ("cif", "attention", "uniform")) == 3

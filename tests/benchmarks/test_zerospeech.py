@@ -16,16 +16,13 @@ from semantic_lists import write_gold, write_pairs
 from small_models import small_model, waveforms
 
 from s3prl_speechclip import evaluate
-from s3prl_speechclip.benchmarks.formulas.semantic_scores import (
-    DISTANCES,
-    plain_mean,
-    weighted_mean,
-)
+from s3prl_speechclip.benchmarks.formulas.semantic_scores import DISTANCES, type_mean
+from s3prl_speechclip.benchmarks.shared.benchmark import request
 from s3prl_speechclip.benchmarks.zerospeech import (
     SEARCHED_POOLINGS,
     Choice,
+    find_source,
     measure,
-    model_source,
     semantic_correlations,
     spectral_source,
     write_submission,
@@ -43,7 +40,6 @@ from s3prl_speechclip.data.corpora.zerospeech import (
 )
 from s3prl_speechclip.errors import CorpusError, ResultError
 from s3prl_speechclip.results import read_result
-from s3prl_speechclip.upstream.speechclip.expert import UpstreamExpert
 
 GOLDEN = Path(__file__).parent / "zerospeech"
 SMALL, MINI = GOLDEN / "small", GOLDEN / "mini"
@@ -88,8 +84,8 @@ def test_means_weigh_datasets_as_they_say() -> None:
     """Guards the plain mean against weights, and the weighted one against none."""
     correlations = {(NATURAL, "a"): 10.0, (NATURAL, "b"): 40.0, (SYNTHETIC, "a"): 99.0}
     counts = {(NATURAL, "a"): 3, (NATURAL, "b"): 1, (SYNTHETIC, "a"): 7}
-    assert plain_mean(correlations, NATURAL) == pytest.approx(25.0)
-    assert weighted_mean(correlations, counts, NATURAL) == pytest.approx(17.5)
+    assert type_mean(correlations, NATURAL) == pytest.approx(25.0)
+    assert type_mean(correlations, NATURAL, counts) == pytest.approx(17.5)
 
 
 def copy_small(folder: Path) -> tuple[Path, Path]:
@@ -209,8 +205,7 @@ def test_test_is_measured_with_what_is_best_on_dev(tones: SemanticSet) -> None:
 def test_a_recording_sounds_the_same_in_any_batch(tmp_path: Path) -> None:
     """Guards against features that depend on padding, and that keep frames of it."""
     small_model("speechclip_hybrid_plus").save_pretrained(tmp_path)
-    expert = UpstreamExpert(tmp_path, name="speechclip_hybrid_plus")
-    source = model_source(expert, torch.device("cpu"))
+    source = find_source(request(tmp_path, "zerospeech"))
     short, long = waveforms(3000, 9000)
     (alone,), (together, _) = source.encode([short]), source.encode([short, long])
     assert len(alone) == len(together) > 2
@@ -219,15 +214,13 @@ def test_a_recording_sounds_the_same_in_any_batch(tmp_path: Path) -> None:
         assert torch.allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["npy", "txt"])
-def test_a_submission_scores_as_its_result(tones: SemanticSet, tmp_path: Path, form: Any) -> None:
+def test_a_submission_scores_as_its_result(tones: SemanticSet, tmp_path: Path) -> None:
     """Guards the files that the official toolkit reads: shape, type, names and parameters."""
     choice = Choice(0, "max", "euclidean")
     folder = tmp_path / "sent"
-    write_submission(folder, spectral_source(), tones, choice, form)
-    read = np.load if form == "npy" else np.loadtxt
+    write_submission(folder, spectral_source(), tones, choice)
     features: Features = {
-        kind: {p.stem: read(p) for p in (folder / "semantic/test" / kind).iterdir()}
+        kind: {p.stem: np.load(p) for p in (folder / "semantic/test" / kind).iterdir()}
         for kind in TYPES
     }
     one = features[NATURAL]["apple-0"]
@@ -241,7 +234,7 @@ def test_a_submission_scores_as_its_result(tones: SemanticSet, tmp_path: Path, f
     parameters = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     assert parameters["semantic"]["metric"] == "euclidean"
     assert parameters["semantic"]["pooling"] == "max"
-    assert parameters["syntactic"]["score_files_type"] == f".{form}"
+    assert parameters["syntactic"]["score_files_type"] == ".npy"
     meta = yaml.safe_load((folder / "meta.yaml").read_text(encoding="utf-8"))
     assert meta["benchmark_name"] == "sLM21"
     with pytest.raises(ResultError, match="not empty"):

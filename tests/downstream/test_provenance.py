@@ -13,8 +13,7 @@ from downstream_runs import SMALL, ask
 from small_models import small_model
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
-from s3prl_speechclip.downstream.plan import count, has_size
-from s3prl_speechclip.downstream.plan import resolve
+from s3prl_speechclip.downstream.plan import count, has_size, resolve
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.downstream.task import find_task
