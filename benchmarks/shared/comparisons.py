@@ -255,7 +255,7 @@ def training_step(
 def with_images(model: SpeechClip, speech: SpeechBatch | SpeechFeatures) -> PairBatch:
     """Return a batch of recordings, each with an image's features, random."""
     count, device = len(speech.lengths), speech.lengths.device
-    size = model.clip.clip.visual.image_size
+    size: Any = model.clip.clip.visual.image_size
     height, width = (size, size) if isinstance(size, int) else size
     trunk = model.clip.image_features(torch.zeros(2, 3, height, width, device=device)).shape[1]
     images = torch.randn(count, trunk, device=device)

@@ -66,8 +66,12 @@ def read_table(
     """
     # Kept ends and an iterator over LF alone: the csv module would also split at a bare CR.
     lines = (line + "\n" for line in read_text(path).split("\n"))
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    table = csv.DictReader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    table = csv.DictReader(
+        lines,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         lacking = [name for name in columns if name not in (table.fieldnames or ())]

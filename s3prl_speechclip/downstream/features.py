@@ -93,7 +93,7 @@ class Features:
             ConfigError: the user's choice is not possible.
         """
         runner, past = self.plan.runner, self.plan.cache
-        wanted = runner.cache
+        wanted: str = runner.cache
         if past and wanted not in ("auto", past):
             raise ConfigError(
                 f"--cache {wanted}: the run was trained with '{past}', which it keeps when it is "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from operator import itemgetter
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -57,7 +58,9 @@ class PretrainStep(nn.Module):
     ) -> dict[str, Tensor]:
         """Compute the weighted loss terms of these rows of the whole batch's embeddings."""
         model, images = self.model, embeddings["images"]
-        speech = replace(output, **{name: embeddings[name] for name in output.embeddings})
+        speech = replace(
+            output, parallel=embeddings.get("parallel"), cascaded=embeddings.get("cascaded")
+        )
         losses = model.objective(speech, images, pair_ids, rows)
         if "texts" in embeddings:
             weight = model.config.objective.text_weight
@@ -122,14 +125,14 @@ def backward_in_chunks(
         restore_random_state(state)
         with fabric.autocast():
             output, embeddings = module.embed(part, step)
-        total = sum((embeddings[name].float() * gradients[name][rows]).sum() for name in whole)
+        total: Any = sum((embeddings[name].float() * gradients[name][rows]).sum() for name in whole)
         share = len(part.pair_ids) / len(batch.pair_ids)
         own = module.model.objective(
             replace(output, parallel=None, cascaded=None), embeddings["images"], part.pair_ids
         )
         for name, value in own.items():  # CIF's quantity, a mean over recordings
             total = total + share * value
-            losses[name] = losses.get(name, 0) + share * value.detach()
+            losses[name] = losses.get(name, torch.zeros(())) + share * value.detach()
         if rows.start == 0:  # the temperature's own gradient
             total = total + sum(module.losses(contrasted, fixed, batch.pair_ids).values())
         fabric.backward(total * scale)

@@ -19,12 +19,12 @@ from ...benchmarks.shared.benchmark import evaluate
 from ...checkpoints.locate import Located
 from ...checkpoints.native import write_checkpoint
 from ...data.corpora import load_corpus
-from ...model.card import model_card, table
+from ...model.card import model_card
 from ...model.config import VARIANTS
 from ...model.speechclip import SpeechClip
 from ...pretrain.config import resolve_config
 from ...pretrain.train import pretrain
-from ...results import read_result, write_result
+from ...results import markdown_table, read_result, write_result
 from ...structures import SAMPLE_RATE
 from . import units
 from .clip import TRUNK_PACKAGE, ClipRecipe, ship_clip, train_clip
@@ -67,8 +67,8 @@ def make_hubert(device: str) -> None:
         shipped,
         recipe=recipe,
         units=units,
-        hours=table(hours, ("source", "hours")),
-        scores=table(scores, ("features", "words")),
+        hours=markdown_table(("source", "hours"), hours),
+        scores=markdown_table(("features", "words"), scores),
     )
 
 
@@ -96,7 +96,7 @@ def make_clip(device: str) -> None:
         tokens=len(encoder.vocabulary),
         trunk=TRUNK_PACKAGE,
         notes="\n".join(f"- {note}" for note in [*notes, *left_out]),
-        scores=table(scores, ("split", *models)),
+        scores=markdown_table(("split", *models), scores),
     )
 
 
