@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import HubertModel, Wav2Vec2Model
+from transformers.modeling_outputs import BaseModelOutput
 
 from ..checkpoints.locate import find_checkpoint
 from ..encoders.speech import tensors_only
@@ -104,10 +106,20 @@ def load_upstream(
             weights=_find_weights(located.source),
             batch_invariant=module.batch_invariant,
         )
+    for part in module.modules():
+        if isinstance(part, HubertModel | Wav2Vec2Model):
+            part.register_forward_hook(_end_with_last_state)
     if ckpt is not None:
         _check_that_it_was_read(name, ckpt, opened)
     weights = os.path.abspath(ckpt) if ckpt and os.path.exists(ckpt) else ckpt or ""
     return Upstream(module, name, "", ckpt or "", _digest(ckpt), weights)
+
+
+def _end_with_last_state(module: nn.Module, inputs: Any, output: BaseModelOutput) -> None:
+    """Put the final layer norm's output last, as transformers 4 does, which s3prl is written for;
+    transformers 5 returns what enters that norm."""
+    if output.hidden_states is not None:
+        output.hidden_states = (*output.hidden_states[:-1], output.last_hidden_state)
 
 
 @contextlib.contextmanager
