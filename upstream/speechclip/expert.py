@@ -149,20 +149,14 @@ def _read_config(given: str | Path | Mapping[str, Any] | None) -> UpstreamConfig
 
 
 def _locate(name: str, ckpt: str | Path | None) -> Located:
-    if ckpt is not None:
-        return locate_model(name if name != ENCODER else "speechclip_hybrid", str(ckpt))
+    given = None if ckpt is None else str(ckpt)
     if name != ENCODER:
-        return locate_model(name)
-    for variant in VARIANTS:
-        try:
-            found = locate_model(variant)
-        except CheckpointError:
-            continue
-        return replace(found, reason=f"the encoder of {variant}: {found.reason}")
-    raise CheckpointError(
-        f"there is no trained model whose encoder {ENCODER} could take: train one with "
-        "'python run_pretrain.py -u speechclip_hybrid', or give one with -k"
-    )
+        return locate_model(name, given)
+    if given is not None:
+        return locate_model("speechclip_hybrid", given)
+    first = next(iter(VARIANTS))
+    found = locate_model(first)
+    return replace(found, reason=f"the encoder of {first}: {found.reason}")
 
 
 def _load(source: str, config: UpstreamConfig, *, refresh: bool) -> SpeechClip:
