@@ -50,7 +50,7 @@ def read(source: str | Path, **hub: Any) -> StoredModel:
         )
     released = find_released(str(source))
     if released is not None:
-        return read_official(released.download(**hub))
+        return released.read(**hub)[0]
     return read_checkpoint(_download(str(source), hub))
 
 

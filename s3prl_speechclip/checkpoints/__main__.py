@@ -53,7 +53,7 @@ def _convert(source: str, folder: Path, *, listed: bool) -> str:
     from .official import convert_official
 
     released = RELEASED.get(source)
-    stored, ledger = convert_official(released.download() if released else Path(source))
+    stored, ledger = released.read() if released else convert_official(Path(source))
     # Building the model checks that the weights fit the configuration.
     write_checkpoint(folder, SpeechClip.from_stored(stored).stored())
     return _report(stored, ledger, listed=listed)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data.cache import cache_home
+from ..data.cache import cache_home, writing
 from ..errors import CheckpointError, first_line, unknown_name
-from ..hashing import file_hash
 from ..model.config import find_variant
+
+if TYPE_CHECKING:
+    from .native import StoredModel
+    from .official.ledger import Ledger
 
 FILES = {
     "speechclip/models": (
@@ -66,31 +70,44 @@ class Released:
         figure = f"R@{recall[1]} {float(recall[2]):.2f}"
         return f"{self.name:48} {paper:22} {size:5} {CORPORA[corpus]:10} {figure:>10}"
 
-    def download(self, **hub: Any) -> Path:
-        """Return the local file; downloaded, or resumed, at its first use.
+    def read(self, **hub: Any) -> tuple[StoredModel, Ledger]:
+        """Read the checkpoint, with the account of its weights; see `download`.
 
         Raises:
-            CheckpointError: it cannot be had, or is another file than at its first use.
+            CheckpointError: it cannot be read, or is another file than at its first use.
+        """
+        from .official import convert_official
+
+        path = self.download(**hub)
+        stored, ledger = convert_official(path)
+        self._check_digest(path, stored.about["sha256"])
+        return stored, ledger
+
+    def download(self, **hub: Any) -> Path:
+        """Return the local file, which is downloaded at its first use.
+
+        Raises:
+            CheckpointError: the Hub does not provide it.
         """
         from huggingface_hub import hf_hub_download
 
         try:
-            path = Path(hf_hub_download(self.repository, self.file, **hub))
+            return Path(hf_hub_download(self.repository, self.file, **hub))
         except Exception as error:
             # The Hub client raises many kinds for one cause: it does not provide the file.
             raise CheckpointError(
                 f"the Hub does not provide the checkpoint '{self.name}' ({first_line(error)}); go "
                 "online once, or download its .ckpt yourself and give that"
             ) from error
-        self._check_digest(path)
-        return path
 
-    def _check_digest(self, path: Path) -> None:
-        found = file_hash(path)
+    def _check_digest(self, path: Path, found: str) -> None:
         record = cache_home() / "released" / f"{self.name.replace('/', '--')}.sha256"
         if not record.is_file():
-            record.parent.mkdir(parents=True, exist_ok=True)
-            record.write_text(found, encoding="utf-8")
+            with writing(record.parent):
+                record.parent.mkdir(parents=True, exist_ok=True)
+                partial = record.with_suffix(f".{os.getpid()}.partial")
+                partial.write_text(found, encoding="utf-8")
+                partial.replace(record)
         expected = record.read_text(encoding="utf-8").strip()
         if found != expected:
             raise CheckpointError(

@@ -60,7 +60,7 @@ def load_image_table(
         manifest: the corpus.
         splits: names of the splits.
         skip_broken: whether images that cannot be read are left out, with their recordings.
-        show_progress: whether a bar is shown on standard error.
+        show_progress: whether to show a progress bar.
 
     Returns:
         The features, and the manifest without the recordings of broken images.

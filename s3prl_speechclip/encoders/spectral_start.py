@@ -56,7 +56,10 @@ def learn_spectrum(
         with autocast:
             padded, features, lengths = encoder.convolve(speech)
             predicted = readout(features.transpose(1, 2)).float()
-        loss = _spectral_error(predicted, _log_mel(mel, padded.waveforms), lengths)
+        waveforms = padded.waveforms.float()
+        with torch.no_grad():
+            energies = mel(F.layer_norm(waveforms, waveforms.shape[-1:]))
+        loss = _spectral_error(predicted, energies, lengths)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -65,14 +68,9 @@ def learn_spectrum(
     return error
 
 
-def _log_mel(mel: MelSpectrogram, waveforms: Tensor) -> Tensor:
-    """Return log energies, (B, T, MELS)."""
-    with torch.no_grad():
-        energies: Tensor = mel(F.layer_norm(waveforms.float(), waveforms.shape[-1:]))
-        return (energies + FLOOR).log().transpose(1, 2)
-
-
-def _spectral_error(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+def _spectral_error(predicted: Tensor, energies: Tensor, lengths: Tensor) -> Tensor:
+    """Compare (B, T, MELS) over the frames that both have, in variances of the log energies."""
+    target = (energies + FLOOR).log().transpose(1, 2)
     frames = min(predicted.shape[1], target.shape[1])
     valid = (~padding_mask(lengths, predicted.shape[1])[:, :frames]).unsqueeze(2)
     target = target[:, :frames]

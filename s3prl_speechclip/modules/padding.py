@@ -96,13 +96,9 @@ def pad_waveforms(waveforms: Sequence[Tensor | np.ndarray]) -> SpeechBatch:
 def _waveform(value: object, index: int) -> Tensor:
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         value = torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="))))
-    if not isinstance(value, Tensor):
-        raise AudioError(
-            f"recording {index} must be a 1-D float tensor, found {type(value).__name__}"
-        )
-    if value.ndim != 1 or not value.is_floating_point() or not value.numel():
-        raise AudioError(
-            f"recording {index} must be a 1-D float tensor with samples, found "
-            f"{value.dtype} of shape {tuple(value.shape)}"
-        )
-    return value.float()
+    found = type(value).__name__
+    if isinstance(value, Tensor):
+        if value.ndim == 1 and value.is_floating_point() and value.numel():
+            return value.float()
+        found = f"{value.dtype} of shape {tuple(value.shape)}"
+    raise AudioError(f"recording {index} must be a 1-D float tensor with samples, found {found}")
