@@ -355,6 +355,8 @@ def uses_quick_gelu(config: ClipConfig) -> bool:
     """
     if config.pretrained == SHIPPED:
         return bool(_read_about(shipped_folder("clip"))["quick_gelu"])
+    if config.name.startswith(TIMM):
+        return False  # timm's networks have their own
     trained = _trained_with_quick_gelu(config)
     if config.quick_gelu is None:
         if trained is None and config.pretrained not in ("", EFFICIENTNET):
