@@ -209,6 +209,8 @@ def test_what_would_compute_something_else_is_refused(edit_official, place, valu
 
 def test_released_vocabularies_are_known_by_their_rows():
     table = torch.randn(49_408, 2)
+    name, ids = recover_vocabulary(table, None, "x")
+    assert name == "full" and torch.equal(ids, torch.arange(49_408))
     for name in ("flickr8k", "spokencoco"):
         ids = official_vocabulary(name)
         assert recover_vocabulary(table[ids], table, "x")[0] == name
@@ -231,11 +233,6 @@ def test_equal_rows_elsewhere_give_each_id_once_special_tokens_first():
     ids = torch.tensor([0, 49_406, 49_407, 3, 9])
     name, found = recover_vocabulary(table[ids], table, "x")
     assert name == "corpus" and found.tolist() == ids.tolist()
-
-
-def test_the_whole_table_is_the_whole_vocabulary():
-    name, ids = recover_vocabulary(torch.randn(49_408, 2), None, "x")
-    assert name == "full" and torch.equal(ids, torch.arange(49_408))
 
 
 @pytest.mark.parametrize("full", [None, torch.zeros(49_408, 2)])
