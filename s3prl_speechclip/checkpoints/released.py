@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.cache import cache_home, writing
 from ..errors import CheckpointError, first_line, unknown_name
+from ..hashing import file_hash
 from ..model.config import find_variant
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ class Released:
         from .official import convert_official
 
         path = self.download(**hub)
-        stored, ledger = convert_official(path)
-        self._check_digest(path, stored.about["sha256"])
-        return stored, ledger
+        digest = file_hash(path)
+        self._check_digest(path, digest)
+        return convert_official(path, digest)
 
     def download(self, **hub: Any) -> Path:
         """Return the local file, which is downloaded at its first use.

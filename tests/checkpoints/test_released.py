@@ -114,8 +114,8 @@ def test_a_download_is_resumed(hub: Hub, load_case, monkeypatch: pytest.MonkeyPa
 def test_another_file_than_the_first_is_refused(hub: Hub, load_case) -> None:
     """Guards a disk that changes bytes, and a file that is replaced without a word."""
     hub.add(RELEASED[NAME], load_case("parallel").path.read_bytes())
-    path = RELEASED[NAME].download()
-    blob = Path(os.path.realpath(path))
+    checkpoints.read(NAME)
+    blob = Path(os.path.realpath(RELEASED[NAME].download()))
     blob.write_bytes(blob.read_bytes()[:-1] + b"x")
     with pytest.raises(CheckpointError, match="is not the file that was first downloaded") as error:
         checkpoints.read(NAME)

@@ -56,8 +56,13 @@ def read_official(path: Path) -> StoredModel:
     return convert_official(path)[0]
 
 
-def convert_official(path: Path) -> tuple[StoredModel, Ledger]:
-    """Read an official checkpoint, with the account of its weights; see `read_official`."""
+def convert_official(path: Path, digest: str = "") -> tuple[StoredModel, Ledger]:
+    """Read an official checkpoint, with the account of its weights; see `read_official`.
+
+    Args:
+        path: the file.
+        digest: its SHA-256; empty: to be computed.
+    """
     official = open_official(path)
     settings = official.settings
     ledger = Ledger(official.state, str(path))
@@ -85,7 +90,7 @@ def convert_official(path: Path) -> tuple[StoredModel, Ledger]:
     about = {
         "source": f"official {variant.paper_name} checkpoint",
         "file": path.name,
-        "sha256": file_hash(path),
+        "sha256": digest or file_hash(path),
         "corpus": corpus(settings),
         "step": official.step,
         "epoch": official.epoch,
