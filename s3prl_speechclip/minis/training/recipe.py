@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 ASSETS = Path("s3prl_speechclip") / "assets" / "mini"
 RUNS = Path("result") / "mini"
 RESULTS = Path("benchmarks") / "results" / "mini"
+RUN_RESULTS = RESULTS / "runs"
 CARD = TABLE = "README.md"
 SEEDS = (0, 1, 2)
 ABOUT = {
@@ -123,7 +124,7 @@ def make_models(device: str) -> None:
 
 def make_table(device: str) -> None:
     """Write the table of all runs from their committed results."""
-    (RESULTS / TABLE).write_text(models_report(RESULTS), encoding="utf-8")
+    (RESULTS / TABLE).write_text(models_report(RUN_RESULTS), encoding="utf-8")
 
 
 PARTS: Mapping[str, Callable[[str], None]] = {
@@ -153,7 +154,7 @@ def _write_card(folder: Path, **values: object) -> None:
 
 def _measure(run: Located, task: str, name: str, seed: int, device: str, **options: Any) -> None:
     """Write a result of a run, unless it is there already."""
-    path = RESULTS / ("no_norm" if NO_NORM in name else "runs") / f"{task}-{name}.json"
+    path = RUN_RESULTS / f"{task}-{name}.json"
     if not is_result_of(path, run):
         result = evaluate(
             run.source, task, corpus="stamps", device=device, keep_states=True, **options
@@ -167,7 +168,7 @@ def _ship(name: str) -> None:
     best = max(models, key=lambda model: float(model.about["validation_recall@10"]))
     folder = ASSETS / name
     write_checkpoint(folder, best.stored(), half=True)
-    result = read_result(RESULTS / "runs" / f"retrieval-{name}-seed{best.about['seed']}.json")
+    result = read_result(RUN_RESULTS / f"retrieval-{name}-seed{best.about['seed']}.json")
     recall = {
         f"{split}, {embedding}, recall@10": metrics[embedding]["mean"]["recall@10"]
         for split, metrics in result.metrics.items()

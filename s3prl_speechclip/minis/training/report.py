@@ -86,7 +86,7 @@ def verdict(one: Sequence[float], other: Sequence[float]) -> tuple[str, str]:
 def _seeds(folder: Path, task: str, model: str, split: str, figure: Sequence[str]) -> list[float]:
     """Read a figure of all seeds of a model, in percent."""
     found: list[float] = []
-    for path in sorted(folder.glob(f"*/{task}-{model}-seed*.json")):
+    for path in sorted(folder.glob(f"{task}-{model}-seed*.json")):
         try:
             found.append(reduce(getitem, figure, read_result(path).metrics[split]))
         except KeyError as error:
