@@ -182,11 +182,7 @@ def dealt(items: Iterable[Item], count: int, random: Random) -> list[Item]:
 
 
 def groups(keys: Sequence[Iterable[str]]) -> list[int]:
-    """Group things with a key in common, directly or through others.
-
-    Returns:
-        For the keys of each thing the place of the first of its group.
-    """
+    """Group things with a key in common, directly or through others: the first of each's group."""
     parent = list(range(len(keys)))
 
     def root(row: int) -> int:
@@ -244,15 +240,10 @@ def in_workers(
 ) -> Iterator[Result]:
     """Do the work on all cores, with a progress bar; yield the results in the order of `works`.
 
-    Args:
-        make: a function of a module, that uses no torch and no lock of the parent's.
-        works: its arguments, one at a time.
-        what: caption of the progress bar.
-
     Raises:
         CorpusError: a worker process died.
     """
-    # Forked workers start at once: spawned ones would import torch again. They do nothing that
+    # Forked workers start at once: spawned ones would import torch again. `make` does nothing that
     # forking beside other threads endangers: no torch, no locks of the parent's.
     context = multiprocessing.get_context("fork")
     cores = len(os.sched_getaffinity(0))

@@ -203,7 +203,8 @@ def test_two_preparations_are_the_same(
     assert made[0].keys() == made[1].keys()
     assert not [path for path, data in made[0].items() if data != made[1][path]]
     assert not caplog.text
-    read(tmp_path / "other", make_deb(sample(package), name=STAMPS, version="2030-1"))
+    newer = sample(package) | {"./usr/share/doc/changelog": b"2030"}
+    read(tmp_path / "other", make_deb(newer, name=STAMPS, version="2030-1"))
     assert "2030-1" in caplog.text
 
 

@@ -67,9 +67,7 @@ def synthetic_speakers(split: str) -> tuple[str, ...]:
 def readings(texts: Sequence[str], prompts: Sequence[str]) -> dict[str, list[Sentence]]:
     """Draw what the synthetic speakers read: pairs of texts, none of which is in two splits.
 
-    Args:
-        texts: distinct texts, each given to one split.
-        prompts: further texts for training.
+    `prompts` are further texts for training.
     """
     random = Random("libriphone")
     shuffled = random.sample(list(texts), len(texts))
@@ -130,16 +128,7 @@ def make(root: Path, archive: Path | None) -> Built:
 
 
 def write(root: Path, sentences: Sequence[Sentence], archive: Path | None) -> pd.DataFrame:
-    """Write sentences in LibriSpeech's layout.
-
-    Args:
-        root: folder of the splits' folders.
-        sentences: the recordings; a speaker is in one split only.
-        archive: packages of the synthesisers.
-
-    Returns:
-        The sentences with their speakers' numbers, paths and seconds.
-    """
+    """Write sentences in LibriSpeech's layout; return them with their paths and seconds."""
     table = pd.DataFrame(sentences)
     table["number"] = FIRST_SPEAKER + pd.factorize(table.speaker)[0]
     table["chapter"] = [f"{number}-1" for number in table.number]

@@ -159,11 +159,7 @@ def write_backgrounds(folder: Path, room: np.ndarray) -> int:
 
 
 def write_test(root: Path, paths: Sequence[str], room: np.ndarray) -> int:
-    """Write the separate test folder from recordings in the training folder, and silence.
-
-    Returns:
-        Pieces of silence in it: seconds of the room.
-    """
+    """Write the test folder from the training folder; return its seconds of silence."""
     copied = {path: path for path in paths if path.partition("/")[0] in WORDS}  # target, source
     unknown: dict[str, list[str]] = {}
     for path in paths:

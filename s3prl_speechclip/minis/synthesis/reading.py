@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...data.manifest import Word
 
+LIBC = ctypes.CDLL(None)
 TYPOGRAPHY = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "—": ", ", "–": ", ", "…": ".", "\u00a0": " "}
 )
@@ -61,4 +62,4 @@ def words_of(text: str) -> list[tuple[int, str]]:
 
 def same_noise() -> None:
     """Restart C's random numbers, of which both synthesisers make breath noise."""
-    ctypes.CDLL(None).srand(1)
+    LIBC.srand(1)
