@@ -21,7 +21,7 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from ..errors import CorpusError, SpeechClipError
+from ..errors import ConfigError, CorpusError, SpeechClipError
 from ..runtime.randomness import (
     EVALUATION,
     ITEM,
@@ -123,6 +123,12 @@ class Items:
             ) from error
         arrays = [np.asarray(wav, dtype=np.float32).reshape(-1) for wav in wavs]
         for array in arrays:
+            number = None if self._names is None else self._names.number(array)
+            if self._names and (number is None or not self._names.is_whole(array, number)):
+                raise ConfigError(
+                    f"features of the {self.what} cannot be stored: s3prl's data set cuts or "
+                    "copies recordings; give --cache off"
+                )
             # Stand-ins are not searched for numbers; their recordings were.
             if len(array) < SHORTEST or (self._names is None and not np.isfinite(array).all()):
                 raise CorpusError(

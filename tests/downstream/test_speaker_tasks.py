@@ -15,7 +15,7 @@ from superb_folders import RATE, read
 
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.downstream.sox_effects import apply_effects_tensor
-from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.errors import ConfigError, CorpusError
 
 TEXTS = ("Turn on the lights in the kitchen, please", "Is the music in the bedroom off by now")
 SMALL_SD = "downstream_expert.loaderrc.train_batchsize=2,,downstream_expert.modelrc.hidden_size=16"
@@ -110,6 +110,14 @@ def test_diarization_trains_and_is_tested(tmp_path: Path) -> None:
     assert 0 <= result.metrics["test"]["acc"] <= 1
     predictions = sorted((tmp_path / "run" / "scoring" / "predictions").glob("*.h5"))
     assert [path.stem for path in predictions] == ["mix0", "mix1"]
+
+
+def test_pieces_of_recordings_are_not_taken_for_recordings(tmp_path: Path) -> None:
+    """Guards against stored features of a whole recording where a data set cuts a piece."""
+    corpus = write_librimix(tmp_path / "corpus")
+    changes = f"{SMALL_SD},,runner.cache=frames"
+    with pytest.raises(ConfigError, match=r"cuts or copies .* give --cache off"):
+        run(ask("sd", corpus, tmp_path / "run", steps=2, changes=changes))
 
 
 @pytest.mark.parametrize("table", ["reco2dur", "segments"])
