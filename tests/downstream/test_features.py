@@ -18,6 +18,7 @@ from torch import nn
 from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.downstream import compat, reading
 from s3prl_speechclip.downstream import training as training_module
+from s3prl_speechclip.downstream.batches import Items
 from s3prl_speechclip.downstream.features import Features
 from s3prl_speechclip.downstream.plan import Plan, resolve
 from s3prl_speechclip.downstream.request import Request
@@ -218,6 +219,26 @@ def test_training_draws_crops_from_a_few(write_corpus: Write, tmp_path: Path, mo
         assert np.isfinite(crop).all() and crop.std() > 0
     result = run(request).result
     assert result is not None and result.protocol["cache"]["draws"].startswith("3 of each")
+
+
+def test_with_crops_of_their_own_items_train_as_recordings_do(
+    write_corpus: Write, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+):
+    """Guards the seeds, keys and order of crops: the few draws of training are all that differs."""
+    root = write_corpus("speech_commands")
+    changes = "downstream_expert.datarc.batch_size=16"
+    run(asked("speech_commands", root, tmp_path / "off", model, changes=changes, cache="off"))
+    each = Items._item
+    monkeypatch.setattr(Items, "_item", lambda items, *draw: each(without_few(items), *draw))
+    run(asked("speech_commands", root, tmp_path / "kept", model, changes=changes))
+    one, other = weights(tmp_path / "off"), weights(tmp_path / "kept")
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=1e-5, rtol=1e-4)
+
+
+def without_few(items: Items) -> Items:
+    items._draws = None
+    return items
 
 
 def test_a_sweep_trains_as_one_rate_after_another(write_corpus: Write, tmp_path: Path, model):
