@@ -35,8 +35,8 @@ from .upstreams import Upstream, as_states
 logger = logging.getLogger(__name__)
 
 PRECISIONS: Mapping[str, Precision] = {"fp32": "float32", "fp16": "float16"}
-# Seconds of padded recordings encoded at once. On a CPU core more is not faster: 32 s of speech take
-# the mini HuBERT 0.26 s one at a time, 0.19 s in batches of 16 s, 0.23 s in one.
+# Seconds of padded recordings encoded at once. On a CPU core more is not faster: 32 s of speech
+# take the mini HuBERT 0.26 s one at a time, 0.19 s in batches of 16 s, 0.23 s in one.
 BATCH = {"cpu": 20, "cuda": 600}
 TOLERANCE = 1e-5  # between features in a batch and alone, for recordings to be encoded in batches
 ROUNDING = 1e-6  # the same as a share of the largest value, eight roundings of float32
