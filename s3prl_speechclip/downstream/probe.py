@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -47,8 +46,7 @@ def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
 
         with _section("specaug"):
             specaug = SpecAug(**plan.config["specaug"])
-    # Several probes may train it side by side.
-    trained = copy.deepcopy(upstream) if request.trainable else None
+    trained = upstream if request.trainable else None
     return Probe(featurizer, expert, states, trained, specaug).to(device)
 
 

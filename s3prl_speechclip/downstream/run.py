@@ -23,9 +23,9 @@ from .plan import Plan, refuse_overwriting, resolve
 from .reading import take_converted
 from .request import Request
 from .run_state import RunFolder, RunState, Weights, read_state
-from .runner import Runner
 from .settings import without_paths
 from .task import EXPERT, Scores
+from .training import Training
 from .upstreams import Upstream, load_upstream
 
 logger = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ def run(request: Request) -> Experiment:
         measured: Measured | None = plan.task.evaluate(plan, upstream.module, fabric.device)
     elif request.evaluate:
         assert plan.past is not None, "resolve finds the checkpoint"
-        runner = Runner(fabric, [plan], upstream)
-        runner.prepare(*plan.splits)
-        measured = _test(runner, 0, plan.past)
+        training = Training(fabric, [plan], upstream)
+        training.prepare(*plan.splits)
+        measured = _test(training, 0, plan.past)
     elif request.sweep:
         measured = _sweep(plan, fabric, upstream)
     else:
@@ -88,34 +88,34 @@ def run(request: Request) -> Experiment:
     return Experiment(plan.folder, _result(plan, upstream, scores, notes, fabric, started))
 
 
-def _train(plans: Sequence[Plan], fabric: Fabric, upstream: Upstream) -> Runner | None:
+def _train(plans: Sequence[Plan], fabric: Fabric, upstream: Upstream) -> Training | None:
     """Train to the last step; None where it was interrupted."""
     states = [_read_own(plan, plan.past) if plan.past is not None else None for plan in plans]
-    runner = Runner(fabric, plans, upstream)
+    training = Training(fabric, plans, upstream)
     for state in filter(None, states):
         logger.info("resuming from step %d", state.step)
     if all(state is not None and state.step >= plans[0].runner.total_steps for state in states):
-        runner.prepare(*plans[0].splits)
-        return runner
-    return runner if runner.train(states) else None
+        training.prepare(*plans[0].splits)
+        return training
+    return training if training.train(states) else None
 
 
-def _test(runner: Runner, trial: int, path: Path | None) -> Measured:
+def _test(training: Training, trial: int, path: Path | None) -> Measured:
     """Measure a plan's splits with a checkpoint of a trial, in the first process."""
     scores: Scores = {}
     notes: dict[str, Any] = {}
-    if runner.fabric.is_global_zero:
+    if training.fabric.is_global_zero:
         assert path is not None, "training leaves a checkpoint"
-        chosen = runner.trials[trial]
+        chosen = training.trials[trial]
         state = _read_own(chosen.plan, path)
         chosen.load(state)
         scores = dict(state.scores)
         notes = {"checkpoint": path.name, "step": state.step}
         for split in chosen.plan.splits:
-            scores[split], _ = runner.evaluate(chosen, split)
+            scores[split], _ = training.evaluate(chosen, split)
         chosen.close()
-    runner.fabric.barrier()
-    return scores, {**notes, "cache": runner.features.about()}
+    training.fabric.barrier()
+    return scores, {**notes, "cache": training.features.about()}
 
 
 def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
@@ -133,9 +133,9 @@ def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
         past = folder.last()
         kept = read_state(past).cache if past is not None else plan.cache
         plans.append(replace(plan, config=config, folder=folder.path, past=past, cache=kept))
-    runner = _train(plans, fabric, upstream)
+    training = _train(plans, fabric, upstream)
     best = [RunFolder(each.folder).best() for each in plans]
-    if runner is None or not all(best):
+    if training is None or not all(best):
         return None
     rates = [f"{rate:g}" for rate in plan.request.sweep]
     scores = [read_state(path).scores[task.dev][metric.key] for path in best if path is not None]
@@ -143,7 +143,7 @@ def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
     sign = 1 if metric.higher_is_better else -1
     chosen = max(range(len(rates)), key=lambda place: sign * scores[place])
     logger.info("learning rate %s is the best on dev of %s", rates[chosen], by_rate)
-    measured, notes = _test(runner, chosen, best[chosen])
+    measured, notes = _test(training, chosen, best[chosen])
     found = {"learning_rate": float(rates[chosen]), "dev_by_learning_rate": by_rate}
     return measured, {**notes, **found}
 

@@ -82,7 +82,7 @@ def cached_features(
         "kind": "frames",
     }
     folder = FeatureFolder(settings, "float16")
-    known = KnownRecordings("16 kHz mono")
+    known = KnownRecordings("16 kHz mono, at least a frame")
 
     def open_store(split: str) -> FeatureStore:
         utterances = manifest.split(split)

@@ -17,13 +17,14 @@ from torch import nn
 
 from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.downstream import compat, reading
-from s3prl_speechclip.downstream import runner as runner_module
+from s3prl_speechclip.downstream import training as training_module
+from s3prl_speechclip.downstream.batches import Items
 from s3prl_speechclip.downstream.features import Features
 from s3prl_speechclip.downstream.plan import Plan, resolve
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
-from s3prl_speechclip.downstream.runner import Runner
+from s3prl_speechclip.downstream.training import Training
 from s3prl_speechclip.downstream.upstreams import check_selection, load_upstream
 from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.runtime.devices import build_fabric
@@ -45,14 +46,14 @@ def asked(task: str, root: Path, folder: Path, model: Path, **options: Any) -> R
     return replace(request, upstream="speechclip_hybrid", checkpoint=str(model), **options)
 
 
-def runner_of(request: Request) -> Runner:
+def training_of(request: Request) -> Training:
     compat.apply()
     plan = resolve(request)
     plan.folder.mkdir(parents=True, exist_ok=True)
     upstream = load_upstream(
         str(plan.request.upstream), plan.request.checkpoint, plan.request.upstream_config, CPU
     )
-    return Runner(build_fabric("cpu", "fp32"), [plan], upstream)
+    return Training(build_fabric("cpu", "fp32"), [plan], upstream)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -74,15 +75,15 @@ def test_means_over_time_train_as_frames_do(task: str, write_corpus: Write, tmp_
     root = write_corpus(task)
     found = {}
     for kind in ("pooled", "frames"):
-        runner = runner_of(asked(task, root, tmp_path / kind, model, cache=kind))
-        split = runner.runner.train_dataloader
-        runner.prepare(split)
-        probe = runner.trials[0].probe
+        training = training_of(asked(task, root, tmp_path / kind, model, cache=kind))
+        split = training.runner.train_dataloader
+        training.prepare(split)
+        probe = training.trials[0].probe
         logits: list[torch.Tensor] = []
         probe.expert.model.register_forward_hook(lambda *call, to=logits: to.append(call[2][0]))
         with torch.no_grad():
-            for batch in runner._items_of(split).read(runner._items_of(split).each()):
-                probe(split, *runner._inputs(batch), batch.others, 0)
+            for batch in training._items_of(split).read(training._items_of(split).each()):
+                probe(split, *training._inputs(batch), batch.others, 0)
         result = run(asked(task, root, tmp_path / f"{kind} run", model, cache=kind)).result
         assert result is not None and result.protocol["cache"]["kind"] == kind
         found[kind] = torch.cat(logits), weights(tmp_path / f"{kind} run"), result.metrics
@@ -97,18 +98,18 @@ def test_means_over_time_train_as_frames_do(task: str, write_corpus: Write, tmp_
 def test_frames_are_the_upstreams(write_corpus: Write, tmp_path: Path, model, layer: int | None):
     """Guards each frame of each state against padding, other rows and other states."""
     root = write_corpus("fluent_commands")
-    runner = runner_of(
+    training = training_of(
         asked("fluent_commands", root, tmp_path / "run", model, cache="frames", layer=layer)
     )
-    runner.prepare("test")
-    assert runner.features.batched
+    training.prepare("test")
+    assert training.features.batched
     with torch.no_grad():
-        for batch in runner._items_of("test").read(runner._evaluation_draws("test")):
-            wavs, features = runner._inputs(batch)
+        for batch in training._items_of("test").read(training._evaluation_draws("test")):
+            wavs, features = training._inputs(batch)
             for row, name in enumerate(batch.others[1]):
                 (path,) = root.rglob(f"test/{name}.wav")
                 wav = torch.from_numpy(read_audio(path))
-                alone = runner._upstream.module([wav])["hidden_states"]
+                alone = training._upstream.module([wav])["hidden_states"]
                 frames = round(len(wav) / 320)
                 assert len(wavs[row]) == len(wav)
                 assert len(features["hidden_states"]) == len(alone)
@@ -135,12 +136,12 @@ def test_a_changed_recording_is_encoded_again(write_corpus: Write, tmp_path: Pat
     """Guards against the features of a file that was replaced."""
     root = write_corpus("fluent_commands")
     files = sorted((root / "wavs" / "speakers" / "train").glob("*.wav"))
-    one = runner_of(asked("fluent_commands", root, tmp_path / "one", model))
+    one = training_of(asked("fluent_commands", root, tmp_path / "one", model))
     one.prepare("train")
     before = len(one.features.folder)
     files[0].write_bytes(files[1].read_bytes())
     soundfile.write(files[2], 0.1 * np.random.default_rng(0).standard_normal(8000), 16_000)
-    two = runner_of(asked("fluent_commands", root, tmp_path / "two", model))
+    two = training_of(asked("fluent_commands", root, tmp_path / "two", model))
     two.prepare("train")
     assert len(two.features.folder) == before + 1
     assert two._names.recordings[0].key == two._names.recordings[1].key
@@ -169,9 +170,9 @@ def test_what_is_kept_is_what_the_head_needs(
 ):
     """Guards heads that need frames against means, and the disk against frames beyond a budget."""
     request = asked(task, write_corpus(task), tmp_path / "run", model, changes=changes, **options)
-    runner = runner_of(request)
-    runner.prepare("train")
-    assert runner.features.kind == kind
+    training = training_of(request)
+    training.prepare("train")
+    assert training.features.kind == kind
 
 
 def test_means_that_do_not_suffice_are_refused(write_corpus: Write, tmp_path: Path, model):
@@ -206,18 +207,38 @@ def test_training_draws_crops_from_a_few(write_corpus: Write, tmp_path: Path, mo
     root = write_corpus("speech_commands")
     changes = "runner.cache_draws=3,,runner.total_steps=8"
     request = asked("speech_commands", root, tmp_path / "run", model, changes=changes)
-    runner = runner_of(request)
-    runner.prepare("train")
-    items = runner._items_of("train")
+    training = training_of(request)
+    training.prepare("train")
+    items = training._items_of("train")
     noise = [place for place, seed in items._drawn]
     assert len(noise) == 3 and len(set(noise)) == 1
-    crops = [runner._names.sources[n]() for n in range(len(runner._names.recordings))]
+    crops = [training._names.sources[n]() for n in range(len(training._names.recordings))]
     drawn = [crop for crop in crops if len(crop) == 16_000]
     assert len({crop.tobytes() for crop in drawn}) >= 3
     for crop in drawn:
         assert np.isfinite(crop).all() and crop.std() > 0
     result = run(request).result
     assert result is not None and result.protocol["cache"]["draws"].startswith("3 of each")
+
+
+def test_with_crops_of_their_own_items_train_as_recordings_do(
+    write_corpus: Write, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+):
+    """Guards the seeds, keys and order of crops: the few draws of training are all that differs."""
+    root = write_corpus("speech_commands")
+    changes = "downstream_expert.datarc.batch_size=16"
+    run(asked("speech_commands", root, tmp_path / "off", model, changes=changes, cache="off"))
+    each = Items._item
+    monkeypatch.setattr(Items, "_item", lambda items, *draw: each(without_few(items), *draw))
+    run(asked("speech_commands", root, tmp_path / "kept", model, changes=changes))
+    one, other = weights(tmp_path / "off"), weights(tmp_path / "kept")
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=1e-5, rtol=1e-4)
+
+
+def without_few(items: Items) -> Items:
+    items._draws = None
+    return items
 
 
 def test_a_sweep_trains_as_one_rate_after_another(write_corpus: Write, tmp_path: Path, model):
@@ -240,7 +261,7 @@ def test_evaluation_in_batches_moves_no_score(
     root = write_corpus(task)
     found = []
     for folder, together in (("alone", 0), ("together", 10**9)):
-        monkeypatch.setattr(runner_module, "TOGETHER", together)
+        monkeypatch.setattr(training_module, "TOGETHER", together)
         result = run(
             asked(task, root, tmp_path / folder, model, changes="optimizer.lr=0.02")
         ).result
@@ -274,11 +295,11 @@ def test_an_upstream_that_hangs_on_the_batch_encodes_one_at_a_time(
 ):
     """Guards features of others' upstreams against padding and neighbours."""
     root = write_corpus("libriphone")
-    runner = runner_of(replace(ask("libriphone", root, tmp_path / "run"), cache="frames"))
-    runner.features.upstream = replace(runner._upstream, module=Padded(leak))
-    runner.features.rate = 320
-    runner.prepare("train")
-    assert runner.features.batched is batched
+    training = training_of(replace(ask("libriphone", root, tmp_path / "run"), cache="frames"))
+    training.features.upstream = replace(training._upstream, module=Padded(leak))
+    training.features.rate = 320
+    training.prepare("train")
+    assert training.features.batched is batched
 
 
 def test_a_plan_of_an_earlier_version_is_read(write_corpus: Write, tmp_path: Path):
@@ -293,19 +314,19 @@ def test_a_plan_of_an_earlier_version_is_read(write_corpus: Write, tmp_path: Pat
 def test_loaders_give_the_same_items_named_and_read(write_corpus: Write, tmp_path: Path, model):
     """Guards stand-ins: labels, names, order and lengths are those of a data set that reads."""
     for task in ("libriphone", "voxceleb1"):
-        runner = runner_of(asked(task, write_corpus(task), tmp_path / task, model))
-        draws = runner._evaluation_draws("test")
-        named = list(runner._items_of("test").read(draws))
-        runner.features.kind = "off"
-        runner._items.clear()
-        for one, other in zip(named, runner._items_of("test").read(draws), strict=True):
+        training = training_of(asked(task, write_corpus(task), tmp_path / task, model))
+        draws = training._evaluation_draws("test")
+        named = list(training._items_of("test").read(draws))
+        training.features.kind = "off"
+        training._items.clear()
+        for one, other in zip(named, training._items_of("test").read(draws), strict=True):
             assert [len(wav) for wav in one.wavs] == [len(wav) for wav in other.wavs]
             assert str(one.others) == str(other.others)
             for stand_in, wav in zip(one.wavs, other.wavs, strict=True):
-                number = runner._names.number(stand_in)
+                number = training._names.number(stand_in)
                 assert number is not None
-                assert np.array_equal(runner._names.sources[number](), wav)
-                assert runner._names.number(wav) is None
+                assert np.array_equal(training._names.sources[number](), wav)
+                assert training._names.number(wav) is None
 
 
 def test_an_unknown_feature_is_an_error(model):

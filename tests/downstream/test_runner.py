@@ -19,7 +19,7 @@ from s3prl_speechclip.downstream.plan import resolve
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import Experiment, run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
-from s3prl_speechclip.downstream.runner import Runner
+from s3prl_speechclip.downstream.training import Training
 from s3prl_speechclip.downstream.upstreams import load_upstream
 from s3prl_speechclip.errors import CheckpointError, ConfigError, CorpusError
 from s3prl_speechclip.runtime.devices import build_fabric
@@ -111,16 +111,16 @@ def test_evaluation_leaves_random_numbers_alone(write_corpus: Write, tmp_path: P
     plan.folder.mkdir()
     fabric = build_fabric("cpu", "fp32")
     upstream = load_upstream(BASELINE, None, None, fabric.device)
-    runner = Runner(fabric, [plan], upstream)
-    (trial,) = runner.trials
-    runner.prepare("dev")
+    training = Training(fabric, [plan], upstream)
+    (trial,) = training.trials
+    training.prepare("dev")
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    first, _ = runner.evaluate(trial, "dev")
+    first, _ = training.evaluate(trial, "dev")
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()
     assert before[2] == random.getstate()
     torch.rand(3)
-    assert runner.evaluate(trial, "dev")[0] == first  # and it draws the same every time
+    assert training.evaluate(trial, "dev")[0] == first  # and it draws the same every time
     trial.close()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -182,7 +184,7 @@ class Trial:
             self._log = None
 
 
-class Runner:
+class Training:
     """Probes that are trained side by side, each on the same batches in the same order.
 
     Args:
@@ -195,7 +197,10 @@ class Runner:
         self.fabric = fabric
         self.plan = plans[0]
         self.runner = self.plan.runner
-        self.trials = [Trial(fabric, plan, upstream) for plan in plans]
+        own = [upstream] * len(plans)
+        if self.plan.request.trainable and len(plans) > 1:
+            own = [replace(upstream, module=copy.deepcopy(upstream.module)) for _ in plans]
+        self.trials = [Trial(fabric, *each) for each in zip(plans, own, strict=True)]
         probe = self.trials[0].probe
         self._loaders = Loaders(self.plan.task, probe.expert)
         self._upstream = upstream
