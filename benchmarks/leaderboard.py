@@ -273,6 +273,20 @@ def gather(folders: Sequence[Path], home: Path) -> Board:
     # Every result holds the chance of its corpus, which is no run.
     figures = figures[~(figures.baseline & figures.duplicated([*IDENTITY, "column"]))]
     figures = whole_folds(figures, left_out)
+    name_runs(figures)
+    derived = pd.DataFrame([*superb_scores(figures, left_out), *mean_recalls(figures)])
+    lines = tuple(" ".join(line.split()) for line in left_out)
+    for line in lines:
+        logger.warning("left out: %s", line)
+    return Board(pd.concat([figures, derived], ignore_index=True), lines)
+
+
+def name_runs(figures: pd.DataFrame) -> None:
+    """Tell runs that are no seeds of one another apart, as `take`, and name them, as `runs`.
+
+    A row's runs are named by their folder; where they lie in several, or several rows' lie in one,
+    by their checkpoint.
+    """
     # The same checkpoint and seed again, such as with other options, is no other run of the row.
     figures["take"] = figures.groupby([*IDENTITY, "column", "checkpoint", "seed"]).cumcount()
     alone = figures.groupby(IDENTITY).folder.transform("nunique") == 1
@@ -282,11 +296,6 @@ def gather(folders: Sequence[Path], home: Path) -> Board:
     several = figures.groupby(shared).run.transform("nunique") > 1
     names = figures.runs + "/" + figures.run.str.rpartition("/")[2]
     figures["runs"] = figures.runs.mask(several, names)
-    derived = pd.DataFrame([*superb_scores(figures, left_out), *mean_recalls(figures)])
-    lines = tuple(" ".join(line.split()) for line in left_out)
-    for line in lines:
-        logger.warning("left out: %s", line)
-    return Board(pd.concat([figures, derived], ignore_index=True), lines)
 
 
 def read_published(name: str) -> tuple[list[dict[str, Any]], list[str]]:
@@ -374,7 +383,7 @@ def result_figures(
     JSON files that are no results, such as configurations of checkpoints, are passed over;
     `left_out` receives a line for each result that cannot be used.
     """
-    seen: set[tuple] = set()
+    seen: set[str] = set()
     for folder in folders:
         if not folder.is_dir():
             raise ResultError(
@@ -387,8 +396,7 @@ def result_figures(
                 result = read_record(path)
                 if result is None:
                     continue
-                about = (result.task, result.system, result.size, result.corpus, result.seed)
-                same = (*about, result.checkpoint, result.checkpoint_hash, repr(result.metrics))
+                same = repr({**vars(result), "versions": "", "wall_time": ""})
                 if same not in seen:
                     seen.add(same)
                     file = path.relative_to(folder).with_suffix("")
