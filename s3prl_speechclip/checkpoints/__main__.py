@@ -33,13 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     convert.add_argument(
         "folder", type=Path, help="folder to write config.json and model.safetensors to"
     )
-    convert.add_argument("--quiet", action="store_true", help="do not list the weights")
     chosen = parser.parse_args(arguments)
     if chosen.command == "list":
         sys.stdout.writelines(f"{released.describe()}\n" for released in RELEASED.values())
         return 0
     try:
-        report = _convert(chosen.checkpoint, chosen.folder, listed=not chosen.quiet)
+        report = _convert(chosen.checkpoint, chosen.folder)
     except SpeechClipError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _convert(source: str, folder: Path, *, listed: bool) -> str:
+def _convert(source: str, folder: Path) -> str:
     from ..model.speechclip import SpeechClip
     from .native import write_checkpoint
     from .official import convert_official
@@ -56,22 +55,19 @@ def _convert(source: str, folder: Path, *, listed: bool) -> str:
     stored, ledger = released.read() if released else convert_official(Path(source))
     # Building the model checks that the weights fit the configuration.
     write_checkpoint(folder, SpeechClip.from_stored(stored).stored())
-    return _report(stored, ledger, listed=listed)
+    return _report(stored, ledger)
 
 
-def _report(stored: StoredModel, ledger: Ledger, *, listed: bool) -> str:
-    """Report what became of an official checkpoint's weights; `listed`: of each by name."""
+def _report(stored: StoredModel, ledger: Ledger) -> str:
+    """Report what became of each of an official checkpoint's weights."""
     config = stored.config
-    lines = []
-    if listed:
-        lines += [f"{name} -> {native}" for name, native in ledger.mapped.items()]
-        lines += [f"{name} left out: {reason}" for name, reason in ledger.dropped.items()]
+    lines = [f"{name} -> {native}" for name, native in ledger.mapped.items()]
+    lines += [f"{name} left out: {reason}" for name, reason in ledger.dropped.items()]
     parts = Counter(native.partition(".")[0] for native in ledger.mapped.values())
     counted = ", ".join(f"{count} of {part}" for part, count in parts.items())
-    why = " for the reasons above" if listed else ""
     lines += [
         f"{config.variant}, size {config.size}, trained on {stored.about['corpus']}",
-        f"{len(ledger.mapped)} weights converted ({counted}), {len(ledger.dropped)} left out{why}",
+        f"{len(ledger.mapped)} weights converted ({counted}), {len(ledger.dropped)} left out",
     ]
     return "\n".join(lines)
 

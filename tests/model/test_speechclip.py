@@ -199,6 +199,20 @@ def test_a_frozen_encoder_that_is_named_is_found_again(tmp_path, monkeypatch):
         SpeechClip.from_pretrained(tmp_path / "model", speech_encoder=str(tmp_path / "moved"))
 
 
+def test_an_s3prl_encoder_is_named_and_found_again(tmp_path: Path):
+    """Guards checkpoints on an upstream of s3prl, which cannot be built without its weights."""
+    encoder = SpeechEncoderConfig(name="s3prl:speechclip_encoder")
+    config = small_config("speechclip_parallel", speech_encoder=encoder)
+    model = SpeechClip(config, VOCABULARY).eval()
+    model.save_pretrained(tmp_path)
+    assert set(read_checkpoint(tmp_path).encoders) == {"speech_encoder"}
+    one, other = (
+        m.encode_speech(waveforms(5_000, 3_000)).parallel
+        for m in (model, SpeechClip.from_pretrained(tmp_path))
+    )
+    assert torch.equal(one, other)
+
+
 def test_shipped_encoders_stay_outside_whatever_their_size(tmp_path, monkeypatch):
     """Guards the mini models that the package ships: small files, and never other encoders."""
     folder = tmp_path / "mini" / "hubert"
