@@ -22,6 +22,7 @@ EXTRAS = {  # of pyproject.toml, by the modules that they bring
         "catalyst",
         "dtw",
         "editdistance",
+        "h5py",
         "joblib",
         "lxml",
         "pandas",
