@@ -59,7 +59,7 @@ def add_options(p: ArgumentParser) -> None:
         "--repetitions",
         type=int,
         metavar="N",
-        help="timed repetitions of each (default: 10 of a model, 3 of a comparison)",
+        help="how often each is measured (default: 10 for a model, 3 for a comparison)",
     )
     p.add_argument(
         "--against-s3prl",

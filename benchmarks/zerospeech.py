@@ -104,7 +104,7 @@ def add_options(p: ArgumentParser) -> None:
         help="folder that holds ZeroSpeech 2021's semantic/ (default: a mini set, built at its "
         "first use)",
     )
-    p.add_argument("--archive", metavar="FILE", help="packages of the mini set, without apt")
+    p.add_argument("--archive", metavar="FILE", help="Debian packages (.deb) of the mini set")
     p.add_argument(
         "--submission",
         type=Path,

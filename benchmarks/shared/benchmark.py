@@ -291,7 +291,11 @@ def add_corpus_options(p: ArgumentParser, *, splits: bool = True, states: bool =
         help=f"{', '.join(CORPORA)}, or a folder of own data (default: %(default)s)",
     )
     p.add_argument("--data-root", metavar="DIR", help="folder of the corpus")
-    p.add_argument("--archive", metavar="FILE", help="package of stamps, on machines without apt")
+    p.add_argument(
+        "--archive",
+        metavar="FILE",
+        help="Debian package (.deb) of stamps, where apt cannot fetch it",
+    )
     p.add_argument(
         "--skip-broken",
         action="store_true",

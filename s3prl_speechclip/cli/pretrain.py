@@ -21,7 +21,7 @@ from ..pretrain.config import (
     read_config,
     resolve_config,
 )
-from .common import add_option, is_main_process, run
+from .common import add_options, is_main_process, run
 
 if TYPE_CHECKING:
     from ..pretrain.resume import Start
@@ -45,6 +45,55 @@ output is the experiment folder.
 """
 
 
+OPTIONS = f"""
+model and configuration
+-u --upstream NAME
+    model: {", ".join(VARIANTS)} (default: {DEFAULT_MODEL})
+-g --upstream_config CONFIG
+    preset ({", ".join(PRESETS)}) or YAML file (default: {DEFAULT_PRESET})
+-o --override K=V
+    configuration values to change, separated by ',,', such as
+    runner.total_steps=50,,data.batch_size=16; --dry-run lists all keys
+--hubert PATH
+    folder or Hub id of the pretrained speech encoder
+--clip PATH
+    file with the weights of CLIP
+--seed N
+    seed of the initial weights, the order and crops of the data, and dropout (default: 0)
+
+corpus
+--data CORPUS
+    {", ".join(CORPORA)}, or a folder of own data (default: stamps)
+--data-root DIR
+    folder of the corpus
+--archive FILE
+    Debian package (.deb) that stamps is made from, on a machine that cannot fetch it by apt
+--skip-broken
+    skip recordings and images that are missing or damaged, and report their number
+
+experiment
+-n --expname NAME
+    experiment name (default: the model's name)
+-p --expdir DIR
+    experiment folder (default: result/pretrain/NAME)
+-e --past_exp PATH
+    start from PATH. An experiment folder: continue that run in its folder, with its configuration
+    and optimiser. A checkpoint folder of a run: the same, in a new folder. Another model or an
+    official .ckpt: take its weights and begin at step 0
+-i --init CKPT
+    begin a new run with the weights that another model, of any name, shares with it: an experiment
+    or checkpoint folder, official .ckpt, name of a shipped model or Hub id;
+    init_parts=[branch.head] takes the keyword head alone
+-a --auto_resume
+    continue from the newest checkpoint in the experiment folder, or begin at step 0 where there is
+    none; suits jobs that a cluster starts again
+--device DEVICE
+    auto, cpu, cuda or cuda:N (default: auto)
+--dry-run
+    print the configuration and the number of parameters, and exit
+"""
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser; the letters are s3prl's."""
     p = argparse.ArgumentParser(
@@ -53,74 +102,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    models, presets, corpora = (", ".join(names) for names in (VARIANTS, PRESETS, CORPORA))
-    group = p.add_argument_group("model and configuration")
-    add_option(group, "-u --upstream NAME", f"model: {models} (default: {DEFAULT_MODEL})")
-    add_option(
-        group,
-        "-g --upstream_config CONFIG",
-        f"preset ({presets}) or YAML file (default: {DEFAULT_PRESET})",
-    )
-    add_option(
-        group,
-        "-o --override K=V",
-        "configuration values to change, separated by ',,', such as "
-        "runner.total_steps=50,,data.batch_size=16; --dry-run lists all keys",
-        default="",
-    )
-    add_option(group, "--hubert PATH", "folder or Hub id of the pretrained speech encoder")
-    add_option(group, "--clip PATH", "file with the weights of CLIP")
-    add_option(
-        group,
-        "--seed N",
-        "seed of the initial weights, the order and crops of the data, and dropout (default: 0)",
-        type=int,
-    )
-
-    group = p.add_argument_group("corpus")
-    add_option(group, "--data CORPUS", f"{corpora}, or a folder of own data (default: stamps)")
-    add_option(group, "--data-root DIR", "folder of the corpus")
-    add_option(
-        group,
-        "--archive FILE",
-        "Debian package (.deb) that stamps is made from, on a machine that cannot fetch it by apt",
-    )
-    add_option(
-        group,
-        "--skip-broken",
-        "skip recordings and images that are missing or damaged, and report their number",
-    )
-
-    group = p.add_argument_group("experiment")
-    add_option(group, "-n --expname NAME", "experiment name (default: the model's name)")
-    add_option(
-        group, "-p --expdir DIR", "experiment folder (default: result/pretrain/NAME)", type=Path
-    )
-    add_option(
-        group,
-        "-e --past_exp PATH",
-        "start from PATH. An experiment folder: continue that run in its folder, with its "
-        "configuration and optimiser. A checkpoint folder of a run: the same, in a new folder. "
-        "Another model or an official .ckpt: take its weights and begin at step 0",
-        type=Path,
-    )
-    add_option(
-        group,
-        "-i --init CKPT",
-        "begin a new run with the weights that another model, of any name, shares with it: an "
-        "experiment or checkpoint folder, official .ckpt, name of a shipped model or Hub id; "
-        "init_parts=[branch.head] takes the keyword head alone",
-    )
-    add_option(
-        group,
-        "-a --auto_resume",
-        "continue from the newest checkpoint in the experiment folder, or begin at step 0 where "
-        "there is none; suits jobs that a cluster starts again",
-    )
-    add_option(
-        group, "--device DEVICE", "auto, cpu, cuda or cuda:N (default: auto)", default="auto"
-    )
-    add_option(group, "--dry-run", "print the configuration and the number of parameters, and exit")
+    add_options(p, OPTIONS)
     return p
 
 
@@ -129,12 +111,14 @@ def command(argv: Sequence[str] | None) -> Path | None:
     from ..checkpoints.locate import RESULTS, RUN_CONFIG
 
     args = parser().parse_args(argv)
-    folder = args.expdir or RESULTS / (args.expname or args.upstream or DEFAULT_MODEL)
+    folder = RESULTS / (args.expname or args.upstream or DEFAULT_MODEL)
+    if args.expdir:
+        folder = Path(args.expdir)
     past, start = None, None
     if args.past_exp:
         from ..pretrain.resume import find_start  # late: torch takes seconds to import
 
-        start = find_start(args.past_exp)
+        start = find_start(Path(args.past_exp))
         past = start.config
     elif args.auto_resume and (folder / RUN_CONFIG).is_file():
         past = read_config(folder / RUN_CONFIG)
@@ -149,9 +133,8 @@ def command(argv: Sequence[str] | None) -> Path | None:
         folder = RESULTS / (args.expname or config.model.variant)
         if start is not None and start.folder is not None and args.expname is None:
             folder = start.folder
-    outcome = pretrain(
-        config, folder, start=start, auto_resume=args.auto_resume, device=args.device
-    )
+    device = args.device or "auto"
+    outcome = pretrain(config, folder, start=start, auto_resume=args.auto_resume, device=device)
     if outcome.interrupted:
         logger.info(
             "stopped at step %d of %d; resume with: python run_pretrain.py -u %s -p %s -a",
@@ -190,12 +173,14 @@ def _resolve(
         config = replace(resolve_config(model.variant, preset), model=model)
     else:
         preset = args.upstream_config or DEFAULT_PRESET
-        return resolve_config(args.upstream or DEFAULT_MODEL, preset, args.override, **changes)
+        return resolve_config(
+            args.upstream or DEFAULT_MODEL, preset, args.override or "", **changes
+        )
     if args.upstream not in (None, model.variant):
         raise ConfigError(
             f"-u {args.upstream}, but the past run or checkpoint is a {model.variant}; omit -u"
         )
-    return change_config(config, args.override, changes)
+    return change_config(config, args.override or "", changes)
 
 
 def _describe(config: PretrainConfig) -> str:

@@ -218,14 +218,9 @@ def read_ahead(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
 def load_batches(
     dataset: PairDataset, batches: Sequence[Sequence[int]], workers: int = 0
 ) -> Iterator[PairBatch]:
-    """Read batches in order, ahead of their use where there are workers.
+    """Read batches of a dataset's indices in order, ahead of their use where there are workers.
 
-    A batch all of whose recordings are dropped is left out.
-
-    Args:
-        dataset: recordings, with the crops of `PairDataset.at`.
-        batches: indices into the dataset.
-        workers: number of reading processes; 0 reads in this one.
+    A batch all of whose recordings are dropped is left out. With 0 workers this process reads.
 
     Raises:
         AudioError: a recording cannot be read, with the message of `read_audio` whichever process

@@ -78,14 +78,10 @@ class BucketBatchSampler:
 
 
 def evaluation_batches(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[list[int]]:
-    """Split all recordings into batches with little padding, the longest first.
+    """Split all recordings, of (N,) lengths, into batches with little padding.
 
-    The longest come first so that memory runs out at once or not at all. `in_split_order` restores
-    the order.
-
-    Args:
-        lengths: (N,) lengths of the recordings, in any unit.
-        batch_size: number of recordings; the last batch may hold fewer.
+    The longest come first so that memory runs out at once or not at all; the last batch may hold
+    fewer. `in_split_order` restores the order.
     """
     if batch_size < 1:
         raise ConfigError(f"an evaluation batch must hold at least 1 recording, found {batch_size}")
@@ -94,14 +90,9 @@ def evaluation_batches(lengths: Sequence[int] | np.ndarray, batch_size: int) -> 
 
 
 def in_split_order(rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return results of batches in the order of the split.
+    """Return (N, ...) results of all batches by rising place in the split, and these places.
 
-    Args:
-        rows: (N, ...) results of all batches, concatenated.
-        indices: (N,) int64 places of the recordings in the split, concatenated.
-
-    Returns:
-        The rows by rising place, and these places; dropped recordings are absent.
+    `indices` are (N,) int64 places of the rows; dropped recordings are absent.
     """
     places, order = torch.sort(indices)
     return rows[order.to(rows.device)], places

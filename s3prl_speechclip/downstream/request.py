@@ -73,12 +73,13 @@ class Request:
     )
     past: Path | None = _option(  # noqa: RUF009 - a field
         "-e --past_exp PATH",
-        "experiment folder or checkpoint to resume from or to evaluate",
+        "experiment folder, or a checkpoint in it, to continue or to evaluate",
         type=Path,
     )
     auto_resume: bool = _option(
         "-a --auto_resume",
-        "resume from the newest checkpoint of the experiment folder; start if it is empty",
+        "continue from the newest checkpoint in the experiment folder, or begin at step 0 where "
+        "there is none; suits jobs that a cluster starts again",
         action="store_true",
         default=False,
     )
@@ -108,7 +109,9 @@ class Request:
     data_root: str | None = _option(
         "--data-root DIR", "folder of the corpus (default: the mini set)"
     )
-    archive: str | None = _option("--archive FILE", "packages of the mini set, without apt")
+    archive: str | None = _option(
+        "--archive FILE", "Debian packages (.deb) of the mini set, where apt cannot fetch them"
+    )
     sweep: tuple[float, ...] = _option(
         "--lr-sweep LR",
         "choose the learning rate on dev (without a list: "
@@ -124,7 +127,9 @@ class Request:
         choices=("auto", "pooled", "frames", "off"),
     )
     seed: int | None = _option(
-        "--seed N", f"of everything random (default: {DEFAULTS['seed']})", type=int
+        "--seed N",
+        f"seed of the probe's weights, batches and dropout (default: {DEFAULTS['seed']})",
+        type=int,
     )
     device: str = _option(
         "--device DEVICE", "auto, cpu, cuda or cuda:N (default: auto)", default="auto"

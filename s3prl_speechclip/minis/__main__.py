@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add = superb.add_argument
     add("-d", dest="tasks", nargs="+", default=SUPERB, metavar="TASK", help=f"some of {short}")
     add("-u", dest="systems", nargs="+", default=SYSTEMS, metavar="NAME", help="upstreams")
-    add("--seed", type=int, metavar="N", help="seed of everything random")
+    add("--seed", type=int, metavar="N", help="seed of weights, batches and dropout")
     add("--out", type=Path, default=SUPERB_RESULTS, metavar="DIR", help="folder of the results")
     for command in (make, superb):
         command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

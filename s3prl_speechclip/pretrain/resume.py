@@ -80,12 +80,9 @@ def find_start(past: Path) -> Start:
 
 
 def choose_start(folder: Path, past: Start, auto_resume: bool) -> Start:
-    """Return where a run in a folder starts from.
+    """Return where a run in an experiment folder starts from: `past` is what `-e` names.
 
-    Args:
-        folder: the experiment folder.
-        past: what `-e` names.
-        auto_resume: whether the folder's own newest checkpoint takes precedence.
+    With `auto_resume` the folder's own newest checkpoint takes precedence.
 
     Raises:
         ConfigError: the folder holds another run.

@@ -221,21 +221,20 @@ def pretrain(
                 shown |= {name: float(value) for name, value in values.items()}
                 if log is not None:
                     log.add(state.step, {name: shown[name] for name in values})
-            if state.step % runner.eval_step == 0 or is_last:
-                paused = time.perf_counter()
+            paused = time.perf_counter()
+            is_measured = state.step % runner.eval_step == 0 or is_last
+            if is_measured:
                 recalls = evaluate(model, data.validation, fabric)
                 shown |= recalls
                 if log is not None:
                     log.add(state.step, recalls)
                 if recalls["recall@10"] > state.best_recall:
                     state = replace(state, best_step=state.step, best_recall=recalls["recall@10"])
-                save()
-                saved_step = state.step
                 return_freed_memory()
-                started += time.perf_counter() - paused
-            elif state.step % runner.save_step == 0:
+            if is_measured or state.step % runner.save_step == 0:
                 save()
                 saved_step = state.step
+                started += time.perf_counter() - paused
             bar.set_postfix(_progress(shown), refresh=False)
             bar.update()
         if saved_step != state.step:
@@ -364,21 +363,16 @@ def _log_summary(
 ) -> None:
     about = data.about()
     hours = f", {about['hours']:.1f} h" if about["hours"] else ""
-    recordings = f"{about['recordings']:,} recordings{hours}"
-    logger.info("%s on %s: %s", config.model.variant, about["corpus"], recordings)
-    for note in data.manifest.notes:
-        logger.info("  %s", note)
-    logger.info(
-        "%s parameters trained, %s x %d, batch %d, %d steps, in %s",
-        f"{model.trainable_parameters():,}",
-        fabric.device.type,
-        fabric.world_size,
-        config.data.batch_size,
-        config.runner.total_steps,
-        folder,
-    )
+    lines = [
+        f"{config.model.variant} on {about['corpus']}: {about['recordings']:,} recordings{hours}",
+        *(f"  {note}" for note in data.manifest.notes),
+        f"{model.trainable_parameters():,} parameters trained, {fabric.device.type} x "
+        f"{fabric.world_size}, batch {config.data.batch_size}, {config.runner.total_steps} steps, "
+        f"in {folder}",
+    ]
     if state.step:
-        logger.info("resuming after step %d", state.step)
+        lines.append(f"resuming after step {state.step}")
+    logger.info("%s", "\n".join(lines))
 
 
 def _progress(shown: Mapping[str, float]) -> dict[str, str]:

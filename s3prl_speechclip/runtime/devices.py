@@ -7,13 +7,14 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
 
 from ..errors import ConfigError
+
+if TYPE_CHECKING:  # a device is found without the extra `train`
+    from lightning.fabric import Fabric
 
 WAIT = timedelta(hours=12)  # of the others for the process that fills caches or evaluates alone
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -53,6 +54,9 @@ def build_fabric(device: str, precision: str, *, find_unused_parameters: bool = 
     Raises:
         ConfigError: the device is unknown or not present, or cannot compute in that precision.
     """
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+
     found = find_device(device)
     plugin = PRECISIONS[_find_precision(precision, found.type)]
     processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))

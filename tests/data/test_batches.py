@@ -16,6 +16,7 @@ from s3prl_speechclip.data.batches import (
     approximate_lengths,
     collate_speech,
     load_batches,
+    read_ahead,
     unique_images,
 )
 from s3prl_speechclip.data.manifest import Manifest, Utterance
@@ -156,6 +157,18 @@ def test_batches_come_in_the_order_asked(manifest: Manifest, workers: int) -> No
     batches = [[4, 5], [0, 1], [2, 3]]
     found = list(load_batches(dataset(manifest), batches, workers))
     assert [batch.indices.tolist() for batch in found] == batches
+
+
+def test_reading_ahead_keeps_order_and_errors(manifest: Manifest) -> None:
+    """Fault: a batch is lost or overtaken, or an error stays in the thread that met it."""
+    batches = [[4, 5], [0, 1], [2, 3]]
+    found = list(read_ahead(load_batches(dataset(manifest), batches)))
+    assert [batch.indices.tolist() for batch in found] == batches
+    (manifest.root / "2.wav").write_bytes(b"not a recording")
+    ahead = read_ahead(load_batches(dataset(manifest), batches))
+    assert [next(ahead).indices.tolist() for _ in range(2)] == batches[:2]
+    with pytest.raises(AudioError, match="2.wav"):
+        next(ahead)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

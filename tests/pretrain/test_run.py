@@ -92,17 +92,12 @@ def test_an_experiment_folder_holds_what_is_promised(corpus: Path, tmp_path: Pat
         assert name in header
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    corpus: Path, tmp_path: Path, frozen: str, cached: bool
+def test_a_resumed_run_on_cached_features_ends_with_the_weights_of_an_uninterrupted_one(
+    corpus: Path, tmp_path: Path, frozen: str
 ) -> None:
-    """Guards against a replayed or skipped batch, lost optimiser moments or random state.
-
-    Cached features are cropped, so that the crops are a part of it.
-    """
+    """Guards the crops of cached features after a kill; recordings are test_resume.py's."""
     small = "runner.save_step=3,,runner.eval_step=3,,runner.max_keep=9"
-    if cached:
-        small += f",,{frozen},,data.cache_features=on,,data.max_samples=4000"
+    small += f",,{frozen},,data.cache_features=on,,data.max_samples=4000"
     run(*arguments(corpus, tmp_path / "whole", 7, overrides=small))
     # The same run, cut off after its third step: what a kill leaves behind.
     run(*arguments(corpus, tmp_path / "cut", 7, overrides=small))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from small_corpus import SMALL
+from small_corpus import SMALL, write_flickr8k
+from small_runs import arguments, losses, run
 
 from s3prl_speechclip.data.batches import collate_speech
 from s3prl_speechclip.encoders.vocabulary import find_vocabulary
@@ -115,3 +117,13 @@ def test_a_batch_has_at_least_one_chunk() -> None:
     """Guards against a division by zero in the middle of a run."""
     with pytest.raises(ConfigError, match="gradient_cache must be at least 1"):
         small("speechclip_parallel", "runner.gradient_cache=0")
+
+
+def test_a_run_in_chunks_is_the_run(tmp_path: Path) -> None:
+    """Guards the loop: clipping, accumulation and the optimiser see the whole batch's gradient."""
+    corpus = write_flickr8k(tmp_path / "flickr8k")
+    for chunks in (1, 4):
+        changes = f"{STILL},,runner.gradient_cache={chunks},,runner.gradient_accumulate_steps=2"
+        argv = arguments(corpus, tmp_path / str(chunks), 3, "--device", "cpu", overrides=changes)
+        run(*argv, "-u", "speechclip_parallel")
+    assert losses(tmp_path / "4") == pytest.approx(losses(tmp_path / "1"), rel=1e-4)

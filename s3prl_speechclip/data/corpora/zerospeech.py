@@ -61,10 +61,8 @@ class SemanticSplit:
 
     def recordings(self) -> dict[tuple[str, str], Path]:
         """Find the recordings of the gold file, by type and file name, in its order."""
-        paths = {
-            (token.type, token.filename): self.folder / token.type / f"{token.filename}.wav"
-            for token in read_gold(self.gold)
-        }
+        names = [(token.type, token.filename) for token in read_gold(self.gold)]
+        paths = {(kind, name): self.folder / kind / f"{name}.wav" for kind, name in names}
         absent = [path for path in paths.values() if not path.is_file()]
         if absent:
             raise CorpusError(
