@@ -25,8 +25,8 @@ from ..data.files import read_lines
 from ..errors import ConfigError, CorpusError
 from .batches import evaluation_batches
 from .detection import find_distance, match_costs, measure_detection
-from .experts import Loaders, build_expert
 from .plan import Plan
+from .probe import Loaders, build_expert
 from .task import EXPERT, Scores
 from .upstreams import as_states, check_selection
 

@@ -23,10 +23,16 @@ from ..runtime.randomness import STEP, derived_seed, own_randomness, set_seed
 from ..structures import SAMPLE_RATE
 from .batches import Batch, Draw, Items, evaluation_draws, training_batches
 from .compat import quiet
-from .experts import Loaders, corpus_errors
 from .features import Features
 from .plan import Plan
-from .probe import build_optimizer, build_probe, build_scheduler, new_records
+from .probe import (
+    Loaders,
+    build_optimizer,
+    build_probe,
+    build_scheduler,
+    corpus_errors,
+    new_records,
+)
 from .reading import Naming
 from .run_state import RunFolder, RunState
 from .task import Scores

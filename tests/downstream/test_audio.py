@@ -13,8 +13,8 @@ from downstream_runs import SMALL, ask
 
 from s3prl_speechclip.downstream import compat
 from s3prl_speechclip.downstream.batches import evaluation_batches
-from s3prl_speechclip.downstream.experts import Loaders, build_expert
 from s3prl_speechclip.downstream.plan import resolve
+from s3prl_speechclip.downstream.probe import Loaders, build_expert
 from s3prl_speechclip.downstream.run import run
 
 Write = Callable[[str], Path]
