@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 
 from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.downstream import compat, reading
+from s3prl_speechclip.downstream import features as features_module
 from s3prl_speechclip.downstream import training as training_module
 from s3prl_speechclip.downstream.batches import Items
 from s3prl_speechclip.downstream.features import Features
@@ -26,7 +28,7 @@ from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
 from s3prl_speechclip.downstream.training import Training
 from s3prl_speechclip.downstream.upstreams import check_selection, load_upstream
-from s3prl_speechclip.errors import ConfigError
+from s3prl_speechclip.errors import ConfigError, CorpusError
 from s3prl_speechclip.runtime.devices import build_fabric
 
 Write = Callable[[str], Path]
@@ -130,6 +132,29 @@ def test_a_recording_is_read_and_encoded_once(
     again = run(asked(task, root, tmp_path / "two", model)).result
     assert first is not None and again is not None and first.metrics == again.metrics
     assert run(asked(task, root, tmp_path / "other", model, changes="optimizer.lr=0.5")).result
+
+
+@pytest.mark.parametrize("task", ["speech_commands", "libriphone"])
+def test_processes_that_read_ahead_change_nothing(
+    task: str, write_corpus: Write, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+):
+    """Guards digests and features that come from other processes, and an error's one line."""
+    root = write_corpus(task)
+    alone = run(asked(task, root, tmp_path / "alone", model)).result
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr(features_module, "PATIENCE", -1.0)
+    monkeypatch.setitem(features_module.BATCH, "cpu", 1)
+    changes = "runner.num_workers=2"
+    ahead = run(asked(task, root, tmp_path / "ahead", model, changes=changes)).result
+    assert alone is not None and ahead is not None
+    for split in ("dev", "test"):
+        assert ahead.metrics[split] == pytest.approx(alone.metrics[split], abs=1e-5)
+    shutil.rmtree(tmp_path / "cache")
+    broken = sorted(root.rglob("*.flac" if task == "libriphone" else "z_nohash_0.wav"))[-1]
+    broken.write_bytes(b"RIFFnothing")
+    with pytest.raises(CorpusError, match=broken.name) as error:
+        run(asked(task, root, tmp_path / "broken", model, changes=changes))
+    assert "\n" not in str(error.value)
 
 
 def test_a_changed_recording_is_encoded_again(write_corpus: Write, tmp_path: Path, model):
