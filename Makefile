@@ -46,7 +46,7 @@ $(READY): requirements.lock pyproject.toml setup.py
 	  echo "'$(PYTHON)' can make no virtual environment: it has neither ensurepip nor pip; install Debian's python3-venv or name another Python with PYTHON=" >&2; exit 1; \
 	fi
 	@echo "installing the dependencies of requirements.lock"
-	@$(UV) pip sync --python $(BIN)/python requirements.lock
+	@$(UV) pip sync --compile-bytecode --python $(BIN)/python requirements.lock
 	@$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
