@@ -14,9 +14,11 @@ def _place(root: Path) -> Values:
 
 
 def _prepare(section: Values, folder: Path) -> None:
-    for key, value in section["loaderrc"].items():
-        if key.endswith("_dir"):
-            _check_folder(Path(value), section["datarc"]["num_speakers"])
+    folders = [Path(v) for key, v in section["loaderrc"].items() if key.endswith("_dir")]
+    for split in folders:  # commands are refused before anything else is read
+        check_wav_scp(split / "wav.scp")
+    for split in folders:
+        _check_folder(split, section["datarc"]["num_speakers"])
 
 
 def _check_folder(folder: Path, speakers: int) -> None:
