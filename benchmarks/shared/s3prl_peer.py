@@ -68,7 +68,7 @@ def write_mini_hubert(folder: Path) -> Path:
     state = {RENAMED.get(name, name): value.float() for name, value in state.items()}
     extractor: dict[str, Any] = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-        "do_normalize": False,
+        "do_normalize": True,  # as it was trained
         "return_attention_mask": True,
         "sampling_rate": 16_000,
     }
