@@ -132,9 +132,10 @@ def benchmark_titles() -> dict[str, str]:
     """Return the line of each benchmark in `--help`, without importing any."""
     titles = {}
     for module in pkgutil.iter_modules(benchmarks.__path__):
-        if not module.ispkg:
-            source = Path(benchmarks.__path__[0]) / f"{module.name}.py"
-            docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+        name = f"{module.name}/__init__.py" if module.ispkg else f"{module.name}.py"
+        source = (Path(benchmarks.__path__[0]) / name).read_text(encoding="utf-8")
+        if "\nBENCHMARK = " in source:
+            docstring = ast.get_docstring(ast.parse(source)) or ""
             titles[module.name] = docstring.partition("\n")[0].rstrip(".")
     return titles
 

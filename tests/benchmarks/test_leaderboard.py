@@ -20,20 +20,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import small_model
 
-from s3prl_speechclip.benchmarks import leaderboard
-from s3prl_speechclip.benchmarks.leaderboard import (
-    COMPARABLE,
+from s3prl_speechclip.benchmarks.leaderboard import published, superb_score
+from s3prl_speechclip.benchmarks.leaderboard.figures import gather
+from s3prl_speechclip.benchmarks.leaderboard.published import PUBLISHED
+from s3prl_speechclip.benchmarks.leaderboard.ranking import COMPARABLE, ranked, rows_of
+from s3prl_speechclip.benchmarks.leaderboard.sections import LAYOUT, all_sections
+from s3prl_speechclip.benchmarks.leaderboard.superb import (
     MEASURED,
-    PUBLISHED,
-    all_sections,
-    gather,
-    markdown,
     partial_superb_score,
-    ranked,
     reference_points,
-    rows_of,
+)
+from s3prl_speechclip.benchmarks.leaderboard.tables import (
+    markdown,
     steps_shown,
-    superb_score,
     write_leaderboard,
 )
 from s3prl_speechclip.cli.benchmark import main
@@ -345,7 +344,7 @@ def test_no_record_stops_the_board(data: st.DataObject) -> None:
         node[key] = data.draw(st.sampled_from(WRONG))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         # The published tables take the most time.
-        patch.setitem(leaderboard.LAYOUT, "published", {})
+        patch.setitem(LAYOUT, "published", {})
         write_result(RECALLED, Path(folder) / "good.json")
         (Path(folder) / "one.json").write_text(json.dumps(record), encoding="utf-8")
         paths = write_leaderboard(gather([Path(folder)], Path(folder)), Path(folder))
@@ -370,7 +369,7 @@ def test_a_damaged_published_row_is_left_out_and_named(
     with open(tmp_path / "published" / "superb.csv", "a", encoding="utf-8") as handle:
         handle.write(line + "\n")
     (tmp_path / "published" / "superb_reference_points.csv").write_bytes(b"task,\xff")
-    monkeypatch.setattr(leaderboard, "PUBLISHED", tmp_path / "published")
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published")
     write_result(superb("speech_commands", acc=0.9), tmp_path / "own" / "ks.json")
     board = gather([tmp_path / "own"], tmp_path)
     assert len(board.left_out) == 2

@@ -14,7 +14,7 @@ import torch
 from downstream_runs import BASELINE, SMALL, ask
 from small_models import small_model
 
-from s3prl_speechclip.benchmarks.leaderboard import superb_figures
+from s3prl_speechclip.benchmarks.leaderboard.superb import superb_figures
 from s3prl_speechclip.downstream.plan import resolve
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import Experiment, run

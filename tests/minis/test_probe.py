@@ -10,7 +10,7 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertModel
 
-from s3prl_speechclip.benchmarks.leaderboard import probe_figures
+from s3prl_speechclip.benchmarks.leaderboard.sections import probe_figures
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import EncoderError
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud

@@ -1,0 +1,81 @@
+"""Results and published figures in one table a benchmark, miniatures in their own.
+
+All figures are one data frame, a figure a row; a table is what is left of it after filtering by
+section, grouping by system and ranking.
+"""
+
+from __future__ import annotations
+
+import logging
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from s3prl_speechclip.errors import ResultError
+
+from ..shared.benchmark import Benchmark
+from .figures import figures_of, gather, read_record
+from .superb import partial_superb_score, superb_score
+from .tables import PAGE, SHEET, TABLE, write_leaderboard
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["BENCHMARK", "partial_superb_score", "superb_score"]
+
+OWN_RUNS = Path("result")
+
+
+def add_options(p: ArgumentParser) -> None:
+    """Add the options."""
+    p.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        default=[OWN_RUNS],
+        metavar="DIR",
+        help=f"folders of result files, read to the bottom (default: {OWN_RUNS}, your own runs)",
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"folder for {TABLE} and {SHEET} (default: the first folder of results)",
+    )
+    p.add_argument(
+        "--html", type=Path, metavar="FILE", help=f"the page (default: {PAGE} in that folder)"
+    )
+    p.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="only check that a result file can stand on the leaderboard; names field and reason",
+    )
+
+
+def run(args: Namespace) -> Path:
+    """Write the leaderboard; returns its Markdown, or the result file that was checked."""
+    if args.check is not None:
+        check(args.check)
+        return args.check
+    home = args.out or args.results[0]
+    table, *others = write_leaderboard(gather(args.results, home), home, args.html)
+    for path in others:
+        logger.info("written: %s", path)
+    return table
+
+
+def check(path: Path) -> None:
+    """Check that a result file can stand on the leaderboard.
+
+    Raises:
+        ResultError: it cannot; the message names the field and the reason.
+    """
+    try:
+        result = read_record(path)
+        if result is None:
+            raise ResultError("it is no result: expected an object with 'task' and 'metrics'")
+        figures_of(result)
+    except ResultError as error:
+        raise ResultError(f"'{path}': {error}") from error
+
+
+BENCHMARK = Benchmark(add_options=add_options, run=run)

@@ -1,0 +1,87 @@
+"""The tables of the board: those of `sections.yaml`, and those of benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+from s3prl_speechclip.config import read_yaml
+from s3prl_speechclip.structures import TaskResult
+
+from ..shared.benchmark import benchmark_titles, load_benchmark
+from ..shared.board import CHANCE, Column, Figure, Section, recall_figures
+from .superb import MEASURED, superb_figures
+
+LAYOUT = read_yaml(Path(__file__).parent / "sections.yaml")
+PROBES = {
+    "frame_accuracy": ("phones", "frame_accuracy"),
+    "phone_error": ("phones", "phone_error"),
+    "purity": ("phones", "purity"),
+    "phrases": ("phrases", "accuracy"),
+    "words": ("words", "accuracy"),
+}
+PROBE_CHANCE = {"frame_accuracy": "phones", "phrases": "phrases", "words": "words"}
+
+
+def probe_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the figures of a speech encoder's probes; features that are no layer are baselines."""
+    for column, (probe, metric) in PROBES.items():
+        for features in result.metrics.get(probe, ()):
+            own = "/" in features
+            yield Figure(
+                column=column,
+                keys=(probe, features, metric),
+                detail=features if own else "",
+                baseline="" if own else features,
+            )
+    for column, probe in PROBE_CHANCE.items():
+        if probe in result.metrics:
+            yield Figure(column=column, keys=(CHANCE, probe), baseline=CHANCE)
+
+
+def image_text_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the figures of a CLIP's retrieval between images and captions."""
+    directions = {"T2I": "text_to_image", "I2T": "image_to_text", "mean": "mean"}
+    return recall_figures(result.metrics, ("trained", "untrained"), directions)
+
+
+FIGURES: Mapping[str, Callable[[TaskResult], Iterable[Figure]]] = {
+    "superb": superb_figures,
+    "image_text": image_text_figures,
+    "probe": probe_figures,
+}
+
+
+@cache
+def all_sections() -> Mapping[str, Section]:
+    """Return the sections by name, in order: those of the layout, and those of benchmarks."""
+    found: dict[str, Section] = {}
+    measured = {m.column: not m.higher_is_better for _, ms in MEASURED.values() for m in ms}
+    for name, values in LAYOUT["sections"].items():
+        columns, every = dict(values["columns"]), values.get("every", {})
+        if name == "superb":  # further tasks come before SUPERB's score
+            scores = {score: columns.pop(score) for score in ("superb_s", "partial")}
+            for column, lower in measured.items():
+                columns[column] = {**columns.get(column, {}), "lower_is_better": lower}
+            columns |= scores
+        found[name] = Section(
+            name=name,
+            title=values["title"],
+            about=values["about"],
+            rank_by=values["rank_by"],
+            columns=tuple(Column(name=c, **{**every, **own}) for c, own in columns.items()),
+            figures=FIGURES.get(name),
+        )
+    for name in benchmark_titles().keys() - {"leaderboard"}:
+        if section := load_benchmark(name).section:
+            found[section.name] = section
+    order = [*LAYOUT["order"], *sorted(found)]
+    return {name: found[name] for name in sorted(found, key=order.index)}
+
+
+def section_of(task: str) -> Section | None:
+    """Return the section that shows the results of a task."""
+    superb = task in MEASURED and MEASURED[task][1]
+    name = "superb" if superb else {"image_text_retrieval": "image_text"}.get(task, task)
+    return all_sections().get(name)
