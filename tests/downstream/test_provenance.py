@@ -141,7 +141,7 @@ def test_half_precision_weights_are_used(tmp_path: Path):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("task", SMALL)
+@pytest.mark.parametrize("task", sorted({*SMALL, "quesst14_dtw"}))
 def test_a_corpus_of_another_size_has_not_the_published_name(
     task: str, write_corpus: Write, tmp_path: Path
 ):

@@ -88,6 +88,11 @@ TASK = Task(
         needed=("train", "dev", "test"),
         place=_place,
         key="loaderrc.train_dir",
+        published={
+            "train/wav.scp": 13_900,
+            "dev/wav.scp": 3_000,
+            "test/wav.scp": 3_000,
+        },
     ),
     prepare=_prepare,
 )

@@ -66,6 +66,10 @@ TASK = Task(
         needed=("|".join(f"{name}/scoring/language_key_utterances.lst" for name in DATABASE),),
         place=_place,
         key="datarc.dataset_root",
+        published={
+            "|".join(f"{name}/scoring/{names}" for name in DATABASE): size
+            for names, size in zip(LISTS, (12_492, 560, 555), strict=True)
+        },
     ),
     prepare=_check_lists,
     evaluate=_evaluate,

@@ -155,6 +155,7 @@ TASK = Task(
         needed=("dev/wav", "test/wav", "voxceleb1_test_v2.txt", "dev_meta_data.txt"),
         place=_place,
         key="datarc.file_path",
+        published={"voxceleb1_test_v2.txt": 37_720},
     ),
     prepare=_prepare,
     correct=_correct,
