@@ -220,6 +220,13 @@ def table(result: TaskResult) -> str:
     return "\n".join([title, "", markdown_table(("what", "figure", "value"), rows)])
 
 
+def waiting_table(result: TaskResult) -> str:
+    """Lay out training beside a busy process and alone, a setting of OpenMP a row."""
+    rates = result.metrics["busy_core"]["beside_and_alone_by_setting"]
+    rows = [(setting, f"{beside:g}", f"{alone:g}") for setting, (beside, alone) in rates.items()]
+    return markdown_table(("threads", "beside a busy process", "alone"), rows)
+
+
 def board_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the leaderboard figures of a result, under the name of the machine."""
     if result.system == COMPARED:

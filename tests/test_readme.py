@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from s3prl_speechclip.cli.readme import blocks, place
+from s3prl_speechclip.cli.readme import PAGES, blocks, place
 
 
 def pages(root: Path) -> list[Path]:
@@ -24,10 +24,10 @@ def code(path: Path, kind: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", ["demo", "superb"])
+@pytest.mark.parametrize("name", PAGES)
 def test_the_tables_are_the_committed_results(name: str, root: Path) -> None:
     """Guards against figures that no file holds."""
-    found = place(name).search((root / "docs" / "miniatures.md").read_text(encoding="utf-8"))
+    found = place(name).search((root / PAGES[name]).read_text(encoding="utf-8"))
     assert found is not None
     assert found[0] == blocks(root)[name]
 

@@ -10,21 +10,31 @@ from pathlib import Path
 
 from ..benchmarks.retrieval import table as retrieval_table
 from ..benchmarks.shared.benchmark import RESULTS
+from ..benchmarks.speed import table as speed_table
+from ..benchmarks.speed import waiting_table
 from ..errors import ResultError
 from ..minis.training.report import DEMO, SUPERB_RESULTS, superb_table
 from ..results import read_result
 from .common import run
 
-PAGE = Path("docs") / "miniatures.md"
+DOCS = Path("docs")
+PAGES = {
+    **dict.fromkeys(("demo", "superb"), DOCS / "miniatures.md"),
+    **dict.fromkeys(("speed", "waiting"), DOCS / "speed.md"),
+}
+"""Pages by the tables that they hold."""
 COMMITTED = Path("benchmarks") / "results" / "demo.json"
+SPEED = Path("benchmarks") / "results" / "speed"
 
 
 def blocks(root: Path = Path()) -> dict[str, str]:
-    """Return the page's tables by the name of their place, from the committed results."""
+    """Return the tables of the documentation by name, from the committed results."""
     superb = [read_result(path) for path in sorted((root / SUPERB_RESULTS).glob("*.json"))]
     return {
         "demo": retrieval_table(read_result(root / COMMITTED)) + "\n",
         "superb": superb_table(superb),
+        "speed": speed_table(read_result(root / SPEED / "two-cores.json")) + "\n",
+        "waiting": waiting_table(read_result(root / SPEED / "busy-core.json")) + "\n",
     }
 
 
@@ -34,7 +44,7 @@ def place(name: str) -> re.Pattern[str]:
 
 
 def command(argv: Sequence[str] | None) -> Path:
-    """Copy the last demo's result, if any, and rewrite the tables; returns the page."""
+    """Copy the last demo's result, if any, and rewrite the tables; returns their folder."""
     made = sorted(
         RESULTS.glob(f"retrieval-stamps-{DEMO}-mini-*.json"), key=lambda p: p.stat().st_mtime
     )
@@ -42,12 +52,11 @@ def command(argv: Sequence[str] | None) -> Path:
         shutil.copyfile(made[-1], COMMITTED)
     elif not COMMITTED.is_file():
         raise ResultError(f"'{RESULTS}' holds no result of the demo: run 'make demo' first")
-    text = PAGE.read_text(encoding="utf-8")
     for name, table in blocks().items():
+        text = PAGES[name].read_text(encoding="utf-8")
         before, after = place(name).split(text, maxsplit=1)
-        text = before + table + after
-    PAGE.write_text(text, encoding="utf-8")
-    return PAGE
+        PAGES[name].write_text(before + table + after, encoding="utf-8")
+    return DOCS
 
 
 main = run(command)

@@ -15,7 +15,7 @@ import os, runpy, sys
 class Watch:
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
-            print(os.environ.get("OMP_WAIT_POLICY"), flush=True)
+            print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"), flush=True)
             os._exit(0)
 sys.meta_path.insert(0, Watch())
 """
@@ -32,16 +32,22 @@ STARTS = {
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("chosen", [None, "ACTIVE"])
-def test_threads_wait_without_spinning(start: str, chosen: str | None) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        ({}, ["None", "1000"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", "None"]),
+        ({"GOMP_SPINCOUNT": "7"}, ["None", "7"]),
+    ],
+)
+def test_threads_spin_briefly(start: str, chosen: dict[str, str], found: list[str]) -> None:
     """Guards against torch before the setting, which would then do nothing, and against a setting
     that overrules the user's."""
     run = f"run_path({start!r}" if start.endswith(".py") else f"run_module({start!r}"
     code = f"{WATCH}sys.argv = {[start, *STARTS[start]]!r}\nrunpy.{run}, run_name='__main__')"
     environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
-    if chosen:
-        environment["OMP_WAIT_POLICY"] = chosen
+    environment |= chosen
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert done.stdout.split() == [chosen or "PASSIVE"], done.stderr
+    assert done.stdout.split() == found, done.stderr
