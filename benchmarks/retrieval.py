@@ -244,17 +244,17 @@ def crossing_recall(
     """
     pictures: dict[str, int] = {}
     found: dict[str, dict[str, dict[int, float]]] = {}
-    for (source, asking), (target, answering) in permutations(
+    for (source, source_rows), (target, target_rows) in permutations(
         rows_by_language(utterances).items(), 2
     ):
-        both = set(pair_ids[asking].tolist()) & set(pair_ids[answering].tolist())
+        both = set(pair_ids[source_rows].tolist()) & set(pair_ids[target_rows].tolist())
         if len(both) < FEWEST:
             continue
         pair = f"{source}>{target}"
         pictures[pair] = len(both)
         queries, candidates = (
             rows[torch.isin(pair_ids[rows], torch.tensor(sorted(both)))]
-            for rows in (asking, answering)
+            for rows in (source_rows, target_rows)
         )
         ids = pair_ids[candidates], pair_ids[queries]
         recalls = {

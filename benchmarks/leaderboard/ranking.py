@@ -29,7 +29,7 @@ ROW = [*IDENTITY, "runs"]
 
 
 def name_runs(figures: pd.DataFrame) -> None:
-    """Tell runs that are no seeds of one another apart, as `take`, and name them, as `runs`.
+    """Number runs that are not seeds of one another, as `take`, and name them, as `runs`.
 
     A row's runs are named by their folder; where they lie in several, or several rows' lie in one,
     by their checkpoint.

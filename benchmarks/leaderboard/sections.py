@@ -14,36 +14,25 @@ from ..shared.board import CHANCE, Column, Figure, Section, recall_figures
 from .superb import MEASURED, superb_figures
 
 LAYOUT = read_yaml(Path(__file__).parent / "sections.yaml")
-PROBES = {
-    "frame_accuracy": ("phones", "frame_accuracy"),
-    "phone_error": ("phones", "phone_error"),
-    "purity": ("phones", "purity"),
-    "phrases": ("phrases", "accuracy"),
-    "words": ("words", "accuracy"),
-}
-PROBE_CHANCE = {"frame_accuracy": "phones", "phrases": "phrases", "words": "words"}
 
 
 def probe_figures(result: TaskResult) -> Iterator[Figure]:
-    """Return the figures of a speech encoder's probes; features that are no layer are baselines."""
-    for column, (probe, metric) in PROBES.items():
-        for features in result.metrics.get(probe, ()):
-            own = "/" in features
-            yield Figure(
-                column=column,
-                keys=(probe, features, metric),
-                detail=features if own else "",
-                baseline="" if own else features,
-            )
-    for column, probe in PROBE_CHANCE.items():
-        if probe in result.metrics:
-            yield Figure(column=column, keys=(CHANCE, probe), baseline=CHANCE)
+    """Return the figures of a speech encoder's word probe; features of no layer are baselines."""
+    for features in result.metrics["words"]:
+        own = "/" in features
+        yield Figure(
+            column="words",
+            keys=("words", features, "accuracy"),
+            detail=features if own else "",
+            baseline="" if own else features,
+        )
+    yield Figure(column="words", keys=(CHANCE, "words"), baseline=CHANCE)
 
 
 def image_text_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the figures of a CLIP's retrieval between images and captions."""
     directions = {"T2I": "text_to_image", "I2T": "image_to_text", "mean": "mean"}
-    return recall_figures(result.metrics, ("trained", "untrained"), directions)
+    return recall_figures(result.metrics, ("trained",), directions)
 
 
 FIGURES: Mapping[str, Callable[[TaskResult], Iterable[Figure]]] = {

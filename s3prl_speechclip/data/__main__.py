@@ -16,6 +16,7 @@ from ..cli.common import add_option, run
 from ..errors import AudioError, ConfigError, CorpusError, ImageError, unknown_name
 from ..structures import SAMPLE_RATE
 from .audio import audio_info, read_audio
+from .cache import writing
 from .corpora import CORPORA, load_corpus
 from .corpora.own import read_rows
 from .feature_store import features_home, remove, stored
@@ -75,6 +76,7 @@ def show_cache(clear: str | None, clear_all: bool) -> None:
 
     Raises:
         ConfigError: there are none of that name, or a process uses them.
+        CorpusError: they cannot be removed.
     """
     folders = stored()
     if clear is not None and clear not in {folder.path.name for folder in folders}:
@@ -84,7 +86,9 @@ def show_cache(clear: str | None, clear_all: bool) -> None:
         name, about = folder.path.name, folder.about
         what = f"{about.get('encoder')}, {about.get('kind')}, {about.get('precision')}"
         if clear_all or name == clear:
-            if not remove(folder.path):
+            with writing(folder.path):
+                gone = remove(folder.path)
+            if not gone:
                 raise ConfigError(f"'{folder.path}' is in use; end the process that reads it")
             print(f"removed {name}: {what}")
         elif clear is None:

@@ -116,8 +116,10 @@ def _measure_shipped(device: str) -> None:
     from ..checkpoints.locate import Located
     from ..cli import benchmark
     from ..model.config import VARIANTS
-    from .training.recipe import ASSETS, RESULTS, is_result_of
+    from .training.recipe import ASSETS, RESULTS, is_result_of, probe_encoder
 
+    for encoder in ("hubert", "clip"):
+        probe_encoder(ASSETS / encoder)
     for name, variant in VARIANTS.items():
         located = Located((ASSETS / name).as_posix(), "shipped")
         for task, folder in BENCHMARKS.items():
@@ -128,7 +130,7 @@ def _measure_shipped(device: str) -> None:
             options = ["-u", name, "-k", located.source, "--device", device, "--out", str(path)]
             keep = ["--keep-states"] if task in ("retrieval", "keywords") else []
             benchmark.command([task, *options, *keep])
-    benchmark.command(["leaderboard"])
+    benchmark.command(["leaderboard", "--results", str(RESULTS.parent)])
 
 
 def _superb(args: argparse.Namespace) -> Path:
