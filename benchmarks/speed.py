@@ -1,4 +1,4 @@
-"""How fast are training, probing and scoring here, beside plain formulas and s3prl's runner?
+"""Speed of training, probing and scoring, beside plain formulas and s3prl's runner.
 
 With `-u` or `-k`: how fast that model trains and encodes.
 """

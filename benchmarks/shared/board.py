@@ -1,4 +1,4 @@
-"""What results show on the leaderboard: tables, their columns, and the figures of a result."""
+"""Declarations of the leaderboard's tables, their columns, and the figures of a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is fast here, each measured beside a plain formula or another program on the same data.
+"""Speed comparisons with a plain formula or another program on the same data.
 
 A comparison takes the options of `run_benchmark.py speed`, its device found, and returns the
 figures of both sides and their ratio, the median over repetitions in which the sides alternate.

@@ -1,4 +1,4 @@
-"""What all command lines share: errors on one line, logging, the last line of output."""
+"""Shared by all command lines: errors on one line, logging, the last line of output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained: s3prl's featurizer and expert, with the expert's data loaders."""
+"""The trained probe: s3prl's featurizer and expert, with the expert's data loaders."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ RENAMES = (
     (r"\.fc1\.", ".feed_forward.intermediate_dense."),
     (r"\.fc2\.", ".feed_forward.output_dense."),
 )
-"""What differs in the names; a name that the model does not have is refused when it is loaded."""
+"""Rules that rewrite names; a name that the model lacks is refused when it is loaded."""
 ONLY_FOR_PRETRAINING = ("mask_emb", "label_embs_concat", "final_proj.weight", "final_proj.bias")
 
 

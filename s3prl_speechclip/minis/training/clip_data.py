@@ -1,4 +1,4 @@
-"""What the mini CLIP learns from: pictures with words, ImageNet's classes, and batches of both."""
+"""Training data of the mini CLIP: pictures with words, ImageNet's classes, batches of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the mini encoders know: words by linear probes, unseen pictures by written captions."""
+"""Evaluation of the mini encoders: words by linear probes, unseen pictures by captions."""
 
 from __future__ import annotations
 

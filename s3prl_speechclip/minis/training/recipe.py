@@ -51,7 +51,7 @@ ABOUT = {
     "English: it tells few words apart, knows hardly any of other languages, and what it calls "
     "keywords is seldom said. Use it to try things out; publish nothing that it scores.",
 }
-"""What the cards of shipped models say."""
+"""Fields of the cards of shipped models."""
 
 
 def make_hubert(device: str) -> None:

@@ -1,4 +1,4 @@
-"""What masked prediction learns from: units of frames, and batches of crops with masks.
+"""Targets of masked prediction: units of frames, and batches of crops with masks.
 
 Units are k-means clusters of MFCC, then of hidden states. In the last round voices are changed.
 Playing a recording faster or slower moves pitch and formants as another body does (vocal tract
