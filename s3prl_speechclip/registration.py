@@ -37,12 +37,27 @@ class HubFinder(MetaPathFinder):
         def run_and_register(module: ModuleType) -> None:
             from .downstream import compat
 
+            warn_of_two()
             compat.apply()
             run(module)
             register(module)
 
         spec.loader.exec_module = run_and_register  # type: ignore[method-assign]
         return spec
+
+
+def warn_of_two() -> None:
+    """Warn where s3prl and ESPnet's fork of it are both installed: both write one folder."""
+    from .results import s3prl_versions
+
+    found = s3prl_versions()
+    if len(found) > 1:
+        names = [f"{name} {version}" for name, version in found.items()]
+        logger.warning(
+            "%s are both installed in one folder 's3prl', whose files are those of the one that "
+            "was installed last: uninstall both, then install one",
+            " and ".join(names),
+        )
 
 
 def install() -> None:

@@ -7,6 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +27,9 @@ KINDS: Mapping[Any, tuple[Any, str]] = {
     Mapping: (Mapping, "an object"),
 }
 """What a field of a type may hold, and its name in messages."""
-REPORTED = ("s3prl_speechclip", "torch", "transformers", "open_clip_torch", "s3prl")
+REPORTED = ("s3prl_speechclip", "torch", "transformers", "open_clip_torch")
+S3PRL = ("s3prl", "espnet-s3prl")
+"""Distributions that provide the module `s3prl`; the second is ESPnet's fork."""
 
 
 def result_record(*, started: float, **fields: Any) -> TaskResult:
@@ -106,13 +109,24 @@ def check_record(values: Any) -> TaskResult:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in REPORTED:
-        try:
+    """Return the versions that a result depends on; s3prl by the distribution that provides it."""
+    missing = dict.fromkeys((*REPORTED, S3PRL[0]), "not installed")
+    s3prl = s3prl_versions()
+    if s3prl:
+        del missing[S3PRL[0]]
+    return {"python": platform.python_version(), **missing, **_installed(REPORTED), **s3prl}
+
+
+def s3prl_versions() -> dict[str, str]:
+    """Return the versions of the installed distributions that provide the module `s3prl`."""
+    return _installed(S3PRL)
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
     return found
 
 

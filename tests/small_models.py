@@ -54,6 +54,33 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "conv_pos_kernel_size": 5,
         "num_conv_pos_embeddings": 3,
     },
+    "unispeech-base": {"model_type": "unispeech"},
+    "unispeech-sat-large": {
+        "model_type": "unispeech-sat",
+        "feat_extract_norm": "layer",
+        "conv_bias": True,
+        "do_stable_layer_norm": True,
+    },
+}
+SPECTRAL: dict[str, dict[str, Any]] = {
+    "whisper": {
+        "model_type": "whisper",
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 48,
+        "decoder_ffn_dim": 48,
+        "max_source_positions": 50,
+    },
+    "wav2vec2-bert": {
+        "model_type": "wav2vec2-bert",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+    },
 }
 CLIP: dict[str, Any] = {
     "embed_dim": 24,
@@ -70,7 +97,7 @@ def small_config(variant: str, family: str = "hubert-base", **changes: Any) -> M
         "speech_encoder": SpeechEncoderConfig(
             name="small",
             pretrained=False,
-            architecture={**SPEECH, **FAMILIES[family]},
+            architecture=SPECTRAL.get(family) or {**SPEECH, **FAMILIES[family]},
             normalize_waveform=family.endswith("large"),
         ),
         "clip": ClipConfig(name="small", pretrained="", architecture=CLIP),
@@ -105,3 +132,23 @@ def speech_batch(*lengths: int, seed: int = 0) -> SpeechBatch:
     """Make a padded batch of noise of given lengths, samples."""
     padded = torch.nn.utils.rnn.pad_sequence(waveforms(*lengths, seed=seed), batch_first=True)
     return SpeechBatch(padded, torch.tensor(lengths))
+
+
+def train(model: SpeechClip, steps: int = 10) -> list[float]:
+    """Train on one batch of four pairs; returns the loss at each step."""
+    size = model.clip.clip.visual.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    images = model.encode_images(torch.randn(4, 3, height, width))
+    speech, pairs = speech_batch(4_000, 3_000, 2_000, 5_000), torch.arange(4)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(weights, lr=3e-3)
+    model.train()
+    losses = []
+    for _ in range(steps):
+        loss = torch.stack(list(model.objective(model(speech), images, pairs).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    model.eval()
+    return losses

@@ -23,6 +23,7 @@ from s3prl_speechclip.structures import TaskResult
 
 from ..shared.benchmark import TRAINING_STEPS
 from ..shared.board import KS, Figure
+from . import mteb_results
 from .published import PUBLISHED, read_published
 from .ranking import COMPARABLE, DEFAULTS, IDENTITY, MINI, OWN, name_runs, ranked, rows_of
 from .sections import LAYOUT, all_sections, section_of
@@ -139,7 +140,7 @@ def result_figures(
 
 
 def read_record(path: Path) -> TaskResult | None:
-    """Read a result file; None for other JSON files.
+    """Read a result file, also mteb's of retrieval; None for other JSON files.
 
     Raises:
         ResultError: it cannot be read, or a field is wrong.
@@ -148,6 +149,8 @@ def read_record(path: Path) -> TaskResult | None:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ResultError(f"it cannot be read ({error}); measure again") from error
+    if isinstance(values, Mapping) and values.keys() >= mteb_results.FIELDS:
+        return mteb_results.read_mteb(values, path)
     if not isinstance(values, Mapping) or not {"task", "metrics"} <= values.keys():
         return None
     return check_record(values)

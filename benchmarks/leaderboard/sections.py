@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from s3prl_speechclip.structures import TaskResult
 
 from ..shared.benchmark import benchmark_titles, load_benchmark
 from ..shared.board import CHANCE, Column, Figure, Section, recall_figures
+from . import mteb_results
 from .superb import MEASURED, superb_figures
 
 LAYOUT = read_yaml(Path(__file__).parent / "sections.yaml")
@@ -71,6 +73,8 @@ def all_sections() -> Mapping[str, Section]:
 
 def section_of(task: str) -> Section | None:
     """Return the section that shows the results of a task."""
+    if task == mteb_results.TASK:
+        return replace(all_sections()["retrieval"], figures=mteb_results.mteb_figures)
     superb = task in MEASURED and MEASURED[task][1]
     name = "superb" if superb else {"image_text_retrieval": "image_text"}.get(task, task)
     return all_sections().get(name)

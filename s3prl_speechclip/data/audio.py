@@ -63,7 +63,19 @@ def read_audio(path: str | Path) -> np.ndarray:
         AudioError: the file is missing, cannot be decoded, is cut off, holds no samples, or holds
             NaN or infinity.
     """
-    channels, rate = read_channels(path)
+    return mono(*read_channels(path))
+
+
+def mono(channels: np.ndarray, rate: int) -> np.ndarray:
+    """Average channels and resample to 16 kHz.
+
+    Args:
+        channels: (L, C) float samples, at least one.
+        rate: their sample rate, Hz.
+
+    Returns:
+        (L,) float32, at least one sample.
+    """
     # A sum of large samples in single precision would be infinite.
     waveform = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
     if rate != SAMPLE_RATE:

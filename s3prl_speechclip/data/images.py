@@ -40,7 +40,7 @@ def open_image(path: str | Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.load()
-                return _rgb(image)
+                return to_rgb(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(
             f"image '{path}' has more than {Image.MAX_IMAGE_PIXELS} pixels; scale it down, "
@@ -57,7 +57,8 @@ def open_image(path: str | Path) -> Image.Image:
         raise ImageError(f"image '{path}' cannot be decoded ({reason}); {REMEDY}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a decoded image to RGB, as described above."""
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bit(image).convert("RGB")
     if image.has_transparency_data:

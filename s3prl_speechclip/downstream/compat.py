@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import importlib.util
 import io
 import logging
@@ -66,8 +65,8 @@ def _audio_backend() -> bool:
 
 
 def _audio_files() -> bool:
-    """Supply reading without TorchCodec, which torchaudio 2.9 needs."""
-    if hasattr(torchaudio, "info") or torchaudio.load is load or _torchcodec_works():
+    """Supply reading as everywhere here; torchaudio 2.9 needs TorchCodec, and that FFmpeg."""
+    if hasattr(torchaudio, "info") or torchaudio.load is load:
         return False
     torchaudio.load = load
     return True
@@ -117,11 +116,3 @@ def load(
     """
     samples, rate = read_channels(uri, frame_offset, num_frames)
     return torch.from_numpy(np.ascontiguousarray(samples.T if channels_first else samples)), rate
-
-
-def _torchcodec_works() -> bool:
-    try:
-        importlib.import_module("torchcodec")
-    except (ImportError, RuntimeError, OSError):  # also where FFmpeg's libraries are missing
-        return False
-    return True

@@ -23,6 +23,7 @@ from ..data.audio import FRAME
 from ..data.feature_store import FeatureFolder, Precision, features_home
 from ..errors import ConfigError, EncoderError
 from ..hashing import file_hash, state_hash
+from ..results import s3prl_versions
 from ..runtime.distributed import gather_objects
 from ..structures import SAMPLE_RATE
 from .batches import Draw, Items, read_ahead
@@ -301,7 +302,8 @@ class Features:
             "weights": state_hash(upstream.module.state_dict()),
             "code": type(upstream.module).__module__,
             "computation": COMPUTATION,
-            **{name: metadata.version(name) for name in ("s3prl", "torch", "transformers")},
+            **s3prl_versions(),
+            **{name: metadata.version(name) for name in ("torch", "transformers")},
             "batch_invariant": upstream.batch_invariant,
             "settings": [
                 file_hash(path) for path in files if path.is_file() and path.stat().st_size < SMALL

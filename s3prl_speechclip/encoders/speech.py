@@ -1,4 +1,4 @@
-"""The speech encoder: any of transformers' HuBERT family at a 320-sample hop."""
+"""The speech encoder: transformers' HuBERT family, Whisper, w2v-BERT 2.0, upstreams of s3prl."""
 
 from __future__ import annotations
 
@@ -15,19 +15,27 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    PreTrainedModel,
+    SeamlessM4TFeatureExtractor,
+    WhisperFeatureExtractor,
+)
 from transformers.utils import logging as transformers_logging
 
 from ..errors import EncoderError, first_line, unknown_name
 from ..model.config import SpeechEncoderConfig
 from ..modules.padding import folded_padding_mask, masked_group_norm, padding_mask
-from ..structures import HOP, SpeechBatch, SpeechFeatures
+from ..structures import HOP, SAMPLE_RATE, SpeechBatch, SpeechFeatures
 from .shipped import SHIPPED, shipped_folder
 
 logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
-FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
+FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
+WHISPER, W2V_BERT = SPECTRAL = ("whisper", "wav2vec2-bert")
+"""Families that read log-mel frames."""
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own variable
 S3PRL = "s3prl:"  # what names of s3prl's upstreams begin with
 # Keys of a transformers configuration that do not change what the model computes.
@@ -35,7 +43,7 @@ PROVENANCE = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 
 class SpeechEncoder(nn.Module):
-    """Hidden states of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio model.
+    """Hidden states of a model that begins with wav2vec 2.0's convolutions.
 
     The states are the input of the first transformer layer and the output of each, before any
     final layer norm, as in fairseq's and s3prl's extraction of HuBERT.
@@ -47,7 +55,7 @@ class SpeechEncoder(nn.Module):
         batch_invariant: see `ModelConfig`.
 
     Raises:
-        EncoderError: the model is of another family or hop.
+        EncoderError: the model is of another hop.
     """
 
     def __init__(
@@ -59,7 +67,6 @@ class SpeechEncoder(nn.Module):
         batch_invariant: bool = True,
     ) -> None:
         super().__init__()
-        _check_family(model.config.model_type)
         hop = math.prod(model.config.conv_stride)
         if hop != HOP:
             raise EncoderError(f"speech encoders have a hop of {HOP} samples; found {hop}")
@@ -150,34 +157,71 @@ class SpeechEncoder(nn.Module):
 
     def _transform(self, states: Tensor, padding: Tensor) -> tuple[Tensor, ...]:
         """Run the transformer and keep the input of its first layer and the output of each."""
-        kept: list[Tensor] = []
-        layers = self.model.encoder.layers
-        hooks = [
-            layers[0].register_forward_pre_hook(
-                lambda _, args, kwargs: kept.append(args[0] if args else kwargs["hidden_states"]),
-                with_kwargs=True,
-            )
-        ]
-        hooks += [
-            layer.register_forward_hook(
-                lambda _, __, out: kept.append(out[0] if isinstance(out, tuple) else out)
-            )
-            for layer in layers
-        ]
+        hooks = []
         if self.batch_invariant:
-            hooks += [
+            hooks = [
                 layer.register_forward_hook(
                     lambda _, __, out: out.masked_fill(padding.unsqueeze(1), 0.0)
                 )
                 for layer in _written_on_padding(self.model.encoder.pos_conv_embed)
             ]
         try:
-            # The encoder zeroes padded positions in place.
-            self.model.encoder(states.clone(), attention_mask=~padding)
+            with recorded(self.model.encoder.layers) as kept:
+                # The encoder zeroes padded positions in place.
+                self.model.encoder(states.clone(), attention_mask=~padding)
         finally:
             for hook in hooks:
                 hook.remove()
         return tuple(kept)
+
+
+class SpectralEncoder(SpeechEncoder):
+    """Hidden states of a model that reads log-mel frames, frozen: Whisper's encoder, w2v-BERT 2.0.
+
+    Each recording is encoded alone, Whisper's in windows as long as the model reads, 30 seconds,
+    whose states are joined.
+
+    Args:
+        model: a transformers model of one of `SPECTRAL`.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        nn.Module.__init__(self)
+        config = model.config
+        self.window: int | None = None  # samples
+        self.extract: Any
+        if config.model_type == WHISPER:
+            model = model.get_encoder()
+            self.window = config.max_source_positions * HOP
+            self.extract = WhisperFeatureExtractor(
+                config.num_mel_bins, chunk_length=self.window // SAMPLE_RATE
+            )
+        else:
+            self.extract = SeamlessM4TFeatureExtractor()
+        self.model = model
+        self.trainable = self.normalize_waveform = False
+        self.batch_invariant = True
+        model.requires_grad_(False)
+        self.train(self.training)
+
+    def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
+        rows = zip(speech.waveforms, speech.lengths.tolist(), strict=True)
+        return _together([self._encode_one(row[:n]) for row, n in rows])
+
+    def _encode_one(self, waveform: Tensor) -> list[Tensor]:
+        parts = waveform.split(self.window or len(waveform))
+        windows = [self._encode_window(F.pad(p, (0, max(0, 2 * HOP - len(p))))) for p in parts]
+        return [torch.cat(layer, 1) for layer in zip(*windows, strict=True)]
+
+    def _encode_window(self, waveform: Tensor) -> list[Tensor]:
+        """Return states (1, T, D) of a window of two frames or more."""
+        spectrum = self.extract(
+            waveform.float().cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
+        )["input_features"].to(waveform)
+        layers = self.model.layers if self.window else self.model.encoder.layers
+        with recorded(layers) as kept:
+            self.model(spectrum)
+        return [state[:, : len(waveform) // HOP] for state in kept]
 
 
 class S3prlEncoder(SpeechEncoder):
@@ -239,13 +283,40 @@ class S3prlEncoder(SpeechEncoder):
             states = tuple(self.model.upstream(recordings)["hidden_states"])
             lengths = (speech.lengths - 1) // HOP + 1  # as s3prl counts
             return SpeechFeatures(states, lengths.clamp_max(states[0].shape[1]))
-        alone = [self.model.upstream([recording])["hidden_states"] for recording in recordings]
-        frames = [states[0].shape[1] for states in alone]
-        padded = (
-            nn.utils.rnn.pad_sequence([state[0] for state in layer], batch_first=True)
-            for layer in zip(*alone, strict=True)
+        return _together([self.model.upstream([one])["hidden_states"] for one in recordings])
+
+
+def _together(alone: Sequence[Sequence[Tensor]]) -> SpeechFeatures:
+    """Pad the hidden states of single recordings, (1, T, D) by layer, to a batch."""
+    frames = [states[0].shape[1] for states in alone]
+    padded = (
+        nn.utils.rnn.pad_sequence([state[0] for state in layer], batch_first=True)
+        for layer in zip(*alone, strict=True)
+    )
+    return SpeechFeatures(tuple(padded), torch.tensor(frames, device=alone[0][0].device))
+
+
+@contextmanager
+def recorded(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect the input of the first layer and the output of each, of what runs in a block."""
+    kept: list[Tensor] = []
+    hooks = [
+        layers[0].register_forward_pre_hook(
+            lambda _, args, kwargs: kept.append(args[0] if args else kwargs["hidden_states"]),
+            with_kwargs=True,
         )
-        return SpeechFeatures(tuple(padded), torch.tensor(frames, device=speech.lengths.device))
+    ]
+    hooks += [
+        layer.register_forward_hook(
+            lambda _, __, out: kept.append(out[0] if isinstance(out, tuple) else out)
+        )
+        for layer in layers
+    ]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
@@ -275,10 +346,7 @@ def build_speech_encoder(
         EncoderError: the model is not available, incomplete, or of another family.
     """
     if config.name.startswith(S3PRL):
-        if config.trainable:
-            raise EncoderError(
-                f"'{config.name}' cannot be trained: set model.speech_encoder.trainable=false"
-            )
+        _require_frozen(config)
         name = config.name.removeprefix(S3PRL)
         return S3prlEncoder(name, batch_invariant=batch_invariant)
     if config.pretrained and weights:
@@ -290,12 +358,23 @@ def build_speech_encoder(
             raise EncoderError(
                 f"model.speech_encoder.architecture cannot be built: {first_line(error)}"
             ) from error
+    _check_family(model.config.model_type)
+    if model.config.model_type in SPECTRAL:
+        _require_frozen(config)
+        return SpectralEncoder(model)
     return SpeechEncoder(
         model,
         trainable=config.trainable,
         normalize_waveform=config.normalize_waveform,
         batch_invariant=batch_invariant,
     )
+
+
+def _require_frozen(config: SpeechEncoderConfig) -> None:
+    if config.trainable:
+        raise EncoderError(
+            f"'{config.name}' cannot be trained: set model.speech_encoder.trainable=false"
+        )
 
 
 def _written_on_padding(positions: nn.Module) -> list[nn.Module]:
@@ -370,8 +449,9 @@ def _architecture(config: SpeechEncoderConfig) -> Any:
 
 
 def _check_family(family: str) -> None:
-    if family not in FAMILIES:
-        raise EncoderError(f"speech encoders are {', '.join(FAMILIES)}; found '{family}'")
+    known = (*FAMILIES, *SPECTRAL)
+    if family not in known:
+        raise EncoderError(f"speech encoders are {', '.join(known)}; found '{family}'")
 
 
 def _normalize(waveforms: Tensor, samples: Tensor) -> Tensor:

@@ -10,9 +10,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from small_models import FAMILIES, SPEECH, speech_batch, waveforms
+from small_models import (
+    FAMILIES,
+    SPECTRAL,
+    SPEECH,
+    small_model,
+    speech_batch,
+    train,
+    waveforms,
+)
 
-from s3prl_speechclip.encoders.speech import SpeechEncoder, build_speech_encoder
+from s3prl_speechclip import SpeechClip
+from s3prl_speechclip.encoders.speech import (
+    SpectralEncoder,
+    SpeechEncoder,
+    build_speech_encoder,
+)
 from s3prl_speechclip.errors import EncoderError
 from s3prl_speechclip.hashing import state_hash
 from s3prl_speechclip.model.config import SpeechEncoderConfig
@@ -266,9 +279,64 @@ def test_an_upstream_of_s3prl_is_a_speech_encoder():
         ("s3prl:fbank", {}, r"hops \[160\]"),
         ("s3prl:hubrt_base", {}, "did you mean 'hubert_base'"),
         ("s3prl:speechclip_encoder", {"trainable": True}, "cannot be trained"),
+        (
+            "whisper",
+            {"trainable": True, "pretrained": False, "architecture": SPECTRAL["whisper"]},
+            "cannot be trained",
+        ),
     ],
 )
 def test_an_upstream_that_does_not_fit_says_why(name: str, changes, named: str):
     with pytest.raises(EncoderError, match=named) as caught:
         build_speech_encoder(SpeechEncoderConfig(name=name, **changes), batch_invariant=True)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module", params=SPECTRAL)
+def spectral(request: pytest.FixtureRequest) -> SpectralEncoder:
+    torch.manual_seed(1)
+    config = SpeechEncoderConfig(pretrained=False, architecture=SPECTRAL[request.param])
+    encoder = build_speech_encoder(config, batch_invariant=True)
+    assert isinstance(encoder, SpectralEncoder)
+    return encoder.eval()
+
+
+def test_log_mel_models_give_transformers_states(spectral: SpectralEncoder):
+    """Guards their features and frames, 20 ms each; Whisper's last state lacks its final norm."""
+    (waveform,) = waveforms(9_000)
+    features = spectral(alone(waveform))
+    spectrum = spectral.extract(waveform.numpy(), sampling_rate=16_000, return_tensors="pt")
+    found = spectral.model(spectrum["input_features"], output_hidden_states=True)
+    last = features.hidden_states[-1]
+    if spectral.window:
+        last = spectral.model.layer_norm(last)
+    frames = int(features.lengths[0])
+    assert frames in (27, 28) and spectral.layers == len(features.hidden_states) == 3
+    expected = (*found.hidden_states[:-1], found.last_hidden_state)
+    for ours, theirs in zip((*features.hidden_states[:-1], last), expected, strict=True):
+        assert ours.shape == (1, frames, spectral.width)
+        torch.testing.assert_close(ours, theirs[:, :frames], atol=1e-6, rtol=0)
+
+
+def test_log_mel_models_read_each_recording_alone_and_whole(spectral: SpectralEncoder):
+    """Guards against padding, and what lies beyond a window of Whisper's, here one second."""
+    lengths = (300, 9_000, 41_000)
+    together = spectral(speech_batch(*lengths))
+    for row, waveform in enumerate(waveforms(*lengths)):
+        single = spectral(alone(waveform))
+        frames = int(single.lengths[0])
+        assert frames == int(together.lengths[row]) >= max(1, len(waveform) // 320 - 1)
+        for ours, theirs in zip(together.hidden_states, single.hidden_states, strict=True):
+            assert torch.equal(ours[row, :frames], theirs[0])
+
+
+@pytest.mark.parametrize("family", [*SPECTRAL, "unispeech-base", "unispeech-sat-large"])
+def test_a_model_learns_on_any_speech_encoder(family: str, tmp_path: Path):
+    """Guards ten training steps, and a checkpoint of each."""
+    model = small_model("speechclip_parallel", family=family)
+    losses = train(model)
+    assert losses[-1] < losses[0]
+    model.save_pretrained(tmp_path)
+    again = SpeechClip.from_pretrained(tmp_path)
+    found = again.encode_speech(waveforms(3_000, 5_000)).parallel
+    assert torch.equal(found, model.encode_speech(waveforms(3_000, 5_000)).parallel)

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +16,7 @@ from small_models import small_model
 
 from s3prl_speechclip import registration
 from s3prl_speechclip.pretrain.config import resolve_config, write_config
+from s3prl_speechclip.results import s3prl_versions, versions
 from s3prl_speechclip.upstream.speechclip import hubconf
 
 NAMES = [
@@ -91,9 +92,34 @@ def test_the_documented_example(root: Path, tmp_path: Path) -> None:
     assert found.splitlines()[-1] == "(2, 50, 32) [50, 38]"
 
 
+def test_two_distributions_of_s3prl_warn_and_are_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Fault: ESPnet's fork overwrites files of s3prl, and results do not say which one ran."""
+    for name, version in (("s3prl", "0.4.18"), ("espnet_s3prl", "2026.5.14")):
+        folder = tmp_path / name / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (folder / "METADATA").write_text(text, encoding="utf-8")
+    others = [path for path in sys.path if not path.endswith("site-packages")]
+    for installed, expected in (
+        (["s3prl"], {"s3prl": "0.4.18"}),
+        (["espnet_s3prl"], {"espnet-s3prl": "2026.5.14"}),
+        (["s3prl", "espnet_s3prl"], {"s3prl": "0.4.18", "espnet-s3prl": "2026.5.14"}),
+    ):
+        monkeypatch.setattr(sys, "path", [*(str(tmp_path / name) for name in installed), *others])
+        assert s3prl_versions() == expected
+        assert {k: v for k, v in versions().items() if "s3prl" in k} == {
+            "s3prl_speechclip": "not installed",
+            **expected,
+        }
+        registration.warn_of_two()
+        assert ("both installed" in caplog.text) is (len(installed) == 2)
+
+
 def test_the_folder_works_inside_s3prl(root: Path, tmp_path: Path) -> None:
     """Fault: the folder needs its place in this package, where s3prl's users copy it into s3prl."""
-    installed = Path(str(metadata.distribution("s3prl").locate_file("s3prl")))
+    installed = Path(find_spec("s3prl").submodule_search_locations[0])
     copy = tmp_path / "s3prl"
     shutil.copytree(installed, copy, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(root / "upstream" / "speechclip", copy / "upstream" / "speechclip")
