@@ -13,7 +13,7 @@ five.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +138,11 @@ class SpeechClipEncoder(AbsEncoder):
         Returns:
             (N, E) unit vectors, float32 on the CPU.
         """
-        ways = {"audio": self._audio, "image": self._images, "text": self.model.encode_text}
+        ways: Mapping[str, Callable[..., Tensor]] = {
+            "audio": self._audio,
+            "image": self._images,
+            "text": self.model.encode_text,
+        }
         rows = []
         for batch in inputs:
             parts = [embed(batch[name]) for name, embed in ways.items() if name in batch]

@@ -64,14 +64,16 @@ def ffmpeg(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "LD_LIBRARY_PATH": f"{folder}:{libraries}", "HF_HUB_OFFLINE": "1"}
 
 
-def test_mtebs_own_mock_run_passes(ffmpeg: dict[str, str], tmp_path: Path) -> None:
-    """Guards the protocol: no mock task of audio, images and text fails or is skipped.
+def test_mtebs_own_mock_run_passes(root: Path, ffmpeg: dict[str, str], tmp_path: Path) -> None:
+    """Guards the documented lines, and the protocol: no mock task of audio, images, text fails.
 
     All of them on one shipped model, those of audio on the others.
     """
+    page = (root / "docs" / "mteb.md").read_text(encoding="utf-8")
+    documented = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
     names = [MINI.format(name) for name in VARIANTS]
     done = subprocess.run(
-        [sys.executable, "-c", PASSED.format(names=names)],
+        [sys.executable, "-c", documented + PASSED.format(names=names)],
         cwd=tmp_path,
         env=ffmpeg,
         capture_output=True,
