@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
-WHISPER, W2V_BERT = SPECTRAL = ("whisper", "wav2vec2-bert")
+WHISPER = "whisper"
+SPECTRAL = (WHISPER, "wav2vec2-bert")
 """Families that read log-mel frames."""
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own variable
 S3PRL = "s3prl:"  # what names of s3prl's upstreams begin with
