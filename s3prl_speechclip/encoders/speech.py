@@ -198,7 +198,7 @@ class SpectralEncoder(SpeechEncoder):
                 config.num_mel_bins, chunk_length=self.window // SAMPLE_RATE
             )
         else:
-            self.extract = SeamlessM4TFeatureExtractor()
+            self.extract = SeamlessM4TFeatureExtractor(padding_value=1.0)  # as w2v-BERT 2.0's own
         self.model = model
         self.trainable = self.normalize_waveform = False
         self.batch_invariant = True
