@@ -133,9 +133,9 @@ def test_normalised_waveforms_forget_level_and_offset():
 
 
 def test_another_family_is_refused():
-    with pytest.raises(EncoderError, match="hubert, wav2vec2, wavlm, data2vec-audio.*'whisper'"):
+    with pytest.raises(EncoderError, match="hubert, wav2vec2, wavlm, data2vec-audio.*'sew'"):
         build_speech_encoder(
-            SpeechEncoderConfig(pretrained=False, architecture={"model_type": "whisper"}),
+            SpeechEncoderConfig(pretrained=False, architecture={"model_type": "sew"}),
             batch_invariant=True,
         )
 
