@@ -7,6 +7,7 @@
 # make site    leaderboard and keyword pages to look at, in site/
 # make readme  put the last demo's result and the tables into docs/ and the leaderboard
 # make test    ruff, mypy and the whole test suite
+# make espnet  the tests of upstreams and tasks on ESPnet's fork of s3prl, in an environment of its own
 # make soak    the long form of what must survive: kills, processes, fuzz, bad and hostile files
 # make lock    resolve requirements.lock anew
 # make wheel   dist/*.whl and dist/*.tar.gz
@@ -26,7 +27,7 @@ UV := $(BIN)/python -m uv --quiet
 UV_PIN = $$(grep -o '^uv==[^ ;]*' requirements.lock)
 TYPED := .mypy_cache/tree
 
-.PHONY: venv demo mini superb-mini bench leaderboard site readme test soak lock wheel clean
+.PHONY: venv demo mini superb-mini bench leaderboard site readme test espnet soak lock wheel clean
 
 venv: $(READY)
 
@@ -85,6 +86,14 @@ test: venv
 	MYPYPATH=$(TYPED) $(BIN)/mypy --package s3prl_speechclip
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+espnet: venv
+	$(BIN)/python -m venv --clear --without-pip .espnet
+	grep -v '^s3prl==' requirements.lock > .espnet/lock
+	echo 'espnet-s3prl==2026.5.14' >> .espnet/lock
+	$(UV) pip sync --python .espnet/bin/python .espnet/lock
+	$(UV) pip install --python .espnet/bin/python --no-deps --no-build-isolation --editable .
+	.espnet/bin/python -m pytest --numprocesses 2 --dist loadfile tests/upstream tests/downstream
+
 SOAK := tests/pretrain/test_resume.py tests/pretrain/test_run.py tests/pretrain/test_two_hosts.py \
 	tests/runtime \
 	tests/cli/test_downstream.py tests/downstream/test_hostile.py tests/downstream/test_checks.py \
@@ -106,5 +115,5 @@ wheel: venv
 	$(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .espnet .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find s3prl_speechclip upstream benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
