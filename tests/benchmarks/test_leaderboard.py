@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import small_model
 
-from s3prl_speechclip.benchmarks.leaderboard import published, superb_score
+from s3prl_speechclip.benchmarks.leaderboard import check, published, superb_score
 from s3prl_speechclip.benchmarks.leaderboard.figures import gather
 from s3prl_speechclip.benchmarks.leaderboard.published import PUBLISHED
 from s3prl_speechclip.benchmarks.leaderboard.ranking import COMPARABLE, ranked, rows_of
@@ -498,3 +498,49 @@ def test_the_page_sorts_and_filters(tmp_path: Path) -> None:
     assert found["unlinked"] == 0
     files = [link for link in found["links"] if not link.startswith("https://")]
     assert files and all((tmp_path / unquote(link)).is_file() for link in files)
+
+
+def write_mteb(folder: Path, model: str, task: str, hits: dict[str, float]) -> Path:
+    """Write a result as mteb does; figures that are no recall here are there too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"name": model, "revision": "main", "experiment_kwargs": None}
+    (folder / "model_meta.json").write_text(json.dumps(about), encoding="utf-8")
+    scores = {"hf_subset": "default", "recall_at_1": 0.1, "recall_at_5": 0.2, **hits}
+    values = {"task_name": task, "mteb_version": "2.26.24", "scores": {"test": [scores]}}
+    path = folder / f"{task}.json"
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return path
+
+
+def test_a_result_of_mteb_stands_beside_the_published(tmp_path: Path) -> None:
+    """Guards corpus, system and size of mteb's names, and recall, which mteb calls hit rate."""
+    ours, other = "speechclip/models/large/coco/parallel", "somebody/omni"
+    for model in (ours, other):
+        for way, share in (("A2I", 0.2), ("I2A", 0.4)):
+            hits = {f"hit_rate_at_{k}": share + k / 100 for k in (1, 5, 10)}
+            write_mteb(tmp_path / model, model, f"SpokenCOCO{way}Retrieval", hits)
+    write_mteb(tmp_path / ours, ours, "STS12", {"spearman": 0.5})
+    board = gather([tmp_path], tmp_path)
+    assert not board.left_out
+    table = ranked(RETRIEVAL, board.figures[board.figures.part == COMPARABLE])
+    rows = {
+        who["system"]: (who["size"], row.value.to_dict())
+        for who, row in rows_of(table)
+        if who["corpus"] == "SpokenCOCO" and not who["published"]
+    }
+    assert rows.keys() == {"speechclip_parallel", other}
+    size, cells = rows["speechclip_parallel"]
+    assert size == "large" and rows[other][0] == ""
+    assert cells["S2I R@10"] == pytest.approx(30) and cells["I2S R@5"] == pytest.approx(45)
+    assert cells["mean R@10"] == pytest.approx(40)
+
+
+@pytest.mark.parametrize(
+    ("hits", "named"), [({}, "hit_rate_at_1"), ({"hit_rate_at_1": "many"}, "field 'scores'")]
+)
+def test_a_damaged_result_of_mteb_is_named(hits: dict, named: str, tmp_path: Path) -> None:
+    path = write_mteb(tmp_path, "somebody/omni", "SpokenCOCOA2IRetrieval", hits)
+    with pytest.raises(ResultError, match=named):
+        check(path)
+    path.with_name("model_meta.json").unlink()
+    assert len(gather([tmp_path], tmp_path).left_out) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -181,11 +182,13 @@ def test_a_model_learns_on_other_forms(name: str):
     torch.testing.assert_close(alone.cascaded[0], both.cascaded[0], atol=1e-5, rtol=0)
 
 
-def test_as_many_configurations_of_open_clip_read_clips_tokens_as_say_so():
+def test_as_many_configurations_of_open_clip_read_clips_tokens_as_say_so(root: Path):
     """Guards against a refusal by class: MobileCLIP2, PE-Core, EVA, ViTamin read CLIP's tokens."""
     accepted = {n for n in open_clip.list_models() if _reads_bpe(open_clip.get_model_config(n))}
     for family in ("MobileCLIP2-S0", "PE-Core-B-16", "EVA02-B-16", "ViTamin-B", "ViT-L-14"):
         assert family in accepted
+    page = (root / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    assert f"{len(accepted)} of its {len(open_clip.list_models())} configurations" in page
     # What is refused has another tokenizer, or is CoCa, which reads a class token of its own.
     for name in set(open_clip.list_models()) - accepted:
         text = open_clip.get_model_config(name)["text_cfg"]
