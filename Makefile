@@ -5,6 +5,7 @@
 # make bench   speed beside plain formulas; with S3PRL=PYTHON beside s3prl's own runner too
 # make leaderboard  gather the committed results and the published ones
 # make site    leaderboard and keyword pages to look at, in site/
+# make docs    the documentation as a site, in site/docs; a broken link fails
 # make readme  put the last demo's result and the tables into docs/ and the leaderboard
 # make test    ruff, mypy and the whole test suite
 # make espnet  the tests of upstreams and tasks on ESPnet's fork of s3prl, in an environment of its own
@@ -15,10 +16,10 @@
 #
 # Another Python: make venv PYTHON=/path/to/python3.12
 
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))
 
 # The first Python on the path that fits, unless the user names one.
-PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	"$$python" -c '$(SUPPORTED)' 2>/dev/null && { echo "$$python"; break; }; done)
 
 BIN := .venv/bin
@@ -27,14 +28,14 @@ UV := $(BIN)/python -m uv --quiet
 UV_PIN = $$(grep -o '^uv==[^ ;]*' requirements.lock)
 TYPED := .mypy_cache/tree
 
-.PHONY: venv demo mini superb-mini bench leaderboard site readme test espnet soak lock wheel clean
+.PHONY: venv as-wheel demo mini superb-mini bench leaderboard site docs readme test espnet soak lock wheel clean
 
 venv: $(READY)
 
 # Older than the lock or the package's own declaration: brought up to date, not made anew.
 $(READY): requirements.lock pyproject.toml setup.py
 	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo \
-	  "Python 3.10, 3.11 or 3.12 is needed, found '$(PYTHON)'; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	  "Python 3.10 to 3.13 is needed, found '$(PYTHON)'; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@if test -x $(BIN)/python && $(UV) --version >/dev/null 2>&1; then :; \
 	elif "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
 	  echo "making .venv"; \
@@ -76,13 +77,18 @@ readme: venv
 	$(BIN)/python -m s3prl_speechclip.cli.readme
 	$(BIN)/python run_benchmark.py leaderboard --results benchmarks/results
 
-# mypy follows folders, not setup.py's mapping: it reads the package through links that lay the
-# folders out as a wheel does.
-test: venv
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --quiet .
+docs: venv as-wheel
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# mypy and mkdocstrings follow folders, not setup.py's mapping: they read the package through links
+# that lay the folders out as a wheel does.
+as-wheel:
 	@rm -rf $(TYPED) && mkdir -p $(TYPED)/s3prl_speechclip && cd $(TYPED)/s3prl_speechclip && \
 	  ln -s ../../../s3prl_speechclip/* ../../../upstream ../../../benchmarks ../../../downstream_configs .
+
+test: venv as-wheel
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	MYPYPATH=$(TYPED) $(BIN)/mypy --package s3prl_speechclip
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 

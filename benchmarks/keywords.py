@@ -113,10 +113,11 @@ def run(args: Namespace) -> Measured:
         AudioError: a recording cannot be read.
         ResultError: a keyword is not a number.
     """
+    trial = Trial(args)
+
     # Drawing is imported where it is used: the leaderboard reads this module too.
     from .pages.keywords import keyword_placement, plot_keywords, write_page
 
-    trial = Trial(args)
     model = trial.model
     require_keywords(model)
     neighbours = nearest_tokens(model)

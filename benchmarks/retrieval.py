@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from itertools import permutations
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.modules.recall import (
-    Ranks,
-    Recall,
-    chance_recall,
-    recall_at_k,
-    recall_of_ranks,
-    retrieval_ranks,
-    wilson_interval,
-)
 from s3prl_speechclip.structures import TaskResult
 
 from .shared.benchmark import (
@@ -30,20 +15,20 @@ from .shared.benchmark import (
     Trial,
     add_corpus_options,
     add_model_options,
-    rounded,
     titled_table,
 )
 from .shared.board import CHANCE, KS, Section, recall_columns, recall_figures
 from .shared.decoding import embed_texts, english_caption, language_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from s3prl_speechclip.data.manifest import Utterance
-    from s3prl_speechclip.model.embedding import SpeechEmbeddings
     from s3prl_speechclip.model.speechclip import SpeechClip
+    from s3prl_speechclip.modules.recall import recall_at_k
 
 __all__ = ["BENCHMARK", "recall_at_k"]
 
-FEWEST = 10  # images that two languages must share to be compared
 EMBEDDINGS = ("parallel", "cascaded", "sum")
 DIRECTIONS = {"S2I": "speech_to_image", "I2S": "image_to_speech", "mean": "mean"}
 PROTOCOL = {
@@ -62,6 +47,15 @@ PROTOCOL = {
 }
 
 
+def __getattr__(name: str) -> Any:
+    """Import `recall_at_k` when it is asked for: it needs torch, and `--help` reads this file."""
+    if name != "recall_at_k":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from s3prl_speechclip.modules.recall import recall_at_k
+
+    return recall_at_k
+
+
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_model_options(p)
@@ -78,11 +72,16 @@ def run(args: Namespace) -> Measured:
         CorpusError, AudioError, ImageError: something of the corpus cannot be read.
         ResultError: an embedding is not a number.
     """
+    trial = Trial(args)  # before what is heavy, so that a mistyped name is found at once
+    model, splits, stored = trial.model, trial.splits, trial.stored
+
+    import torch
+
     from s3prl_speechclip.encoders.image_features import load_image_table
     from s3prl_speechclip.model.embedding import embed_images, embed_speech, retrieval_set
 
-    trial = Trial(args)
-    model, splits, stored = trial.model, trial.splits, trial.stored
+    from .formulas.retrieval_scores import crossing_recall, image_recall, named_embeddings
+
     images, trial.manifest = load_image_table(
         model.clip, trial.manifest, splits, skip_broken=args.skip_broken
     )
@@ -117,76 +116,12 @@ def run(args: Namespace) -> Measured:
     return Measured(trial.record("retrieval", metrics, {**PROTOCOL, **about}))
 
 
-def named_embeddings(speech: SpeechEmbeddings) -> dict[str, Tensor]:
-    """Return a split's embeddings by name, and where there are several their sum, unit vectors."""
-    named = dict(speech.by_name)
-    if len(named) > 1:
-        named["sum"] = F.normalize(torch.stack(list(named.values())).sum(0), dim=-1)
-    return named
-
-
-def image_recall(
-    named: Mapping[str, Tensor],
-    pair_ids: Tensor,
-    utterances: Sequence[Utterance],
-    images: Tensor,
-    image_ids: Tensor,
-) -> dict[str, Any]:
-    """Measure recall between recordings and images, by kind of recording and by language.
-
-    Args:
-        named: embeddings of N recordings by name, (N, E) unit vectors.
-        pair_ids: what each recording describes, (N,).
-        utterances: the recordings, N.
-        images: (M, E) unit vectors.
-        image_ids: what each image is, (M,).
-    """
-    synthetic = torch.tensor([u.synthetic for u in utterances])
-    kinds = {"human": ~synthetic, "synthetic": synthetic}
-    found: dict[str, Any] = {
-        "recordings": len(utterances),
-        "images": len(set(image_ids.tolist())),
-        CHANCE: _keyed(chance_recall(pair_ids, image_ids, KS)),
-    }
-    for name, vectors in named.items():
-        ranks = retrieval_ranks(vectors, images, pair_ids, image_ids)
-        to_image = ranks.speech_to_image
-        found[name] = {
-            **_keyed(recall_of_ranks(ranks, KS)),
-            "interval_95": {
-                direction: {f"recall@{k}": _interval(places, k) for k in KS}
-                for direction, places in vars(ranks).items()
-            },
-            "speech_to_image_by_kind": {
-                kind: _shares(to_image[rows]) for kind, rows in kinds.items() if bool(rows.any())
-            },
-        }
-        if len(rows_by_language(utterances)) > 1:
-            found[name]["speech_to_image_by_language"] = recall_by_language(ranks, utterances)
-    return found
-
-
-def recall_by_language(ranks: Ranks, utterances: Sequence[Utterance]) -> dict[str, Any]:
-    """Return speech-to-image recall of each language's recordings, among all images."""
-    return {
-        language: {"recordings": len(rows), **_shares(ranks.speech_to_image[rows])}
-        for language, rows in rows_by_language(utterances).items()
-    }
-
-
-def rows_by_language(utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-    """Return the rows of each language's recordings, int64, languages in order of name."""
-    languages = [language_of(utterance) for utterance in utterances]
-    return {
-        language: torch.tensor([row for row, other in enumerate(languages) if other == language])
-        for language in sorted(set(languages))
-    }
-
-
 def caption_recall(
     model: SpeechClip, named: Mapping[str, Tensor], utterances: Sequence[Utterance]
 ) -> dict[str, Any]:
     """Measure recall between English recordings and captions; empty without captions."""
+    from .formulas.retrieval_scores import text_recall
+
     captions = {
         row: english_caption(utterance)
         for row, utterance in enumerate(utterances)
@@ -197,81 +132,6 @@ def caption_recall(
     distinct = sorted(set(captions.values()))
     spoken = {name: vectors[list(captions)] for name, vectors in named.items()}
     return text_recall(spoken, list(captions.values()), embed_texts(model, distinct), distinct)
-
-
-def text_recall(
-    named: Mapping[str, Tensor], captions: Sequence[str], texts: Tensor, distinct: Sequence[str]
-) -> dict[str, Any]:
-    """Measure retrieval between recordings and written captions, which training never paired.
-
-    A recording's right answer is its own caption, a caption's any recording of it.
-
-    Args:
-        named: embeddings of N recordings by name, (N, E) unit vectors.
-        captions: captions of the recordings, N.
-        texts, distinct: the distinct captions, M, and their embeddings, (M, E) unit vectors.
-    """
-    place = {caption: number for number, caption in enumerate(distinct)}
-    ids = [place[caption] for caption in captions], list(range(len(distinct)))
-    recalls = {
-        name: recall_of_ranks(retrieval_ranks(vectors, texts, *ids), KS)
-        for name, vectors in named.items()
-    }
-    recalls[CHANCE] = chance_recall(*ids, KS)
-    names = {"speech_to_image": "speech_to_text", "image_to_speech": "text_to_speech"}
-    return {"recordings": len(captions), "captions": len(distinct)} | {
-        name: {names.get(direction, direction): at for direction, at in _keyed(recall).items()}
-        for name, recall in recalls.items()
-    }
-
-
-def crossing_recall(
-    named: Mapping[str, Tensor], pair_ids: Tensor, utterances: Sequence[Utterance]
-) -> dict[str, Any]:
-    """Measure retrieval between recordings of the same image in two languages.
-
-    The queries are the first recordings, in one language, of each image described in both; the
-    candidates are all recordings of these images in the other; right is any of the query's image.
-
-    Args:
-        named: embeddings of N recordings by name, (N, E) unit vectors.
-        pair_ids: image of each recording, (N,).
-        utterances: the recordings, N.
-
-    Returns:
-        `pictures`: how many each pair of languages shares, `FEWEST` at least; by embedding, and for
-        chance: `mean` over the pairs, and each pair's `recall@10`. Empty where there is no pair.
-    """
-    pictures: dict[str, int] = {}
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for (source, source_rows), (target, target_rows) in permutations(
-        rows_by_language(utterances).items(), 2
-    ):
-        both = set(pair_ids[source_rows].tolist()) & set(pair_ids[target_rows].tolist())
-        if len(both) < FEWEST:
-            continue
-        pair = f"{source}>{target}"
-        pictures[pair] = len(both)
-        queries, candidates = (
-            rows[torch.isin(pair_ids[rows], torch.tensor(sorted(both)))]
-            for rows in (source_rows, target_rows)
-        )
-        ids = pair_ids[candidates], pair_ids[queries]
-        recalls = {
-            name: recall_of_ranks(retrieval_ranks(vectors[candidates], vectors[queries], *ids), KS)
-            for name, vectors in named.items()
-        }
-        for name, recall in {**recalls, CHANCE: chance_recall(*ids, KS)}.items():
-            found.setdefault(name, {})[pair] = recall["image_to_speech"]
-    if not pictures:
-        return {}
-    return {"pictures": pictures} | {
-        name: {
-            "mean": {f"recall@{k}": round(fmean(at[k] for at in pairs.values()), 4) for k in KS},
-            "recall@10": {pair: round(at[10], 4) for pair, at in pairs.items()},
-        }
-        for name, pairs in found.items()
-    }
 
 
 def table(result: TaskResult) -> str:
@@ -289,18 +149,6 @@ def table(result: TaskResult) -> str:
         for split, found in result.metrics.items()
     )
     return titled_table(result, "recall in percent", head, rows, counts)
-
-
-def _keyed(recall: Recall) -> dict[str, Any]:
-    return {d: rounded({f"recall@{k}": v for k, v in at.items()}) for d, at in recall.items()}
-
-
-def _shares(ranks: Tensor) -> dict[str, float]:
-    return rounded({f"recall@{k}": 100.0 * int((ranks <= k).sum()) / len(ranks) for k in KS})
-
-
-def _interval(ranks: Tensor, k: int) -> list[float]:
-    return [round(end, 4) for end in wilson_interval(int((ranks <= k).sum()), len(ranks))]
 
 
 BENCHMARK = Benchmark(

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from s3prl_speechclip.data.manifest import Manifest, Word
 from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
@@ -182,7 +180,6 @@ def collect_labels(decoded: Sequence[Decoded]) -> dict[str, list[int | None]]:
     return labels
 
 
-@torch.no_grad()
 def related_tokens(model: SpeechClip, words: Sequence[str]) -> dict[str, frozenset[int]]:
     """Return the tokens semantically related to each word; see `word_scores`.
 

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import yaml
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from s3prl_speechclip.config import read_yaml
 from s3prl_speechclip.data.corpora.zerospeech import NATURAL, SPLITS, TYPES, SemanticSet
 from s3prl_speechclip.errors import ConfigError, ResultError, unknown_name
+from s3prl_speechclip.model.config import ENCODER, VARIANTS
 from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
 
@@ -42,7 +41,10 @@ from .shared.benchmark import Benchmark, Measured, add_model_options, load_model
 from .shared.board import Column, Figure, Section
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    Layers = tuple[Tensor, ...]
+    """(T, D) each, on the CPU."""
 
 __all__ = ["BENCHMARK", "semantic_correlations"]
 
@@ -68,9 +70,6 @@ PROTOCOL = {
     "precision": "fp32",
 }
 
-Layers = tuple[Tensor, ...]
-"""(T, D) each, on the CPU."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSource:
@@ -95,8 +94,6 @@ class Choice:
 
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
-    from s3prl_speechclip.upstream.speechclip.expert import ENCODER
-
     add_model_options(p, f"; {ENCODER}: the speech encoder alone; {LOG_MEL}: the spectral baseline")
     p.add_argument(
         "--data-root",
@@ -209,16 +206,15 @@ def _metrics(comparison: Comparison, correlations: Mapping[Key, float]) -> dict[
 
 def find_source(args: Namespace) -> FeatureSource:
     """Return the system that the options name."""
-    from s3prl_speechclip.model.config import VARIANTS
-    from s3prl_speechclip.runtime.devices import find_device
-    from s3prl_speechclip.upstream.speechclip.expert import ENCODER, UpstreamExpert
-
     name, given = args.upstream, args.upstream_ckpt
     if name == LOG_MEL:
         if given:
             raise ConfigError(f"{LOG_MEL} has no checkpoint; leave -k out")
         return spectral_source()
     if name == ENCODER:
+        from s3prl_speechclip.runtime.devices import find_device
+        from s3prl_speechclip.upstream.speechclip.expert import UpstreamExpert
+
         expert = UpstreamExpert(given, name=name)
         located, model = expert.located, expert.model.to(find_device(args.device))
         return _source(name, expert.size, located.source, located.digest(), model)
@@ -230,6 +226,7 @@ def find_source(args: Namespace) -> FeatureSource:
 
 def spectral_source() -> FeatureSource:
     """Return logarithmic mel spectra: one layer of 80 bands every 10 ms."""
+    import torch
     from torchaudio.transforms import MelSpectrogram
 
     mel = MelSpectrogram(SAMPLE_RATE, n_fft=WINDOW, hop_length=STEP, n_mels=BANDS)
@@ -245,6 +242,8 @@ def _source(
     system: str, size: str, checkpoint: str, digest: str, model: nn.Module
 ) -> FeatureSource:
     """Return all hidden states of a model."""
+    import torch
+
     from s3prl_speechclip.modules.padding import pad_waveforms
 
     device = next(model.parameters()).device
@@ -267,6 +266,8 @@ def frames(
     source: FeatureSource, recordings: Mapping[Key, Path], batch_size: int
 ) -> Iterator[tuple[Key, Layers]]:
     """Encode recordings in batches of similar length, not in their order."""
+    import torch
+
     from s3prl_speechclip.data.audio import audio_info, read_audio
 
     seconds = {key: audio_info(path).duration for key, path in recordings.items()}

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from s3prl_speechclip.benchmarks.shared import s3prl_peer
+from s3prl_speechclip.checkpoints import __main__ as checkpoints
+from s3prl_speechclip.cli import benchmark, downstream, pretrain
 from s3prl_speechclip.cli.readme import PAGES, blocks, place
+from s3prl_speechclip.data import __main__ as data
+from s3prl_speechclip.data.corpora import find_corpus
+from s3prl_speechclip.downstream.task import find_task
+from s3prl_speechclip.errors import SpeechClipError
+from s3prl_speechclip.minis import __main__ as minis
+from s3prl_speechclip.model.config import ENCODER, VARIANTS
+from s3prl_speechclip.pretrain.config import resolve_config
 
-
-def pages(root: Path) -> list[Path]:
-    return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").glob("*.md"))]
+ROOT = Path(__file__).resolve().parents[1]
+# The commands of CONTRIBUTING.md are of what its recipes add; tests/test_recipes.py runs them.
+DOCUMENTS = [
+    Path("README.md"),
+    *sorted(page.relative_to(ROOT) for page in (ROOT / "docs").glob("*.md")),
+]
 
 
 def code(path: Path, kind: str) -> str:
@@ -49,38 +65,104 @@ def test_the_released_checkpoints_are_used_as_written(
         shutil.rmtree(tmp_path / "native")
 
 
-def test_every_link_leads_to_a_file(root: Path) -> None:
-    """Guards against a page that was moved after it was linked."""
-    for page in pages(root):
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+def commands(page: Path) -> list[str]:
+    """Return the commands of a page: those of its shell blocks, and those in its text."""
+    text = page.read_text(encoding="utf-8")
+    found = [
+        line.strip()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    spans = re.findall(r"`((?:python|make|pip|torchrun|pytest|sbatch) [^`]+)`", prose)
+    return found + [" ".join(span.split()) for span in spans]
 
 
-def test_every_command_of_the_documentation_has_an_option_that_exists(root: Path) -> None:
-    """Guards against an option that was renamed after it was written down."""
-    # CONTRIBUTING.md's commands are of what its recipes add; tests/test_recipes.py runs them.
-    tested = (page for page in pages(root) if page.name != "CONTRIBUTING.md")
-    text = "\n".join(page.read_text(encoding="utf-8") for page in tested)
-    shown: dict[tuple[str, ...], str] = {}
-    for script in ("run_pretrain.py", "run_downstream.py", "run_benchmark.py"):
-        for line in text.replace("\\\n", " ").splitlines():
-            if f"{script} " not in line or "python" not in line:
-                continue
-            arguments = line.partition(script)[2].partition("#")[0]
-            # The options of a benchmark are those of its task, the first word after the script.
-            task = arguments.split()[:1] if script == "run_benchmark.py" else []
-            command = (script, *task)
-            if command not in shown:
-                shown[command] = subprocess.run(
-                    [sys.executable, *command, "--help"],
-                    cwd=root,
-                    capture_output=True,
-                    text=True,
-                    timeout=120,
-                ).stdout
-            for option in re.findall(r" (--?[a-z][a-z-]*)", arguments):
-                assert f"{option}" in shown[command], (command, option)
+def check_pretraining(arguments: list[str]) -> None:
+    """Check options, names and configuration keys."""
+    args = pretrain.parser().parse_args(arguments)
+    if args.data is not None and args.data != "my_data":
+        find_corpus(args.data)
+    resolve_config(
+        args.upstream or "speechclip_hybrid", args.upstream_config or "mini", args.override or ""
+    )
+
+
+def check_downstream(arguments: list[str]) -> None:
+    """Check options and names."""
+    find_task(vars(downstream.parser().parse_args(arguments))["task"])
+
+
+def check_benchmark(arguments: list[str]) -> None:
+    """Check options and names."""
+    args = benchmark.parser(arguments[0]).parse_args(arguments)
+    if upstream := getattr(args, "upstream", None):
+        assert upstream in {*VARIANTS, ENCODER}
+
+
+CHECKS: dict[str, Callable[[list[str]], object]] = {
+    "run_pretrain.py": check_pretraining,
+    "run_downstream.py": check_downstream,
+    "run_benchmark.py": check_benchmark,
+    "s3prl_speechclip.data": data.parser().parse_args,
+    "s3prl_speechclip.checkpoints": checkpoints.parser().parse_args,
+    "s3prl_speechclip.minis": minis.parser().parse_args,
+    "s3prl_speechclip.benchmarks.shared.s3prl_peer": s3prl_peer.parser().parse_args,
+}
+"""What reads a command's arguments, by the program."""
+LAUNCHERS = re.compile(r"(?:srun |torchrun (?:--\S+ \d+ )?)?(?:\S*python )?(?:-m )?")
+SHELL = ("export ", "sbatch ")
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=str)
+def test_every_command_of_the_documentation_is_one(
+    page: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against an option, a name, a key or a target that was renamed after it was written."""
+    monkeypatch.chdir(root)
+    targets = re.findall(r"^(\w[\w-]*):", (root / "Makefile").read_text(encoding="utf-8"), re.M)
+    extras = metadata.metadata("s3prl_speechclip").get_all("Provides-Extra") or []
+    for command in commands(root / page):
+        words = shlex.split(LAUNCHERS.sub("", command, count=1), comments=True)
+        program, arguments = words[0], [word for word in words[1:] if word not in ("...", "NAME")]
+        if program in CHECKS:
+            try:
+                CHECKS[program](arguments)
+            except SystemExit as end:
+                assert end.code == 0, command
+            except SpeechClipError as error:
+                pytest.fail(f"{command}: {error}")
+        elif program == "make":
+            names = [word for word in arguments if "=" not in word]
+            assert set(names) <= set(targets), command
+        elif program == "pip":
+            named = re.findall(r"\[(.+)\]", command)
+            assert {name for group in named for name in group.split(",")} <= set(extras), command
+        elif program == "pytest":
+            assert all((root / word).exists() for word in arguments if "/" in word), command
+        else:
+            assert command.startswith(SHELL), f"{page}: nothing checks '{command}'"
+
+
+@pytest.mark.parametrize(
+    ("page", "command", "more"),
+    [
+        ("checkpoints", "python -m s3prl_speechclip.checkpoints list", ()),
+        ("benchmarks", "python run_benchmark.py leaderboard", ("--results", "benchmarks/results")),
+    ],
+)
+def test_commands_that_need_no_corpus_run(
+    page: str, command: str, more: tuple[str, ...], root: Path, tmp_path: Path
+) -> None:
+    """Guards the commands that end in seconds, as they are written."""
+    written = [line.partition("#")[0].strip() for line in commands(root / f"docs/{page}.md")]
+    assert command in written
+    out = ("--out", str(tmp_path)) if more else ()
+    done = subprocess.run(
+        [sys.executable, *command.split()[1:], *more, *out], cwd=root, capture_output=True
+    )
+    assert done.returncode == 0 and done.stdout
 
 
 def test_the_page_of_what_is_tested_names_tests_that_are_there(root: Path) -> None:

@@ -14,15 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from s3prl_speechclip.data.corpora.zerospeech import SYNTHETIC, read_gold, read_pairs
 from s3prl_speechclip.errors import ResultError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Vector = NDArray[np.float64]
 Key = tuple[str, str]
@@ -141,6 +142,8 @@ def compare(gold: Path, pairs: Path) -> Comparison:
         CorpusError: a CSV cannot be read.
         ResultError: a pair that no recordings can be compared for.
     """
+    import pandas as pd
+
     tokens, rated = pd.DataFrame(read_gold(gold)), pd.DataFrame(read_pairs(pairs))
     one, other = (
         tokens.rename_axis(f"row_{side}").reset_index().rename(columns={"word": f"word_{side}"})
@@ -214,6 +217,8 @@ def type_mean(
 
 
 def _correlation(name: str, pairs: pd.DataFrame) -> float:
+    from scipy.stats import spearmanr
+
     human = pairs.similarity if pairs.relatedness.isna().any() else pairs.relatedness
     if human.isna().any():
         raise ResultError(

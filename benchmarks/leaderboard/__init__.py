@@ -13,9 +13,8 @@ from pathlib import Path
 from s3prl_speechclip.errors import ResultError
 
 from ..shared.benchmark import Benchmark
-from .figures import figures_of, gather, read_record
+from .sections import PAGE, SHEET, TABLE
 from .superb import partial_superb_score, superb_score
-from .tables import PAGE, SHEET, TABLE, write_leaderboard
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +52,9 @@ def add_options(p: ArgumentParser) -> None:
 
 def run(args: Namespace) -> Path:
     """Write the leaderboard; returns its Markdown, or the result file that was checked."""
+    from .figures import gather
+    from .tables import write_leaderboard
+
     if args.check is not None:
         check(args.check)
         return args.check
@@ -69,6 +71,8 @@ def check(path: Path) -> None:
     Raises:
         ResultError: it cannot; the message names the field and the reason.
     """
+    from .figures import figures_of, read_record
+
     try:
         result = read_record(path)
         if result is None:

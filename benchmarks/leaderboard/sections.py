@@ -15,6 +15,7 @@ from ..shared.board import CHANCE, Column, Figure, Section, recall_figures
 from . import mteb_results
 from .superb import MEASURED, superb_figures
 
+TABLE, SHEET, PAGE = "LEADERBOARD.md", "leaderboard.csv", "leaderboard.html"
 LAYOUT = read_yaml(Path(__file__).parent / "sections.yaml")
 
 

@@ -18,9 +18,7 @@ from ..shared.board import Column, Section
 from .figures import Board
 from .published import PUBLISHED
 from .ranking import COMPARABLE, MINI, OWN, ranked, rows_of
-from .sections import LAYOUT, all_sections
-
-TABLE, SHEET, PAGE = "LEADERBOARD.md", "leaderboard.csv", "leaderboard.html"
+from .sections import LAYOUT, PAGE, SHEET, TABLE, all_sections
 
 
 def shown(cell: Any, column: Column, *, note: bool = True) -> str:

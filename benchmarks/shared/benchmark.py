@@ -65,10 +65,12 @@ class Trial:
     """
 
     def __init__(self, args: Namespace) -> None:
-        from s3prl_speechclip.data.corpora import load_corpus
+        from s3prl_speechclip.data.corpora import find_corpus, load_corpus
         from s3prl_speechclip.data.manifest import Manifest
 
         self.args = args
+        if isinstance(args.data, str):
+            find_corpus(args.data)  # a mistyped name ends before the model is read
         self.model, self.checkpoint, self.checkpoint_hash = load_model(args)
         self.manifest = (
             args.data
@@ -324,17 +326,21 @@ def add_corpus_options(p: ArgumentParser, *, splits: bool = True, states: bool =
 def load_model(args: Namespace) -> tuple[SpeechClip, str, str]:
     """Return the model that the options name, in evaluation mode, its source and its hash."""
     from s3prl_speechclip.checkpoints.locate import locate_model
-    from s3prl_speechclip.hashing import state_hash
-    from s3prl_speechclip.model.speechclip import SpeechClip
-    from s3prl_speechclip.runtime.devices import find_device
 
     given = args.upstream_ckpt
-    if isinstance(given, SpeechClip):
+    if given is not None and not isinstance(given, str | Path):
+        from s3prl_speechclip.hashing import state_hash
+        from s3prl_speechclip.runtime.devices import find_device
+
         model = given if args.device == "auto" else given.to(find_device(args.device))
         return model.eval(), "in memory", state_hash(given.state_dict())
     name = args.upstream or DEFAULT_UPSTREAM
     located = locate_model(name, None if given is None else str(given))
     logger.info("%s: %s (%s)", name, located.source, located.reason)
+    # Heavy: a name that was mistyped is found out before.
+    from s3prl_speechclip.model.speechclip import SpeechClip
+    from s3prl_speechclip.runtime.devices import find_device
+
     model = SpeechClip.from_pretrained(located.source).to(find_device(args.device))
     return model, located.source, located.digest()
 

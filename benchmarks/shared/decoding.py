@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from s3prl_speechclip.data.batches import OnBroken, PairDataset, approximate_lengths, load_batches
 from s3prl_speechclip.data.manifest import Utterance
-from s3prl_speechclip.data.sampling import evaluation_batches
 from s3prl_speechclip.errors import ConfigError, CorpusError, ResultError
-from s3prl_speechclip.modules.quantizer import cosine_scores
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechFeatures, SpeechOutput
 
 from ..formulas.keyword_scores import NEIGHBOURS
 from ..formulas.segments import Segmented, Span
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `--help` of benchmarks reads this module, and needs no torch
+    from torch import Tensor
+
+    from s3prl_speechclip.data.batches import OnBroken
     from s3prl_speechclip.model.speechclip import SpeechClip
 
     from .benchmark import Trial
@@ -93,6 +91,8 @@ def language_of(utterance: Utterance) -> str:
 
 def embed_texts(model: SpeechClip, texts: Sequence[str]) -> Tensor:
     """Embed texts by CLIP; (N, E) unit vectors, float32 on the CPU."""
+    import torch
+
     chunks = [texts[start : start + TEXTS] for start in range(0, len(texts), TEXTS)]
     return torch.cat([model.encode_text(chunk).float().cpu() for chunk in chunks])
 
@@ -106,7 +106,6 @@ def require_keywords(model: SpeechClip) -> None:
         )
 
 
-@torch.no_grad()
 def decode_split(
     trial: Trial, split: str, *, attention: bool = False, vectors: int = 0
 ) -> list[Decoded]:
@@ -126,6 +125,11 @@ def decode_split(
         AudioError: a recording cannot be read.
         ResultError: a keyword is not a number.
     """
+    import torch
+
+    from s3prl_speechclip.data.batches import PairDataset, approximate_lengths, load_batches
+    from s3prl_speechclip.data.sampling import evaluation_batches
+
     model, manifest, args = trial.model, trial.manifest, trial.args
     utterances = manifest.split(split)
     on_broken: OnBroken = "drop" if args.skip_broken else "raise"
@@ -144,20 +148,21 @@ def decode_split(
     loaded = load_batches(dataset, batches, args.num_workers)
     total = len(batches)
     try:
-        for pairs in tqdm(loaded, split, total, unit="batch", disable=None, leave=False):
-            speech = pairs.speech.to(device)
-            features = (
-                speech if isinstance(speech, SpeechFeatures) else model.speech_encoder(speech)
-            )
-            projected.clear()
-            output = model(features)
-            weights = None
-            if attention:
-                mixed = model.layer_mix(features.hidden_states)
-                weights = model.branch.cls_attention(mixed, features.lengths)
-            for row, index in enumerate(pairs.indices.tolist()):
-                raw = projected[0][row] if index in wanted and projected else None
-                decoded[index] = _decoded(utterances[index], output, row, weights, raw)
+        with torch.no_grad():
+            for pairs in tqdm(loaded, split, total, unit="batch", disable=None, leave=False):
+                speech = pairs.speech.to(device)
+                features = (
+                    speech if isinstance(speech, SpeechFeatures) else model.speech_encoder(speech)
+                )
+                projected.clear()
+                output = model(features)
+                weights = None
+                if attention:
+                    mixed = model.layer_mix(features.hidden_states)
+                    weights = model.branch.cls_attention(mixed, features.lengths)
+                for row, index in enumerate(pairs.indices.tolist()):
+                    raw = projected[0][row] if index in wanted and projected else None
+                    decoded[index] = _decoded(utterances[index], output, row, weights, raw)
     finally:
         if hook is not None:
             hook.remove()
@@ -215,7 +220,6 @@ def attention_segments(weights: np.ndarray) -> tuple[tuple[float, float], ...]:
     return tuple((float(a) * FRAME, float(b) * FRAME) for a, b in (long if len(long) else runs))
 
 
-@torch.no_grad()
 def nearest_tokens(model: SpeechClip, count: int = NEIGHBOURS) -> dict[int, tuple[int, ...]]:
     """Return the tokens of the vocabulary nearest to each token by cosine, itself first.
 
@@ -230,7 +234,11 @@ def nearest_tokens(model: SpeechClip, count: int = NEIGHBOURS) -> dict[int, tupl
     Returns:
         Original BPE ids by original BPE id.
     """
-    codebook = model.clip.codebook()
+    import torch
+
+    from s3prl_speechclip.modules.quantizer import cosine_scores
+
+    codebook = model.clip.codebook().detach()
     banned = model.clip.banned_rows
     count = min(count, len(codebook) - len(banned))
     near: dict[int, tuple[int, ...]] = {}

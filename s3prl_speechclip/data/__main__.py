@@ -19,7 +19,6 @@ from .audio import audio_info, read_audio
 from .cache import writing
 from .corpora import CORPORA, load_corpus
 from .corpora.own import read_rows
-from .feature_store import features_home, remove, stored
 from .images import open_image
 from .manifest import Utterance
 from .prepare import prepare
@@ -78,6 +77,8 @@ def show_cache(clear: str | None, clear_all: bool) -> None:
         ConfigError: there are none of that name, or a process uses them.
         CorpusError: they cannot be removed.
     """
+    from .feature_store import features_home, remove, stored  # torch: not for --help
+
     folders = stored()
     if clear is not None and clear not in {folder.path.name for folder in folders}:
         names = [folder.path.name for folder in folders]

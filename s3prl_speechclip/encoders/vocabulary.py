@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from ..errors import ConfigError, EncoderError
 from .shipped import SHIPPED, shipped_folder
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `--help` of benchmarks reads this module, and needs no torch
     from open_clip.tokenizer import SimpleTokenizer
+    from torch import Tensor
 
 PADDING = 0
 START_OF_TEXT = 49_406
@@ -82,6 +81,8 @@ def read_vocabulary(path: Path) -> Tensor:
     Raises:
         ConfigError: the file is missing, in another layout, or lacks a special token.
     """
+    import torch
+
     try:
         table = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -120,6 +121,8 @@ def corpus_vocabulary(captions: Sequence[str]) -> Tensor:
     Returns:
         (V,) int64, original BPE ids.
     """
+    import torch
+
     counts: Counter[int] = Counter({token: 0 for token in SPECIAL_TOKENS})
     for caption in captions:
         tokens = encode(caption)
@@ -145,6 +148,8 @@ def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
         ConfigError: `corpus` without captions, or no such file.
         EncoderError: `mini`, and the installation lacks it.
     """
+    import torch
+
     if name in OFFICIAL:
         return official_vocabulary(name)
     if name == SHIPPED:

@@ -36,6 +36,9 @@ VARIANTS = {
     )
 }
 
+ENCODER = "speechclip_encoder"
+"""Hub name of the speech encoder of any of them, alone."""
+
 
 def find_variant(name: str) -> Variant:
     """Look a variant up by its hub name.

@@ -12,7 +12,11 @@ from small_corpus import CAPTIONS, write_flickr8k
 from small_models import small_model
 
 from s3prl_speechclip import evaluate
-from s3prl_speechclip.benchmarks.retrieval import crossing_recall, recall_by_language, text_recall
+from s3prl_speechclip.benchmarks.formulas.retrieval_scores import (
+    crossing_recall,
+    recall_by_language,
+    text_recall,
+)
 from s3prl_speechclip.benchmarks.shared.decoding import english_caption
 from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Utterance

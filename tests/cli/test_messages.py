@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from s3prl_speechclip.benchmarks.shared.benchmark import benchmark_titles
+
 CASES = {
     "unknown model": (["-u", "speechclip_hybird"], "did you mean 'speechclip_hybrid'"),
     "unknown corpus": (["--data", "flickr8"], "did you mean 'flickr8k'"),
@@ -97,6 +99,10 @@ def test_a_dry_run_counts_the_published_parameters(capfd: pytest.CaptureFixture[
 
 HEAVY = {"torch", "s3prl", "transformers", "lightning", "open_clip", "sklearn", "scipy", "pandas"}
 QUICK = {
+    **{
+        f"help of {name}": ("benchmark", [name, "--help"], "usage: run_")
+        for name in benchmark_titles()
+    },
     "help of pretraining": ("pretrain", ["--help"], "usage: run_"),
     "help of downstream": ("downstream", ["--help"], "usage: run_"),
     "help of benchmarks": ("benchmark", ["--help"], "usage: run_"),
@@ -106,6 +112,8 @@ QUICK = {
     "an option": ("pretrain", ["--overide", "a=b"], "unrecognized arguments"),
     "a task": ("downstream", ["-u", "fbank", "-d", "fluent_comands"], "fluent_commands"),
     "a benchmark": ("benchmark", ["retreival"], "retrieval"),
+    "a benchmark's model": ("benchmark", ["words", "-u", "speechclip_pls"], "'speechclip_plus'"),
+    "a benchmark's corpus": ("benchmark", ["retrieval", "--data", "flickr8"], "'flickr8k'"),
 }
 
 

@@ -15,15 +15,12 @@ from s3prl_speechclip import checkpoints
 from s3prl_speechclip.checkpoints.locate import Located, locate_model
 from s3prl_speechclip.config import build, read_yaml
 from s3prl_speechclip.errors import CheckpointError
-from s3prl_speechclip.model.config import VARIANTS
+from s3prl_speechclip.model.config import ENCODER, VARIANTS
 from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.padding import pad_waveforms
 from s3prl_speechclip.structures import HOP, SpeechOutput
 
 logger = logging.getLogger(__name__)
-
-ENCODER = "speechclip_encoder"
-"""Hub name of the speech encoder alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ VOICES = ("Slt", "Rms", "Andrea", "David")
 ARTICLE = re.compile(r"^(a|an|the) ")
 PHONETIC = "phonetic"
 """Folder of telephone prompts whose words stand for letters."""
-RATED = ("wordsim353", "simlex999")
+RATED = {"wordsim353": "wordsim353.tsv", "simlex999": "simlex999.txt"}
+"""Lists rated by people, in gensim's test data: SimLex-999 has no licence to pass it on by."""
 RECORDED = (sources.KTUBERLING, sources.STAMPS, sources.ASTERISK)
 """Packages whose words are paired; the lists lie in `assets/zerospeech/`, whose README explains."""
 RELATED = "wordsim353"
@@ -129,9 +131,14 @@ def recorded_words(archive: Path | None) -> dict[str, dict[str, list[Path]]]:
 
 def scored_pairs(name: str) -> list[ScoredPair]:
     """Read a list of pairs; words in lower case, a repeated pair once."""
-    path = Path(__file__).parents[2] / f"assets/zerospeech/{name}.csv"
+    if name in RATED:  # gensim itself is not imported
+        path = Path(str(distribution("gensim").locate_file(f"gensim/test/test_data/{RATED[name]}")))
+        table = pd.read_csv(path, sep="\t", comment="#", header=None, keep_default_na=False)
+    else:
+        path = Path(__file__).parents[2] / f"assets/zerospeech/{name}.csv"
+        table = pd.read_csv(path, keep_default_na=False)
     found: dict[frozenset[str], ScoredPair] = {}
-    for one, other, score in pd.read_csv(path, keep_default_na=False).itertuples(index=False):
+    for one, other, score in table.itertuples(index=False):
         pair = ScoredPair(one.lower(), other.lower(), float(score))
         found.setdefault(frozenset((pair.word_1, pair.word_2)), pair)
     return list(found.values())

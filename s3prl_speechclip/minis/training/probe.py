@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ...benchmarks.retrieval import image_recall
+from ...benchmarks.formulas.retrieval_scores import image_recall
 from ...data.audio import read_audio
 from ...data.manifest import Manifest, Utterance, Word
 from ...encoders.clip import load_shipped
