@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, SpeechBatch, SpeechFeatures
+
+from .s3prl_peer import OPENMP, run_command, run_s3prl, without_openmp, write_mini_hubert
 
 if TYPE_CHECKING:
     from s3prl_speechclip.model.speechclip import SpeechClip
 
-OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 WAITING: Mapping[str, Mapping[str, str]] = {
     "library default": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
@@ -308,34 +308,6 @@ def compare_probing(args: Namespace) -> dict[str, Any]:
     return {**compare(times), "on_stored_frames": rounded(statistics.median(times["frames"]))}
 
 
-def run_command(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
-) -> tuple[float, int]:
-    """Run a command; what it writes is kept in `folder/log.txt`.
-
-    Returns:
-        Its seconds, and the peak of its own memory, MiB.
-
-    Raises:
-        ConfigError: it fails.
-    """
-    folder.mkdir(exist_ok=True)
-    log = folder / "log.txt"
-    with log.open("w", encoding="utf-8") as file:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        raise ConfigError(f"'{' '.join(command[:4])} ..' failed: {' '.join(last)}")
-    return time.perf_counter() - start, round(usage.ru_maxrss / 1024)
-
-
 def run_downstream(
     task: str, upstream: str, folder: Path, cache: Mapping[str, str], *options: str
 ) -> tuple[float, int]:
@@ -359,36 +331,25 @@ def cache_without_features(folder: Path) -> dict[str, str]:
 
 def compare_intent_runs(args: Namespace, steps: int) -> dict[str, Any]:
     """Compare a whole run of intent classification on its mini set with s3prl's own runner's."""
-    import yaml
-
-    from s3prl_speechclip import downstream_configs
-    from s3prl_speechclip.config import read_yaml
     from s3prl_speechclip.minis import mini_set
 
-    from .s3prl_peer import write_mini_hubert
-
-    mini = mini_set("fluent_commands")  # made before the clock starts
+    mini_set("fluent_commands")  # made before the clock starts
     runner = {"total_steps": steps, "eval_step": steps // 2, "save_step": steps // 2}
     changes = ",,".join(f"runner.{key}={value}" for key, value in runner.items())
     with tempfile.TemporaryDirectory(prefix="speed-") as scratch:
         folder = Path(scratch)
-        hubert = ("-k", str(write_mini_hubert(folder / "hubert")))
+        hubert = write_mini_hubert(folder / "hubert")
         cache = cache_without_features(folder / "cache")
+        own = ("-k", str(hubert), "-o", changes)
         ours, own_peak = run_downstream(
-            "fluent_commands", "hf_hubert_custom", folder / "ours", cache, *hubert, "-o", changes
+            "fluent_commands", "hf_hubert_custom", folder / "ours", cache, *own
         )
         if args.against_s3prl is None:
             reason = "s3prl's runner needs --against-s3prl"
             return {"ours": ours, "theirs": None, "ratio": None, "reason": reason}
-        config = read_yaml(Path(downstream_configs.__path__[0]) / "fluent_commands.yaml")
-        config["optimizer"] |= mini.config["optimizer"]
-        config["runner"] |= {**runner, "num_workers": 0, "eval_dataloaders": ["dev", "test"]}
-        config["downstream_expert"]["datarc"] |= {"file_path": str(mini.root), "num_workers": 0}
-        (folder / "ic.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        command = [args.against_s3prl, "-m", "s3prl.run_downstream", "-m", "train", *hubert]
-        command += ["-u", "hf_hubert_custom", "-d", "fluent_commands", "--device", "cpu"]
-        command += ["-c", str(folder / "ic.yaml"), "-p", str(folder / "theirs" / "run")]
-        theirs, their_peak = run_command(command, folder / "theirs", _without_openmp())
+        theirs, their_peak = run_s3prl(
+            args.against_s3prl, "fluent_commands", hubert, folder / "theirs", runner
+        )
     peaks = {"ours": own_peak, "theirs": their_peak}
     return {"ours": ours, "theirs": theirs, "ratio": theirs / ours, "command_peak_mib": peaks}
 
@@ -441,17 +402,13 @@ def _rates(args: Namespace, waiting: Mapping[str, str]) -> tuple[float, float]:
         for busy, found in rates.items():
             other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
             try:
-                printed = subprocess.check_output(command, env={**_without_openmp(), **waiting})
+                printed = subprocess.check_output(command, env={**without_openmp(), **waiting})
             finally:
                 if other is not None:
                     other.kill()
                     other.wait()
             found.append(float(printed.split()[-1]))
     return statistics.median(rates[True]), statistics.median(rates[False])
-
-
-def _without_openmp() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in OPENMP}
 
 
 def training_rate(seconds: float = 4.0, batch_size: int = 32) -> float:

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from s3prl_speechclip.errors import ConfigError
+
+OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 PACKAGES = (
     *("torch==2.0.1", "torchaudio==2.0.2", "s3prl==0.4.18", "numpy<1.27", "scipy<1.12"),
@@ -84,6 +89,86 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the environment")
     return p
+
+
+def run_command(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> tuple[float, int]:
+    """Run a command; what it writes is kept in `folder/log.txt`.
+
+    Returns:
+        Its seconds, and the peak of its own memory, MiB.
+
+    Raises:
+        ConfigError: it fails.
+    """
+    folder.mkdir(exist_ok=True)
+    log = folder / "log.txt"
+    with log.open("w", encoding="utf-8") as file:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        raise ConfigError(f"'{' '.join(command[:4])} ..' failed: {' '.join(last)}")
+    return time.perf_counter() - start, round(usage.ru_maxrss / 1024)
+
+
+def without_openmp() -> dict[str, str]:
+    """Return the environment without settings of OpenMP's waiting threads."""
+    return {name: value for name, value in os.environ.items() if name not in OPENMP}
+
+
+def run_s3prl(
+    python: str, task: str, hubert: Path, folder: Path, runner: Mapping[str, Any], seed: int = 0
+) -> tuple[float, int]:
+    """Run a task on its mini set by s3prl's own runner, with this project's configuration of it.
+
+    Args:
+        python: of s3prl's environment.
+        task: fluent_commands or speech_commands.
+        hubert: see `write_mini_hubert`.
+        folder: receives `run`, s3prl's folder of the experiment.
+        runner: settings of its section `runner`.
+        seed: s3prl's.
+
+    Returns:
+        See `run_command`.
+    """
+    import yaml
+
+    from s3prl_speechclip.config import merge, read_yaml
+    from s3prl_speechclip.downstream.settings import config_folder
+    from s3prl_speechclip.downstream.task import EXPERT, find_task
+    from s3prl_speechclip.downstream.tasks.speech_commands import CLASSES_FILE
+    from s3prl_speechclip.minis import mini_set
+
+    mini = mini_set(task)
+    config = merge(read_yaml(config_folder() / f"{task}.yaml"), dict(mini.config))
+    layout = find_task(task).layout
+    assert layout is not None, "a task of SUPERB's"
+    config[EXPERT] = merge(config[EXPERT], dict(layout.place(mini.root)))
+    config[EXPERT]["datarc"]["num_workers"] = 0
+    config["runner"] |= {**runner, "eval_dataloaders": ["dev", "test"]}
+    folder.mkdir()
+    settings = folder / "task.yaml"
+    settings.write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = mini.root / CLASSES_FILE
+    code = "import runpy\n"
+    if words.is_file():  # a constant of s3prl's module
+        classes = words.read_text(encoding="utf-8").split()
+        code += "from s3prl.downstream.speech_commands import dataset\n"
+        code += f"dataset.CLASSES[:] = {classes}\n"
+    code += "runpy.run_module('s3prl.run_downstream', run_name='__main__', alter_sys=True)"
+    command = [python, "-c", code, "-m", "train", "-u", "hf_hubert_custom", "-k", str(hubert)]
+    command += ["-d", task, "--device", "cpu", "--seed", str(seed)]
+    command += ["-c", str(settings), "-p", str(folder / "run")]
+    return run_command(command, folder, without_openmp())
 
 
 if __name__ == "__main__":

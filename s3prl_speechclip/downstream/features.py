@@ -6,7 +6,6 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -312,14 +311,17 @@ class Features:
         }
 
     def _is_batched(self, numbers: Sequence[int]) -> bool:
-        """Return whether a recording's features are the same in a batch and alone."""
+        """Return whether a recording's features are the same in a batch and alone.
+
+        They are compared in fp32: products in bf16 are rounded otherwise in another batch.
+        """
         if self.upstream.batch_invariant is not None or len(numbers) < 2:
             return bool(self.upstream.batch_invariant)
         some = [numbers[len(numbers) * n // TRIED] for n in range(TRIED)]
         wavs = [self.names.sources[n]() for n in dict.fromkeys(some)]
         for self.whole_windows in (False, True):
-            together = self._encode(wavs)
-            alone = [self._encode([wav])[0] for wav in wavs]
+            together = self._encode(wavs, "fp32")
+            alone = [self._encode([wav], "fp32")[0] for wav in wavs]
             if all(one.shape == other.shape for one, other in zip(together, alone, strict=True)):
                 pairs = zip(together, alone, strict=True)
                 difference = max(float((one - other).abs().max()) for one, other in pairs)
@@ -362,7 +364,8 @@ class Features:
         audio = read_ahead(self._audio, batches, workers if len(batches) > workers else 0)
         with bar, self.folder.writer() as writer:
             for batch, wavs in zip(batches, audio, strict=True):
-                for number, block in zip(batch, self._encode(wavs), strict=True):
+                blocks = self._encode(wavs, self.precision)
+                for number, block in zip(batch, blocks, strict=True):
                     key = self.names.recordings[number].key
                     if key not in self.folder:
                         writer.add(key, self._rounded(block))
@@ -379,11 +382,10 @@ class Features:
         return kept
 
     @torch.no_grad()
-    def _encode(self, wavs: Sequence[np.ndarray]) -> list[Tensor]:
+    def _encode(self, wavs: Sequence[np.ndarray], precision: str) -> list[Tensor]:
         """Return each recording's states, (S, T, D) float32 on the CPU; T is 1 for means."""
         device = self.fabric.device
-        computed = torch.autocast(device.type, torch.bfloat16) if self.precision == "bf16" else None
-        with computed or nullcontext():
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             module: nn.Module = self.upstream.module
             found = module([torch.from_numpy(wav).to(device) for wav in wavs])
         states = as_states(found[str(self.plan.request.selection)])

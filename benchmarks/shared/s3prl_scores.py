@@ -1,0 +1,110 @@
+"""Scores of s3prl's own runner and of this project's, on the mini sets, three seeds each.
+
+`python -m s3prl_speechclip.benchmarks.shared.s3prl_scores PYTHON` runs what its file lacks, with
+the Python that `s3prl_peer` prints. Upstream, sets, configurations and schedules are the same; the
+seeds are each runner's own. Scores are those after the last step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from s3prl_speechclip.results import markdown_table, read_result
+
+from .comparisons import cache_without_features, run_downstream
+from .s3prl_peer import run_s3prl, write_mini_hubert
+
+SCORES = Path("benchmarks") / "results" / "speed" / "s3prl-scores.json"
+TASKS = ("fluent_commands", "speech_commands")
+RUNNERS = ("s3prl", "s3prl_speechclip")
+SEEDS = (0, 1, 2)
+STEPS = {"total_steps": 250, "eval_step": 250, "save_step": 250}
+LINE = re.compile(r"^(dev|test) at step \d+: (\S+)", re.MULTILINE)
+CERTAIN = 2.0  # standard errors
+
+
+def measure(runner: str, task: str, seed: int, python: str, folder: Path) -> dict[str, Any]:
+    """Run a task once; returns the accuracies.
+
+    Args:
+        runner: one of `RUNNERS`.
+        task: one of `TASKS`.
+        seed: the runner's.
+        python: of s3prl's environment.
+        folder: of scratch.
+    """
+    hubert = write_mini_hubert(folder / "hubert")
+    if runner == "s3prl":
+        run_s3prl(python, task, hubert, folder / "s3prl", STEPS, seed)
+        log = (folder / "s3prl" / "run" / "log.log").read_text(encoding="utf-8")
+        scores = {split: float(value) for split, value in LINE.findall(log)}
+    else:
+        options = ["-k", str(hubert), "--seed", str(seed)]
+        options += ["-o", ",,".join(f"runner.{key}={value}" for key, value in STEPS.items())]
+        cache = cache_without_features(folder / "cache")
+        run_downstream(task, "hf_hubert_custom", folder / "own", cache, *options)
+        result = read_result(folder / "own" / "run" / "result.json")
+        scores = {split: result.metrics[split]["acc"] for split in ("dev", "test")}
+    return {"task": task, "runner": runner, "seed": seed, "steps": STEPS["total_steps"], **scores}
+
+
+def scores_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Lay runs out, a task a row: test accuracies in percent, and their difference."""
+    rows = []
+    for task in TASKS:
+        found = [
+            [100 * run["test"] for run in runs if (run["task"], run["runner"]) == (task, runner)]
+            for runner in RUNNERS
+        ]
+        if min(map(len, found)) < 2:
+            continue  # not measured yet
+        theirs, ours = found
+        difference = fmean(ours) - fmean(theirs)
+        error = math.sqrt(sum(stdev(each) ** 2 / len(each) for each in found))
+        within = "yes" if abs(difference) <= CERTAIN * error else "no"
+        shown = [
+            f"{', '.join(f'{value:.1f}' for value in each)}: {fmean(each):.1f}" for each in found
+        ]
+        rows.append((task, *shown, f"{difference:+.1f} ± {error:.1f}", within))
+    head = ("task", "s3prl's runner", "this one", "difference", "within two standard errors")
+    return markdown_table(head, rows)
+
+
+def main() -> None:
+    """Run what is missing of what the options name; each run is kept once it ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("python", metavar="PYTHON", help="Python of s3prl's environment")
+    parser.add_argument("--task", choices=TASKS, action="append", help="default: both")
+    parser.add_argument("--runner", choices=RUNNERS, action="append", help="default: both")
+    parser.add_argument("--seed", type=int, action="append", metavar="N", help="default: 0, 1, 2")
+    parser.add_argument("--out", type=Path, default=SCORES, metavar="FILE")
+    args = parser.parse_args()
+    for task in args.task or TASKS:
+        for seed in args.seed or SEEDS:
+            for runner in args.runner or RUNNERS:
+                runs = read_runs(args.out)
+                if any((r["task"], r["runner"], r["seed"]) == (task, runner, seed) for r in runs):
+                    continue
+                with tempfile.TemporaryDirectory(prefix="scores-") as scratch:
+                    run = measure(runner, task, seed, args.python, Path(scratch))
+                runs = sorted([*runs, run], key=lambda r: (r["task"], r["runner"], r["seed"]))
+                args.out.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{scores_table(read_runs(args.out))}\n{args.out}\n")
+
+
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Read the runs of a file; none where there is no file."""
+    return list(json.loads(path.read_text(encoding="utf-8"))["runs"]) if path.is_file() else []
+
+
+if __name__ == "__main__":
+    main()
