@@ -15,6 +15,7 @@ from s3prl_speechclip import evaluate
 from s3prl_speechclip.benchmarks import speed
 from s3prl_speechclip.benchmarks.shared.comparisons import MEASURES
 from s3prl_speechclip.benchmarks.shared.s3prl_peer import write_mini_hubert
+from s3prl_speechclip.benchmarks.shared.s3prl_scores import LINE, scores_table
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.corpora import load_corpus
 from s3prl_speechclip.downstream.upstreams import load_upstream
@@ -74,3 +75,20 @@ def test_the_mini_hubert_is_read_by_either_transformers(tmp_path: Path) -> None:
         states = [upstream(sound)["hidden_states"] for upstream in (own, loaded)]
     for a, b in zip(*states, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_scores_of_both_runners_are_compared_over_seeds() -> None:
+    """Guards the lines of s3prl's log that are read, and a difference's standard error."""
+    log = "train at step 250: 0.9\ndev at step 250: 0.4\nNew best on dev at step 250: 0.4\n"
+    assert LINE.findall(log + "test at step 250: 0.375\n") == [("dev", "0.4"), ("test", "0.375")]
+    scores = {"s3prl": (0.50, 0.52, 0.54), "s3prl_speechclip": (0.57, 0.55, 0.53)}
+    runs = [
+        {"task": "fluent_commands", "runner": runner, "seed": seed, "test": test}
+        for runner, tests in scores.items()
+        for seed, test in enumerate(tests)
+    ]
+    runs.append({"task": "speech_commands", "runner": "s3prl", "seed": 0, "test": 0.5})
+    _, _, *rows = scores_table(runs).splitlines()
+    (row,) = rows
+    # Each mean is off by 2 / sqrt(3) points, their difference by sqrt(8 / 3).
+    assert "+3.0 ± 1.6" in row and row.rstrip(" |").endswith("yes")
