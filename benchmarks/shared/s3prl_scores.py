@@ -8,12 +8,12 @@ seeds are each runner's own. Scores are those after the last step.
 from __future__ import annotations
 
 import argparse
-import json
+import csv
 import math
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -23,13 +23,17 @@ from s3prl_speechclip.results import markdown_table, read_result
 from .comparisons import cache_without_features, run_downstream
 from .s3prl_peer import run_s3prl, write_mini_hubert
 
-SCORES = Path("benchmarks") / "results" / "speed" / "s3prl-scores.json"
+SCORES = Path("benchmarks") / "results" / "speed" / "s3prl-scores.csv"
 TASKS = ("fluent_commands", "speech_commands")
 RUNNERS = ("s3prl", "s3prl_speechclip")
 SEEDS = (0, 1, 2)
 STEPS = {"total_steps": 250, "eval_step": 250, "save_step": 250}
 LINE = re.compile(r"^(dev|test) at step \d+: (\S+)", re.MULTILINE)
 CERTAIN = 2.0  # standard errors
+COLUMNS: Mapping[str, Callable[[str], Any]] = {
+    **{"task": str, "runner": str, "seed": int, "steps": int},
+    **{"dev": float, "test": float},
+}
 
 
 def measure(runner: str, task: str, seed: int, python: str, folder: Path) -> dict[str, Any]:
@@ -97,13 +101,22 @@ def main() -> None:
                 with tempfile.TemporaryDirectory(prefix="scores-") as scratch:
                     run = measure(runner, task, seed, args.python, Path(scratch))
                 runs = sorted([*runs, run], key=lambda r: (r["task"], r["runner"], r["seed"]))
-                args.out.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
+                with args.out.open("w", encoding="utf-8", newline="") as file:
+                    writer = csv.DictWriter(file, run, lineterminator="\n")
+                    writer.writeheader()
+                    writer.writerows(runs)
     sys.stdout.write(f"{scores_table(read_runs(args.out))}\n{args.out}\n")
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
     """Read the runs of a file; none where there is no file."""
-    return list(json.loads(path.read_text(encoding="utf-8"))["runs"]) if path.is_file() else []
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: kind(row[name]) for name, kind in COLUMNS.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 if __name__ == "__main__":
