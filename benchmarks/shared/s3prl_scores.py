@@ -83,15 +83,20 @@ def scores_table(runs: Sequence[dict[str, Any]]) -> str:
     return markdown_table(head, rows)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the options."""
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("python", metavar="PYTHON", help="Python of s3prl's environment")
+    p.add_argument("--task", choices=TASKS, action="append", help="default: both")
+    p.add_argument("--runner", choices=RUNNERS, action="append", help="default: both")
+    p.add_argument("--seed", type=int, action="append", metavar="N", help="default: 0, 1, 2")
+    p.add_argument("--out", type=Path, default=SCORES, metavar="FILE")
+    return p
+
+
 def main() -> None:
     """Run what is missing of what the options name; each run is kept once it ended."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("python", metavar="PYTHON", help="Python of s3prl's environment")
-    parser.add_argument("--task", choices=TASKS, action="append", help="default: both")
-    parser.add_argument("--runner", choices=RUNNERS, action="append", help="default: both")
-    parser.add_argument("--seed", type=int, action="append", metavar="N", help="default: 0, 1, 2")
-    parser.add_argument("--out", type=Path, default=SCORES, metavar="FILE")
-    args = parser.parse_args()
+    args = parser().parse_args()
     for task in args.task or TASKS:
         for seed in args.seed or SEEDS:
             for runner in args.runner or RUNNERS:
