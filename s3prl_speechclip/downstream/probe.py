@@ -190,7 +190,10 @@ def build_expert(plan: Plan, width: int, rate: int) -> nn.Module:
                 task.correct(expert)
     except ImportError as error:
         name = error.name or str(error)
-        raise ConfigError(f"s3prl's {task.name} needs the package '{name}': install it") from error
+        raise ConfigError(
+            f"s3prl's {task.name} needs the package '{name}'; install it with: "
+            "pip install 's3prl_speechclip[superb]'"
+        ) from error
     return expert
 
 
