@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 CAPTIONS = {"with_stop_words": "whole", "without_stop_words": "no stop words"}
 """Keys of a result's figures, and what they count of a caption."""
-SHOWN = 40  # recordings of each split on the page
+SHOWN = 12  # recordings of each group and split on the page
 PLOTTED = 500  # recordings of each split in the plot
 SLOTS = tuple(f"kw{number}" for number in range(1, 9))
 FREQUENT = 20  # keywords listed in the result
@@ -91,8 +91,8 @@ def add_options(p: ArgumentParser) -> None:
         type=int,
         default=SHOWN,
         metavar="N",
-        help="recordings of each split on the page beside the result, NAME.html; 0: no "
-        "page (default: %(default)s)",
+        help="recordings of each split shown as named best, drawn at random and failed, each, on "
+        "the page beside the result, NAME.html; 0: no page (default: %(default)s)",
     )
     p.add_argument(
         "--plot",

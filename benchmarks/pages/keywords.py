@@ -11,6 +11,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,36 @@ from sklearn.decomposition import PCA
 
 from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.data.cache import writing
+from s3prl_speechclip.data.images import open_image
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, WORD_END, decode, tokenizer
+from s3prl_speechclip.errors import ImageError
 from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
 
-from ..formulas.keyword_scores import Neighbours, read_caption
-from ..shared.decoding import FRAME, Decoded, evenly
+from ..formulas.keyword_scores import WORD, Neighbours, read_caption, stop_words, word_of
+from ..shared.decoding import FRAME, Decoded
 from . import fill
 
+GROUPS = (
+    (
+        "What it can do",
+        "The best: recordings with more than half of their content words named, those with the "
+        "most named words first, and no words twice.",
+    ),
+    (
+        "A random draw",
+        "Drawn before the others from all recordings, whatever was decoded: how well it does on "
+        "average.",
+    ),
+    (
+        "Failures",
+        "Drawn from the recordings that have no keyword near a content word.",
+    ),
+)
+"""Titles of the page's parts, and how their recordings are chosen; content words are those of the
+caption that are no stop words."""
+SIDE = 176  # pixels of a picture, twice what it is shown at
 PEAKS = 500  # columns of a waveform
 PLANE = 2  # components drawn
 NAMED = 10  # components whose variance is reported
@@ -49,35 +71,90 @@ def write_page(
         result: the result, for the title.
         decoded: recordings by split.
         neighbours: nearest tokens of every token.
-        manifest: the corpus, for the recordings' files.
+        manifest: the corpus, for the files of recordings and images.
         path: file of the page.
-        recordings: number of English recordings of each split that are shown, spread evenly.
+        recordings: number of recordings shown of each group and split, at most.
 
     Raises:
         AudioError: a recording cannot be read.
         CorpusError: the page cannot be written.
     """
-    shown, lines = [], []
+    groups: list[dict[str, Any]] = [
+        {"title": title, "about": about, "counts": [], "recordings": []} for title, about in GROUPS
+    ]
+    can, cannot = [], []
     for split, ones in decoded.items():
-        captioned = [one for one in ones if one.language == "en" and one.caption]
-        chosen = sorted(evenly(len(captioned), recordings))
-        shown += [_recording(captioned[place], split, neighbours, manifest) for place in chosen]
-        found = result.metrics[split]
-        hits, counts = found["with_stop_words"]["hit_rate"], found["counts"]
-        lines.append(
-            f"{split}: hit rate {hits['mean']:.1f} % (chance {hits['chance']:.1f} %), "
-            f"{counts['keywords']:.1f} keywords for {counts['words']:.1f} words, "
-            f"{len(chosen)} of {found['recordings']} recordings shown"
+        english = [one for one in ones if one.language == "en" and one.caption]
+        for group, (of_kind, chosen) in zip(
+            groups, choose(english, neighbours, recordings), strict=True
+        ):
+            group["counts"].append(f"{split}: {of_kind:,} of {len(english):,}, {len(chosen)} shown")
+            group["recordings"] += [_recording(one, split, neighbours, manifest) for one in chosen]
+        found, spoken = result.metrics[split], result.metrics[split]["without_stop_words"]
+        hits = spoken["hit_rate"]
+        can.append(
+            f"on {split} {hits['mean']:.1f} % of keywords are a content word of the caption or near"
+            f" one ({hits['chance']:.1f} % by chance)"
         )
+        cannot.append(
+            f"on {split} no keyword names {100 - spoken['words']['recall']:.0f} % of the content "
+            f"words, and {100 - hits['any']:.0f} % of the recordings have no keyword near one; "
+            f"{found['counts']['duplicates']:.0f} % of keywords repeat another of their recording"
+        )
+        others = found.get("by_language", {})
+        if total := sum(rates["recordings"] for rates in others.values()):
+            mean, chance = (
+                sum(rates["recordings"] * rates[name] for rates in others.values()) / total
+                for name in ("mean", "chance")
+            )
+            cannot.append(
+                f"in other languages ({', '.join(others)}) {mean:.1f} % of keywords are near a "
+                f"word of the English caption ({chance:.1f} % by chance)"
+            )
     data = {
         "title": f"Keywords of {result.system} ({result.size}) on {result.corpus}",
-        "subtitle": "; ".join(lines),
+        "can": "; ".join(can),
+        "cannot": "; ".join(cannot),
         "mini": result.mini,
         "frame": FRAME,
-        "recordings": shown,
+        "groups": groups,
     }
     with writing(path.parent):
         path.write_text(fill("keywords.html", data), encoding="utf-8")
+
+
+def choose(
+    ones: Sequence[Decoded], neighbours: Neighbours, count: int
+) -> tuple[tuple[int, list[Decoded]], ...]:
+    """Choose the recordings of a split that are shown, for each of `GROUPS`.
+
+    The random draw is made first, of all; the others are chosen from what it left.
+
+    Returns:
+        For each group, how many recordings are of its kind, and those chosen, `count` at most.
+    """
+    random, places = Random(0), range(len(ones))
+    drawn = random.sample(places, min(count, len(ones)))
+    captions = [read_caption(one.caption, stop_words()) for one in ones]
+    named = [named_words(one) for one in ones]
+    near = [{token for keyword in one.token_ids for token in neighbours[keyword]} for one in ones]
+    good = [p for p in places if 2 * len(named[p]) > len(captions[p].words)]
+    missed = [p for p in places if captions[p].words and captions[p].tokens.isdisjoint(near[p])]
+    # The first of equals is the first in the corpus.
+    best: dict[frozenset[str], int] = {}
+    for place in sorted(good, key=lambda p: -len(named[p])):
+        if place not in drawn:
+            best.setdefault(named[place], place)
+    left = [place for place in missed if place not in drawn]
+    failed = random.sample(left, min(count, len(left)))
+    kinds = ((good, [*best.values()][:count]), (places, drawn), (missed, failed))
+    return tuple((len(kind), [ones[place] for place in chosen]) for kind, chosen in kinds)
+
+
+def named_words(one: Decoded) -> frozenset[str]:
+    """Return the content words of a recording's caption that its keywords name."""
+    named = {word_of(token) for token in one.token_ids}
+    return frozenset(read_caption(one.caption, stop_words()).words & named)
 
 
 def token_text(token_id: int) -> str:
@@ -107,11 +184,12 @@ def _recording(
     columns = np.array_split(percent, min(PEAKS, len(percent)))
     return {
         "name": utterance.utterance_id,
-        "caption": one.caption,
+        "caption": _marked(one.caption, named_words(one)),
         "split": split,
         "speaker": "synthetic" if utterance.synthetic else "human",
         "duration": round(len(waveform) / SAMPLE_RATE, 4),
-        "audio": "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode(),
+        "audio": _inline("audio/ogg", file.getvalue()),
+        "image": _thumbnail(manifest.path(utterance.image)),
         "peaks": [[round(float(c.min())), round(float(c.max()))] for c in columns],
         "alpha": alpha,
         "spans": [[round(onset, 4), round(offset, 4)] for onset, offset in one.spans],
@@ -119,6 +197,33 @@ def _recording(
         "keywords": keywords,
         "hits": sum(any(hit for _, hit in near) for near in keywords),
     }
+
+
+def _marked(caption: str, named: frozenset[str]) -> list[tuple[str, bool]]:
+    """Split a caption into parts, those that are named words apart."""
+    parts, end = [], 0
+    for match in WORD.finditer(caption):
+        if match[0].lower() in named:
+            parts += [(caption[end : match.start()], False), (match[0], True)]
+            end = match.end()
+    return [*parts, (caption[end:], False)]
+
+
+def _thumbnail(path: Path) -> str:
+    """Return an image as small as it is shown; nothing where it cannot be read: only the
+    recordings are measured."""
+    try:
+        image = open_image(path)
+    except ImageError:
+        return ""
+    image.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return _inline("image/jpeg", file.getvalue())
+
+
+def _inline(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64," + base64.b64encode(content).decode()
 
 
 def principal_components(vectors: np.ndarray) -> PCA:

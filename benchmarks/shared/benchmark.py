@@ -97,7 +97,7 @@ class Trial:
             self.manifest,
             self.splits,
             when="on",
-            workers=4,
+            workers=self.args.num_workers,
             skip_broken=self.args.skip_broken,
         )
 

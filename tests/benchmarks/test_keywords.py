@@ -17,7 +17,9 @@ from small_models import small_model, speech_batch
 
 from s3prl_speechclip import evaluate
 from s3prl_speechclip.benchmarks.pages.keywords import (
+    choose,
     keyword_placement,
+    named_words,
     placement,
     plot_keywords,
     principal_components,
@@ -239,18 +241,27 @@ const say = (id, value) => {
   field.dispatchEvent(new Event("input", {bubbles: true}));
 };
 const found = {title: document.title, all: shown()};
+found.groups = [...document.querySelectorAll("section")].map(group => [
+  group.querySelector("h2").textContent, group.querySelectorAll("article").length]);
+found.cannot = document.getElementById("cannot").textContent;
+found.marked = [...document.querySelectorAll("section:first-child mark")].map(m => m.textContent);
+found.pictures = await Promise.all([...document.querySelectorAll("article img")].map(
+  image => image.decode().then(() => image.naturalWidth)));
+found.wide = document.documentElement.scrollWidth > innerWidth;
 say("search", "number 4"); found.searched = shown();
 say("search", "no such thing"); found.nothing = shown();
 say("search", ""); say("hits", true); found.hits = shown();
 say("hits", false); say("order", "hits");
-const shares = [...document.querySelectorAll("article")].map(a => {
-  const [hit, all] = a.querySelector(".about span:last-child").textContent.match(/\\d+/g);
-  return hit / all;
+found.sorted = [...document.querySelectorAll("section")].every(group => {
+  const shares = [...group.querySelectorAll("article")].map(a => {
+    const [hit, all] = a.querySelector(".about span:last-child").textContent.match(/\\d+/g);
+    return hit / all;
+  });
+  return shares.every((share, i) => !i || share <= shares[i - 1]);
 });
-found.sorted = shares.every((share, i) => !i || share <= shares[i - 1]);
 say("order", "given");
-const first = document.querySelector("article");
-found.caption = first.querySelector("h2").textContent;
+const first = document.querySelectorAll("section")[1].querySelector("article");
+found.captions = [...document.querySelectorAll("h3")].map(title => title.textContent);
 found.bands = first.querySelectorAll(".span").length;
 found.chips = first.querySelectorAll("li").length;
 found.neighbours = first.querySelectorAll("li:first-child :is(b, span)").length;
@@ -270,32 +281,70 @@ return found;
 """
 
 
-def test_the_page_shows_filters_and_plays(manifest: Manifest, tmp_path: Path) -> None:
-    """Guards the page in a real browser: what it shows, its controls, sound, and hostile text."""
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_shows_filters_and_plays(width: int, manifest: Manifest, tmp_path: Path) -> None:
+    """Guards the page in a real browser, at the width of a desktop and of a telephone: its groups
+    and pictures, its controls, sound, and hostile text."""
     model = small_model("speechclip_plus")
     decodings, page = decoded(manifest, model), tmp_path / "page.html"
     result = measured(manifest, model)
-    write_page(result, decodings, nearest_tokens(model), manifest, page, 9)
-    found = open_page(page, CHECKS)
+    english = [one for one in decodings["test"] if one.language == "en" and one.caption]
+    dog = encode("dog")[0]  # HOSTILE's, which is then all that is named
+    english[0] = replace(english[0], token_ids=(dog,) * len(english[0].token_ids))
+    near = nearest_tokens(model) | {dog: (dog,)}
+    write_page(result, {"test": english}, near, manifest, page, 4)
+    found = open_page(page, CHECKS, width=width)
     assert found.console_errors == ()
     value = found.value
-    first = decodings["test"][0]
+    best, drawn, failed = (chosen for _, chosen in choose(english, near, 4))
     assert value["title"] == "Keywords of speechclip_plus (custom) on own (Flickr8k layout)"
-    assert value["all"] == 9
-    assert 0 < value["searched"] < 9
+    assert value["groups"] == [
+        ["What it can do", len(best)],
+        ["A random draw", 4],
+        ["Failures", len(failed)],
+    ]
+    assert value["all"] == len(value["pictures"]) == len(best) + 4 + len(failed)
+    assert value["captions"] == [one.caption for one in (*best, *drawn, *failed)]
+    assert value["marked"] == [word for one in best for word in sorted(named_words(one))]
+    assert set(value["pictures"]) == {48}
+    assert "no keyword names" in value["cannot"] and "in other languages (de)" in value["cannot"]
+    assert not value["wide"]
+    assert 0 < value["searched"] < value["all"]
     assert value["nothing"] == 0
-    assert value["hits"] < 9
+    assert value["hits"] < value["all"]
     assert value["sorted"]
-    assert value["caption"] == HOSTILE
+    first = drawn[0]
     assert value["bands"] == value["chips"] == len(first.token_ids)
-    assert value["neighbours"] == 5
     assert value["words"] == ["A", "picture"]
     assert value["alpha"] == 1
-    assert value["count"] == "9 of 9 recordings"
+    assert value["count"] == f"{value['all']} of {value['all']} recordings"
     assert value["lit"] == 2
     assert value["seconds"] == pytest.approx(first.duration, abs=0.05)
     text = page.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
     assert "://" not in text  # nothing to fetch; the page's own policy forbids it as well
+
+
+def test_what_is_shown_is_what_its_group_says(manifest: Manifest) -> None:
+    """Guards the page's groups: the best named first, failures without a hit, the draw honest."""
+    plain = manifest.split("test")[4]
+    dog, cat, the, red = (encode(word)[0] for word in ("dog", "cat", "the", "red"))
+    near = {token: (token,) for token in (dog, cat, the, red)}
+
+    def one(caption: str, *token_ids: int) -> Decoded:
+        utterance = replace(plain, caption=caption, text=caption)
+        return Decoded(utterance=utterance, frames=9, token_ids=token_ids)
+
+    both, half = one("The dog and the cat.", cat, dog), one("A red dog.", dog, cat)
+    single, missed = one("A dog!", dog, dog), one("A cat.", the, red)
+    again, empty = one("The dog.", dog, the), one("The.", the)
+    ones = [missed, half, single, empty, again, both]
+    (good, best), (everything, drawn), (bad, failed) = choose(ones, near, 0)
+    assert (good, everything, bad) == (3, 6, 1) and not best + drawn + failed
+    groups = [choose([*ones, *[missed] * 94], near, count) for count in (2, 3)]
+    for (_, best), (_, drawn), (_, failed) in groups:
+        assert all(o is missed for o in (*drawn, *failed))
+        assert best[:2] == [both, single]  # not `again`, which names the same
+        assert len(drawn) == len(failed) and len(best) == 2
 
 
 def test_tokens_for_people() -> None:

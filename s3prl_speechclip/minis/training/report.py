@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -17,11 +17,28 @@ from .. import SUPERB
 
 DEMO = "speechclip_hybrid"
 """Model of the demo."""
+DEMO_TASKS = ("retrieval", "keywords")
+DEMO_RESULTS = Path("result") / "demo"
+"""Folder of the demo's results, `trained` and `shipped`."""
 SUPERB_RESULTS = Path("benchmarks") / "results" / "superb_mini"
 SYSTEMS = ("speechclip_plus", "speechclip_hybrid", "speechclip_encoder", "fbank_no_cmvn")
 SPLITS = ("test_speaker", "test_image")
 HIT_RATE = ("with_stop_words", "hit_rate", "mean")
 RECALL = ("parallel", "mean", "recall@10")
+DEMO_FIGURES = {
+    "parallel embedding, recall@10": ("retrieval", RECALL, ("chance", "mean", "recall@10")),
+    "cascaded embedding, recall@10": (
+        "retrieval",
+        ("cascaded", "mean", "recall@10"),
+        ("chance", "mean", "recall@10"),
+    ),
+    "keywords near a content word": (
+        "keywords",
+        ("without_stop_words", "hit_rate", "mean"),
+        ("without_stop_words", "hit_rate", "chance"),
+    ),
+}
+"""What the demo compares: benchmark, figure, and the same by chance."""
 NO_NORM = "speechclip_cascaded_no_norm"
 """Cascaded SpeechCLIP without keyword batch norm."""
 CIF = "CIF keywords beat CLS keywords, hit rate"
@@ -52,6 +69,38 @@ def models_report(results: Path) -> str:
             rows.append((claim, split, *cells))
     template = Path(__file__).with_name("models_report.md").read_text(encoding="utf-8")
     return template.format(claims=markdown_table(head, rows))
+
+
+def demo_table(trained: Mapping[str, TaskResult], shipped: Mapping[str, TaskResult]) -> str:
+    """Compare the model that the demo trained with the shipped one and with chance.
+
+    Args:
+        trained, shipped: results of each by benchmark.
+    """
+    rows = []
+    for split in SPLITS:
+        for name, (task, figure, chance) in DEMO_FIGURES.items():
+            found = ((trained, figure), (shipped, figure), (trained, chance))
+            cells = (reduce(getitem, keys, by[task].metrics[split]) for by, keys in found)
+            rows.append((split, name, *(f"{value:.1f}" for value in cells)))
+    steps = [by["retrieval"].protocol.get("training_steps", "?") for by in (trained, shipped)]
+    head = (
+        "split",
+        "percent",
+        f"trained, {steps[0]} steps",
+        f"shipped, {steps[1]} steps",
+        "chance",
+    )
+    return (
+        f"{DEMO} (mini) on stamps [mini: not comparable with published figures]\n\n"
+        + markdown_table(head, rows)
+        + "\n"
+    )
+
+
+def read_demo(folder: Path) -> dict[str, TaskResult]:
+    """Read the demo's results of a model, by benchmark."""
+    return {task: read_result(folder / f"{task}.json") for task in DEMO_TASKS}
 
 
 def superb_table(results: Sequence[TaskResult]) -> str:
