@@ -1,5 +1,5 @@
 # make venv    .venv with the pinned dependencies and this package, editable
-# make demo    train the hybrid model on the default corpus and show its retrieval
+# make demo    what the shipped hybrid model can do, then train one and compare them
 # make mini    train the mini encoders and the models on them anew, some hours, and measure them
 # make superb-mini  SUPERB's five tasks on their mini sets, for two models and two baselines
 # make bench   speed beside plain formulas; with S3PRL=PYTHON beside s3prl's own runner too
@@ -47,7 +47,7 @@ $(READY): requirements.lock pyproject.toml setup.py
 	else \
 	  echo "'$(PYTHON)' can make no virtual environment: it has neither ensurepip nor pip; install Debian's python3-venv or name another Python with PYTHON=" >&2; exit 1; \
 	fi
-	@echo "installing the dependencies of requirements.lock"
+	@echo "installing the dependencies of requirements.lock, some 3 GB, into .venv: a minute or more"
 	@$(UV) pip sync --compile-bytecode --python $(BIN)/python requirements.lock
 	@$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

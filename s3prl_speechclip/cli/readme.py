@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..benchmarks.retrieval import table as retrieval_table
-from ..benchmarks.shared.benchmark import RESULTS
 from ..benchmarks.speed import table as speed_table
 from ..benchmarks.speed import waiting_table
 from ..errors import ResultError
-from ..minis.training.report import DEMO, SUPERB_RESULTS, superb_table
+from ..minis.training.report import DEMO_RESULTS, SUPERB_RESULTS, superb_table
 from ..results import read_result
 from .common import run
 
@@ -45,13 +44,11 @@ def place(name: str) -> re.Pattern[str]:
 
 def command(argv: Sequence[str] | None) -> Path:
     """Copy the last demo's result, if any, and rewrite the tables; returns their folder."""
-    made = sorted(
-        RESULTS.glob(f"retrieval-stamps-{DEMO}-mini-*.json"), key=lambda p: p.stat().st_mtime
-    )
-    if made:
-        shutil.copyfile(made[-1], COMMITTED)
+    made = DEMO_RESULTS / "trained" / "retrieval.json"
+    if made.is_file():
+        shutil.copyfile(made, COMMITTED)
     elif not COMMITTED.is_file():
-        raise ResultError(f"'{RESULTS}' holds no result of the demo: run 'make demo' first")
+        raise ResultError(f"there is no '{made}': run 'make demo' first")
     for name, table in blocks().items():
         text = PAGES[name].read_text(encoding="utf-8")
         before, after = place(name).split(text, maxsplit=1)

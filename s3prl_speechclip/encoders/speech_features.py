@@ -158,8 +158,9 @@ def _is_wanted(
     free = shutil.disk_usage(existing).free
     if size > LIMIT or 2 * size > free:
         logger.info(
-            "recordings are encoded at every step: their hidden states would take %.1f GB, with "
-            "%.0f GB free in '%s'; data.cache_features=on keeps them all the same",
+            "recordings are encoded at every step, which costs the whole speech encoder each time: "
+            "their hidden states would take %.1f GB, with %.0f GB free in '%s', and are kept up to "
+            "half of that; free some space, or keep them all the same: data.cache_features=on",
             size / 1e9,
             free / 1e9,
             home,

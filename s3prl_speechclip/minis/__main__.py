@@ -97,7 +97,7 @@ def _demo(args: argparse.Namespace) -> Path:
 
     def announce(stage: int, what: str, minutes: str, place: Path) -> None:
         logger.info(
-            "\n[%d/4, after %.0f s] %s\n      takes %s on two cores; output: %s",
+            "\n[%d/4, after %.0f s] %s\n      about %s on two cores that are free; output: %s",
             stage,
             time.perf_counter() - started,
             what,
@@ -120,7 +120,7 @@ def _demo(args: argparse.Namespace) -> Path:
         cache_home() / PLACES["stamps"],
     )
     load_corpus("stamps")
-    announce(2, f"what the shipped {DEMO} makes of its test recordings", "half a minute", shipped)
+    announce(2, f"what the shipped {DEMO} makes of its test recordings", "a minute", shipped)
     measure(shipped_model(DEMO), shipped)
     logger.info("look at it: %s", shipped / "keywords.html")
     override = ",,".join(filter(None, (*DEMO_SETTINGS, args.override)))
@@ -132,7 +132,7 @@ def _demo(args: argparse.Namespace) -> Path:
     )
     folder = pretrain.command(["-u", DEMO, "-a", "-o", override])
     assert folder is not None  # one process
-    announce(4, "measuring it as the shipped one was", "half a minute", trained)
+    announce(4, "measuring it as the shipped one was", "a minute", trained)
     measure(folder, trained)
     table = demo_table(read_demo(trained), read_demo(shipped))
     sys.stdout.write(f"\n{table}\n")

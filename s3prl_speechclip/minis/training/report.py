@@ -17,7 +17,7 @@ from .. import SUPERB
 
 DEMO = "speechclip_hybrid"
 """Model of the demo."""
-DEMO_TASKS = ("retrieval", "keywords")
+DEMO_TASKS = ("keywords", "retrieval")
 DEMO_RESULTS = Path("result") / "demo"
 """Folder of the demo's results, `trained` and `shipped`."""
 SUPERB_RESULTS = Path("benchmarks") / "results" / "superb_mini"
