@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s3prl_speechclip.errors import ResultError
+from s3prl_speechclip.data.files import read_lines
+from s3prl_speechclip.errors import CorpusError, ResultError
 from s3prl_speechclip.structures import TaskResult
 
 from .shared.benchmark import (
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["BENCHMARK", "recall_at_k"]
 
 EMBEDDINGS = ("parallel", "cascaded", "sum")
+WRITTEN = ("captions", "transcripts")
+"""Texts in place of recordings, through CLIP's text encoder."""
 DIRECTIONS = {"S2I": "speech_to_image", "I2S": "image_to_speech", "mean": "mean"}
 PROTOCOL = {
     "recall": "percent of queries with a right answer among the first k",
@@ -41,6 +45,9 @@ PROTOCOL = {
     "chance": "expectation of a random order, exact",
     "text": "zero-shot, English recordings and written captions: right is the recording's own "
     "caption, and any recording of a caption; repeated captions once",
+    "captions": "each recording's written English caption in its place, by CLIP's text encoder: "
+    "the upper bound of a model that hears every word; where all recordings have one",
+    "transcripts": "the same with a recogniser's transcripts; an empty one is a random vector",
     "across_languages": "the first recording of a picture in one language looks for any of its "
     "recordings in another, among those of all pictures that both describe",
     "precision": "fp32",
@@ -60,16 +67,25 @@ def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_model_options(p)
     add_corpus_options(p, states=True)
+    p.add_argument(
+        "--transcripts",
+        type=Path,
+        metavar="FILE",
+        help="a recogniser's output, lines of an utterance's id and its English text: what speech "
+        "recognition and CLIP's text encoder retrieve",
+    )
 
 
 def run(args: Namespace) -> Measured:
     """Measure recall at 1, 5 and 10 in both directions, for each embedding and their sum.
 
-    Between recordings and images; between English recordings and written captions where there are
-    any; between recordings in different languages where there are several.
+    Between recordings and images; between written captions in place of recordings, or a
+    recogniser's transcripts, and images; between English recordings and written captions where
+    there are any; between recordings in different languages where there are several.
 
     Raises:
-        CorpusError, AudioError, ImageError: something of the corpus cannot be read.
+        CorpusError, AudioError, ImageError: something of the corpus cannot be read, or recordings
+            have no transcript.
         ResultError: an embedding is not a number.
     """
     trial = Trial(args)  # before what is heavy, so that a mistyped name is found at once
@@ -79,9 +95,16 @@ def run(args: Namespace) -> Measured:
 
     from s3prl_speechclip.encoders.image_features import load_image_table
     from s3prl_speechclip.model.embedding import embed_images, embed_speech, retrieval_set
+    from s3prl_speechclip.modules.recall import retrieval_ranks
 
-    from .formulas.retrieval_scores import crossing_recall, image_recall, named_embeddings
+    from .formulas.retrieval_scores import (
+        crossing_recall,
+        image_recall,
+        named_embeddings,
+        with_intervals,
+    )
 
+    transcripts = read_transcripts(Path(args.transcripts)) if args.transcripts else {}
     images, trial.manifest = load_image_table(
         model.clip, trial.manifest, splits, skip_broken=args.skip_broken
     )
@@ -108,12 +131,73 @@ def run(args: Namespace) -> Measured:
         named = named_embeddings(speech)
         pictures, image_ids = embed_images(model, data)[described], data.image_ids[described]
         metrics[split] = image_recall(named, speech.pair_ids, utterances, pictures, image_ids)
+        written = {"captions": [english_caption(u) for u in utterances]}
+        if args.transcripts:
+            written["transcripts"] = transcribed(utterances, transcripts, args.transcripts)
+        for name, texts in written.items():
+            if name == "transcripts" or all(texts):
+                vectors = written_vectors(model, texts)
+                ranks = retrieval_ranks(vectors, pictures, speech.pair_ids, image_ids)
+                metrics[split][name] = with_intervals(ranks)
         if text := caption_recall(model, named, utterances):
             metrics[split]["text"] = text
         if across := crossing_recall(named, speech.pair_ids, utterances):
             metrics[split]["across_languages"] = across
     about = {"image_resize": model.clip.image_resize}
     return Measured(trial.record("retrieval", metrics, {**PROTOCOL, **about}))
+
+
+def read_transcripts(path: Path) -> dict[str, str]:
+    """Read a recogniser's output: lines of an utterance's id and, after white space, its text.
+
+    An id alone is an empty transcript. Kaldi calls this form `text`.
+
+    Raises:
+        CorpusError: the file cannot be read, or an id stands in two lines.
+    """
+    found: dict[str, str] = {}
+    for line in read_lines(path):
+        name, *text = line.split(maxsplit=1)
+        if name in found:
+            raise CorpusError(f"'{path}' has two lines of '{name}'; leave one")
+        found[name] = "".join(text)
+    return found
+
+
+def transcribed(
+    utterances: Sequence[Utterance], transcripts: Mapping[str, str], path: Path
+) -> list[str]:
+    """Return the transcript of each recording, known by its id or by the name of its file.
+
+    Raises:
+        CorpusError: a recording has none.
+    """
+    keys = [(u.utterance_id, Path(u.audio).stem) for u in utterances]
+    missing = [one for one, stem in keys if one not in transcripts and stem not in transcripts]
+    if missing:
+        raise CorpusError(
+            f"'{path}' has no line of {len(missing)} of {len(keys)} recordings, such as "
+            f"'{missing[0]}'; add them, an id alone where nothing was recognised"
+        )
+    return [transcripts[one] if one in transcripts else transcripts[stem] for one, stem in keys]
+
+
+def written_vectors(model: SpeechClip, texts: Sequence[str]) -> Tensor:
+    """Embed texts by CLIP, an empty one as a random vector, which finds what chance finds.
+
+    The same vector for all empty ones would tie them, and ties are broken against the query.
+
+    Returns:
+        (N, E) unit vectors, float32 on the CPU.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    place = {text: number for number, text in enumerate(sorted(set(texts)))}
+    vectors = embed_texts(model, list(place))[[place[text] for text in texts]]
+    random = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
+    empty = torch.tensor([not text.strip() for text in texts])
+    return torch.where(empty[:, None], F.normalize(random, dim=-1), vectors)
 
 
 def caption_recall(
@@ -141,7 +225,7 @@ def table(result: TaskResult) -> str:
     rows = [
         (split, name, *(f"{found[name][d][f'recall@{k}']:.1f}" for d in shown.values() for k in KS))
         for split, found in result.metrics.items()
-        for name in (*EMBEDDINGS, CHANCE)
+        for name in (*EMBEDDINGS, *WRITTEN, CHANCE)
         if name in found
     ]
     counts = ", ".join(

@@ -33,6 +33,7 @@ from .formulas.semantic_scores import (
     Vector,
     compare,
     correlate,
+    mean_intervals,
     pool,
     semantic_correlations,
     type_mean,
@@ -50,6 +51,7 @@ __all__ = ["BENCHMARK", "semantic_correlations"]
 
 logger = logging.getLogger(__name__)
 
+SCORE = "mean (the score)"
 LOG_MEL = "log_mel"
 """Name of the spectral baseline."""
 BANDS = 80
@@ -62,7 +64,8 @@ PROTOCOL = {
     "similarity) with negated distances; as zerospeech-benchmarks 0.9.4",
     "distance": "of a pair's pooled recordings, mean over all for librispeech, over those by one "
     "voice for synthetic",
-    "mean": "over the datasets of a type",
+    "score": "mean: over the datasets of a type, each counting alike",
+    "interval_95": "of the mean on test, by resampling the pairs of each dataset",
     "weighted": "over the datasets of a type, by their numbers of pairs",
     "chosen": "one layer, pooling and distance for both types: the highest average of their means "
     "on dev; test is measured once, with these",
@@ -142,7 +145,10 @@ def measure(
     vectors = pooled(source, recordings["dev"], SEARCHED_POOLINGS, batch_size)
     chosen, dev, by_layer = choose(comparisons["dev"], vectors)
     vectors = pooled(source, recordings["test"], [chosen.pooling], batch_size, chosen.layer)
-    test = correlate(comparisons["test"], vectors[chosen.layer, chosen.pooling], chosen.distance)
+    tested = comparisons["test"], vectors[chosen.layer, chosen.pooling], chosen.distance
+    test = _metrics(comparisons["test"], correlate(*tested))
+    for kind, interval in mean_intervals(*tested).items():
+        test[kind]["interval_95"] = [round(end, 4) for end in interval]
     result = result_record(
         started=started,
         task="zerospeech",
@@ -154,7 +160,7 @@ def measure(
         metrics={
             "chosen": asdict(chosen),
             "dev": _metrics(comparisons["dev"], dev),
-            "test": _metrics(comparisons["test"], test),
+            "test": test,
             "best_on_dev_by_layer": {str(layer): round(v, 4) for layer, v in by_layer.items()},
         },
         protocol={**PROTOCOL, "poolings": list(SEARCHED_POOLINGS), "notes": list(data.notes)},
@@ -356,15 +362,24 @@ def table(result: TaskResult) -> str:
             datasets = found["datasets"]
             scores = {name: (one["correlation"], one["pairs"]) for name, one in datasets.items()}
             pairs = sum(count for _, count in scores.values())
-            scores |= {"mean": (found["mean"], pairs), "weighted mean": (found["weighted"], pairs)}
+            scores |= {SCORE: (found["mean"], pairs), "weighted mean": (found["weighted"], pairs)}
             what = split, _shown(kind)
-            rows += [(*what, name, f"{v:.2f}", f"{n:,}") for name, (v, n) in scores.items()]
+            ends = found.get("interval_95")
+            interval = {SCORE: "{:.2f} to {:.2f}".format(*ends)} if ends else {}
+            rows += [
+                (*what, name, f"{v:.2f}", interval.get(name, ""), f"{n:,}")
+                for name, (v, n) in scores.items()
+            ]
     chosen = result.metrics["chosen"]
     about = (
         f"chosen on dev: layer {chosen['layer']}, {chosen['pooling']} over frames, "
         f"{chosen['distance']} distance"
     )
-    head = ("split", "type", "dataset", "correlation", "pairs")
+    if chosen["layer"] == 0 and result.system != LOG_MEL:
+        about += "; layer 0 is the bare encoder's, before its transformer: no branch changes it"
+    by_layer = result.metrics["best_on_dev_by_layer"]
+    about += "; best on dev by layer: " + ", ".join(f"{n}: {v:.1f}" for n, v in by_layer.items())
+    head = ("split", "type", "dataset", "correlation", "95 %", "pairs")
     return titled_table(result, "100 x Spearman's correlation", head, rows, about)
 
 
@@ -387,8 +402,12 @@ COLUMNS = {
 
 def board_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the leaderboard figures of a result."""
-    for column, keys in (*COLUMNS.items(), ("layer", ("chosen", "layer"))):
-        yield Figure(column=column, keys=keys)
+    for column, keys in COLUMNS.items():
+        split, kind, name = keys
+        ends = result.metrics[split][kind].get("interval_95") if name == "mean" else None
+        note = "95 %: {:.1f} to {:.1f}".format(*ends) if ends else ""
+        yield Figure(column=column, keys=keys, note=note)
+    yield Figure(column="layer", keys=("chosen", "layer"))
 
 
 BENCHMARK = Benchmark(

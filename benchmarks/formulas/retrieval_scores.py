@@ -69,11 +69,7 @@ def image_recall(
         ranks = retrieval_ranks(vectors, images, pair_ids, image_ids)
         to_image = ranks.speech_to_image
         found[name] = {
-            **_keyed(recall_of_ranks(ranks, KS)),
-            "interval_95": {
-                direction: {f"recall@{k}": _interval(places, k) for k in KS}
-                for direction, places in vars(ranks).items()
-            },
+            **with_intervals(ranks),
             "speech_to_image_by_kind": {
                 kind: _shares(to_image[rows]) for kind, rows in kinds.items() if bool(rows.any())
             },
@@ -173,6 +169,15 @@ def crossing_recall(
         }
         for name, pairs in found.items()
     }
+
+
+def with_intervals(ranks: Ranks) -> dict[str, Any]:
+    """Return recall in both directions, with intervals."""
+    intervals = {
+        direction: {f"recall@{k}": _interval(places, k) for k in KS}
+        for direction, places in vars(ranks).items()
+    }
+    return {**_keyed(recall_of_ranks(ranks, KS)), "interval_95": intervals}
 
 
 def _keyed(recall: Recall) -> dict[str, Any]:

@@ -30,6 +30,7 @@ Key = tuple[str, str]
 """Type and file name of a recording; or type and name of a dataset."""
 
 BLOCK = 16_384  # pairs of recordings compared at once
+RESAMPLES = 1000  # of the pairs of a dataset
 
 POOLINGS: Mapping[str, Callable[[Vector], Vector]] = MappingProxyType(
     {
@@ -180,6 +181,35 @@ def correlate(comparison: Comparison, vectors: Vector, distance: str) -> dict[Ke
     }
 
 
+def mean_intervals(
+    comparison: Comparison, vectors: Vector, distance: str
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % interval of each type's mean over datasets, by resampling pairs.
+
+    Args:
+        comparison, vectors, distance: as for `correlate`.
+    """
+    from scipy.stats import rankdata
+
+    random = np.random.default_rng(0)
+    rated = comparison.pairs.assign(distance=word_distances(comparison, vectors, distance))
+    drawn: dict[str, list[Vector]] = {}
+    for (kind, _), pairs in rated.groupby(["type", "dataset"]):
+        rows = random.integers(0, len(pairs), (RESAMPLES, len(pairs)))
+        ranks = [
+            rankdata(values.to_numpy()[rows], axis=1)
+            for values in (_human(pairs), -pairs["distance"])
+        ]
+        one, other = (each - each.mean(1, keepdims=True) for each in ranks)
+        norms = np.sqrt((one**2).sum(1) * (other**2).sum(1))
+        with np.errstate(invalid="ignore"):  # all equal
+            drawn.setdefault(kind, []).append(100.0 * (one * other).sum(1) / norms)
+    return {
+        kind: tuple(np.nanquantile(np.mean(found, axis=0), (0.025, 0.975)).tolist())
+        for kind, found in drawn.items()
+    }
+
+
 def word_distances(comparison: Comparison, vectors: Vector, distance: str) -> Vector:
     """Return the mean distance of the recordings of each pair, (P,).
 
@@ -216,10 +246,15 @@ def type_mean(
     return float(np.average([correlations[key] for key in keys], weights=weights))
 
 
+def _human(pairs: pd.DataFrame) -> pd.Series:
+    """Return people's scores of a dataset's pairs."""
+    return pairs.similarity if pairs.relatedness.isna().any() else pairs.relatedness
+
+
 def _correlation(name: str, pairs: pd.DataFrame) -> float:
     from scipy.stats import spearmanr
 
-    human = pairs.similarity if pairs.relatedness.isna().any() else pairs.relatedness
+    human = _human(pairs)
     if human.isna().any():
         raise ResultError(
             f"dataset '{name}' has pairs without a score: expected 'relatedness' for all of its "

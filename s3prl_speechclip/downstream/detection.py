@@ -166,18 +166,38 @@ def measure_detection(scores: np.ndarray, targets: np.ndarray) -> tuple[float, f
             "no query is in some documents and not in others; check the corpus's ground truth"
         )
     scores, targets = scores[usable].astype(float), targets[usable]
-    return _max_twv(scores, targets), _min_cnxe(scores, targets)
+    return _max_twv(scores, targets)[0], _min_cnxe(scores, targets)
 
 
-def _max_twv(scores: np.ndarray, targets: np.ndarray) -> float:
-    """TWV = 1 - mean over queries of (P_miss + beta P_fa), its maximum over thresholds."""
-    hits = targets / targets.sum(1, keepdims=True)
-    alarms = ~targets / (~targets).sum(1, keepdims=True)
+def twv_error(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Return the standard error of maximum TWV over queries, at its threshold.
+
+    Args:
+        scores, targets: as for `measure_detection`.
+    """
+    usable = (targets.sum(1) > 0) & (targets.sum(1) < targets.shape[1])
+    scores, targets = scores[usable].astype(float), targets[usable]
+    hits, alarms = _rates(targets)
+    accepted = scores >= _max_twv(scores, targets)[1]
+    values = ((hits - BETA * alarms) * accepted).sum(1)
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _rates(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each trial's acceptance adds to its query's rates of hits and of false alarms."""
+    return targets / targets.sum(1, keepdims=True), ~targets / (~targets).sum(1, keepdims=True)
+
+
+def _max_twv(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Return maximum TWV, 1 - mean over queries of (P_miss + beta P_fa), and its threshold."""
+    hits, alarms = _rates(targets)
     order = np.argsort(-scores, axis=None, kind="stable")
     ranked = scores.ravel()[order]
     value = np.cumsum(((hits - BETA * alarms) / len(targets)).ravel()[order])
     last = np.append(ranked[1:] != ranked[:-1], True)  # trials of one score stand or fall together
-    return max(0.0, float(value[last].max()))
+    best = int(value[last].argmax())
+    found = float(value[last][best])
+    return (found, float(ranked[last][best])) if found > 0 else (0.0, math.inf)
 
 
 def _min_cnxe(scores: np.ndarray, targets: np.ndarray) -> float:

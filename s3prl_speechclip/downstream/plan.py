@@ -141,6 +141,23 @@ def resolve(request: Request) -> Plan:
     )
 
 
+def read_own(plan: Plan, path: Path) -> RunState:
+    """Read a checkpoint, and check that its probe was trained on a plan's upstream.
+
+    Raises:
+        CheckpointError: it cannot be read, or the upstream has other weights.
+    """
+    state = read_state(path)
+    then, now = state.weights, plan.weights
+    if then is not None and now is not None and then.sha256 and now.sha256 != then.sha256:
+        raise CheckpointError(
+            f"the past experiment's probe was trained on the upstream '{then.source}' (SHA-256 "
+            f"{then.sha256[:12]}), but '{now.source}' has {now.sha256[:12] or 'none'}; give the "
+            "weights that it was trained on with -k"
+        )
+    return state
+
+
 def refuse_overwriting(folder: RunFolder, auto_resume: bool) -> None:
     """Refuse to start where a run stands.
 

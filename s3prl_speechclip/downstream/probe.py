@@ -30,19 +30,10 @@ def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
     Raises:
         SpeechClipError: what a user can cause, on one line.
     """
-    from s3prl.upstream.interfaces import Featurizer
-
     request = plan.request
     states = check_selection(upstream, str(request.selection), request.layer, device)
     with own_randomness(plan.seed):
-        with quiet():
-            featurizer = Featurizer(
-                upstream,
-                request.selection,
-                upstream_device=device,
-                layer_selection=request.layer,
-                normalize=bool(request.normalize),
-            )
+        featurizer = build_featurizer(plan, upstream, device)
         expert = build_expert(plan, featurizer.output_dim, featurizer.downsample_rate)
     specaug: nn.Module | None = None
     if plan.config.get("specaug"):
@@ -52,6 +43,21 @@ def build_probe(plan: Plan, upstream: nn.Module, device: torch.device) -> Probe:
             specaug = SpecAug(**plan.config["specaug"])
     trained = upstream if request.trainable else None
     return Probe(featurizer, expert, states, trained, specaug).to(device)
+
+
+def build_featurizer(plan: Plan, upstream: nn.Module, device: torch.device) -> Any:
+    """Build s3prl's featurizer, which weighs or selects the upstream's hidden states."""
+    from s3prl.upstream.interfaces import Featurizer
+
+    request = plan.request
+    with quiet():
+        return Featurizer(
+            upstream,
+            request.selection,
+            upstream_device=device,
+            layer_selection=request.layer,
+            normalize=bool(request.normalize),
+        ).to(device)
 
 
 class Probe(nn.Module):

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ..data.files import read_lines
 from ..errors import ConfigError, CorpusError
 from .batches import evaluation_batches
-from .detection import find_distance, match_costs, measure_detection
+from .detection import find_distance, match_costs, measure_detection, twv_error
 from .plan import Plan
 from .probe import Loaders, build_expert
 from .task import EXPERT, Scores
@@ -105,7 +105,7 @@ def evaluate_qbe(
         "layer_chosen": "on dev, by maxTWV" if layer is None else "by -l",
         "dev_maxTWV_by_layer": {str(n): found["maxTWV"] for n, found in by_layer.items()},
         "maxTWV": f"{'official' if official else 'own'} scorer; names that end in _own are this "
-        "project's, checked against the definition",
+        "project's, checked against the definition; maxTWV_error: standard error over queries",
         "dtw": dtw,
     }
     return scores, notes
@@ -204,6 +204,7 @@ def _score(
     targets = _targets(scoring / TRUTH[split], queries, documents)
     max_twv, min_cnxe = measure_detection(scores, targets)
     found = {"maxTWV": max_twv, "maxTWV_own": max_twv, "minCnxe_own": min_cnxe}
+    found["maxTWV_error"] = twv_error(scores, targets)
     official = _official(scoring, TRUTH[split], folder)
     if official is not None:
         found |= {"maxTWV": official, "maxTWV_official": official}

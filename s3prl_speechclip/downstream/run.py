@@ -19,10 +19,10 @@ from ..runtime.devices import build_fabric
 from ..runtime.distributed import gather_objects
 from ..structures import TaskResult
 from . import compat
-from .plan import Plan, refuse_overwriting, resolve
+from .plan import Plan, read_own, refuse_overwriting, resolve
 from .reading import take_converted
 from .request import Request
-from .run_state import RunFolder, RunState, Weights, read_state
+from .run_state import RunFolder, Weights, read_state
 from .settings import without_paths
 from .task import EXPERT, Scores
 from .training import Training
@@ -90,7 +90,7 @@ def run(request: Request) -> Experiment:
 
 def _train(plans: Sequence[Plan], fabric: Fabric, upstream: Upstream) -> Training | None:
     """Train to the last step; None where it was interrupted."""
-    states = [_read_own(plan, plan.past) if plan.past is not None else None for plan in plans]
+    states = [read_own(plan, plan.past) if plan.past is not None else None for plan in plans]
     training = Training(fabric, plans, upstream)
     for state in filter(None, states):
         logger.info("resuming from step %d", state.step)
@@ -107,7 +107,7 @@ def _test(training: Training, trial: int, path: Path | None) -> Measured:
     if training.fabric.is_global_zero:
         assert path is not None, "training leaves a checkpoint"
         chosen = training.trials[trial]
-        state = _read_own(chosen.plan, path)
+        state = read_own(chosen.plan, path)
         chosen.load(state)
         scores = dict(state.scores)
         notes = {"checkpoint": path.name, "step": state.step}
@@ -146,19 +146,6 @@ def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
     measured, notes = _test(training, chosen, best[chosen])
     found = {"learning_rate": float(rates[chosen]), "dev_by_learning_rate": by_rate}
     return measured, {**notes, **found}
-
-
-def _read_own(plan: Plan, path: Path) -> RunState:
-    """Read a checkpoint, and check that its probe was trained on a plan's upstream."""
-    state = read_state(path)
-    then, now = state.weights, plan.weights
-    if then is not None and now is not None and then.sha256 and now.sha256 != then.sha256:
-        raise CheckpointError(
-            f"the past experiment's probe was trained on the upstream '{then.source}' (SHA-256 "
-            f"{then.sha256[:12]}), but '{now.source}' has {now.sha256[:12] or 'none'}; give the "
-            "weights that it was trained on with -k"
-        )
-    return state
 
 
 def _write_config(plan: Plan) -> None:

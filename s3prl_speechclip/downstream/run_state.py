@@ -51,6 +51,11 @@ class RunState:
         return Weights(**recorded) if recorded else None
 
     @property
+    def labels(self) -> dict[str, list[str]]:
+        """Names of the head's outputs; empty where they are not recorded."""
+        return dict((self.arguments.get("about") or {}).get("labels") or {})
+
+    @property
     def cache(self) -> str:
         """Kind of features that were kept on disk; empty where it is not recorded."""
         return str((self.arguments.get("about") or {}).get("cache", ""))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from .heads import Head
     from .plan import Plan
 
 EXPERT = "downstream_expert"  # section of a configuration that s3prl's expert reads
@@ -101,6 +102,9 @@ class Task:
     second argument is the folder of the experiment."""
     correct: Callable[[Any], None] | None = None
     """Corrects s3prl's expert once it is made."""
+    head: Head | None = None
+    """Names and decodes what the trained head predicts; None: it cannot be asked for a recording
+    alone."""
     evaluate: Evaluate | None = None
     """Measures a plan's upstream where nothing is trained; None: a head is trained and tested."""
 

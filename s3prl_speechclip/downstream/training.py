@@ -171,6 +171,8 @@ class Trial:
         if self.fabric.is_global_zero:
             arguments = self.plan.arguments()
             arguments["about"]["cache"] = cache
+            if self.plan.task.head is not None:
+                arguments["about"]["labels"] = self.plan.task.head.labels(self.probe.expert)
             state = RunState(
                 step=self.step,
                 config=self.plan.config,

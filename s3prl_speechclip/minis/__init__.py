@@ -21,8 +21,13 @@ from ..errors import ConfigError, CorpusError, unknown_name
 SUPERB = ("fluent_commands", "snips", "libriphone", "speech_commands", "quesst14_dtw")
 NAMES = ("stamps", "named_pictures", *SUPERB, "zerospeech")
 DESCRIPTION = "mini_set.json"  # counts and notes of the sets that have no manifest
-PLACES = {name: f"superb/{name}-v1" if name in SUPERB else f"{name}/v1" for name in NAMES}
-"""Folders in the cache; the number counts up whenever a file of the set changes."""
+VERSIONS = {"snips": 2, "quesst14_dtw": 2}
+"""Counts up whenever a file of the set changes; 1 for the others."""
+PLACES = {
+    name: f"superb/{name}-v{VERSIONS.get(name, 1)}" if name in SUPERB else f"{name}/v1"
+    for name in NAMES
+}
+"""Folders in the cache."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ BENCHMARKS = {
 """Benchmarks of the shipped models, and the folder of their results."""
 PARTS = ("hubert", "clip", "models", "table", "results")
 """Steps of `make`, in order; what is done already is not done again."""
+SEEDS = (0, 1, 2)
+"""Seeds of the probes on SUPERB's mini sets."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,7 +74,14 @@ def parser() -> argparse.ArgumentParser:
     add = superb.add_argument
     add("-d", dest="tasks", nargs="+", default=SUPERB, metavar="TASK", help=f"some of {short}")
     add("-u", dest="systems", nargs="+", default=SYSTEMS, metavar="NAME", help="upstreams")
-    add("--seed", type=int, metavar="N", help="seed of weights, batches and dropout")
+    add(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=SEEDS,
+        metavar="N",
+        help="seeds of weights, batches and dropout",
+    )
     add("--out", type=Path, default=SUPERB_RESULTS, metavar="DIR", help="folder of the results")
     for command in (make, superb):
         command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -179,6 +188,10 @@ def _measure_shipped(device: str) -> None:
             options = ["-u", name, "-k", located.source, "--device", device, "--out", str(path)]
             keep = ["--keep-states"] if task in ("retrieval", "keywords") else []
             benchmark.command([task, *options, *keep])
+    encoder = str(ASSETS / "speechclip_hybrid")
+    for name, checkpoint in (("speechclip_encoder", ["-k", encoder]), ("log_mel", [])):
+        path = RESULTS.parent / "zerospeech" / f"zerospeech-{name}.json"
+        benchmark.command(["zerospeech", "-u", name, *checkpoint, "--out", str(path)])
     benchmark.command(["leaderboard", "--results", str(RESULTS.parent)])
 
 
@@ -188,7 +201,7 @@ def _superb(args: argparse.Namespace) -> Path:
     names = [find_task(name).name for name in args.tasks]
     if set(names) - set(SUPERB):
         raise ConfigError(f"mini sets are for {', '.join(SUPERB)}; found {', '.join(names)}")
-    stopped = run_superb(args.systems, names, args.out, seed=args.seed, device=args.device)
+    stopped = run_superb(args.systems, names, args.seeds, args.out, device=args.device)
     if stopped:
         logger.info("stopped; the same command resumes it")
         return stopped

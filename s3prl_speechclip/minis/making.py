@@ -42,6 +42,7 @@ DPI = 96  # CSS pixels per inch, for drawings whose size is in points or millime
 GLANCE = 16  # pixels, the width of a drawing whose proportions are wanted
 FONT_SIZE = 109  # pixels, the one size of Noto Color Emoji's bitmaps
 GLYPH = (136, 128)  # pixels, width and height
+SILENT = 0.01  # of the peak
 
 SYNTHETIC = (
     "synthetic speakers: espeak-ng's variants (GPL-3.0-or-later program) and CMU's voices in "
@@ -105,6 +106,7 @@ def record(
     archive: Path | None,
     *,
     keep_faults: bool = False,
+    margin: int | None = None,
 ) -> dict[str, Made]:
     """Read texts aloud and convert recordings, into 16 kHz mono files.
 
@@ -113,11 +115,13 @@ def record(
         root: the set's folder.
         archive: packages of the synthesisers, see `debian.packages`.
         keep_faults: return what cannot be read as a fault.
+        margin: samples to keep of the silence before and after the sound; None: all, and the times
+            of words.
 
     Raises:
         AudioError: a text or recording cannot be read.
     """
-    make = partial(_record, root, fetch_libraries(archive))
+    make = partial(_record, root, fetch_libraries(archive), margin)
     results = in_workers(make, [*sounds.items()], "making recordings")
     made = dict(zip(sounds, results, strict=True))
     faults = [one.fault for one in made.values() if one.fault]
@@ -145,6 +149,12 @@ def waveform_of(reading: Reading) -> np.ndarray:
     if reading.sample_rate == SAMPLE_RATE:
         return samples
     return soxr.resample(samples, reading.sample_rate, SAMPLE_RATE)
+
+
+def trimmed(samples: np.ndarray, margin: int) -> np.ndarray:
+    """Cut silence off both ends of (L,) samples, but for `margin` samples around the sound."""
+    loud = np.flatnonzero(np.abs(samples) > SILENT * np.abs(samples).max())
+    return samples[max(0, loud[0] - margin) : loud[-1] + margin]
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -269,18 +279,29 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _record(root: Path, libraries: tuple[Path, ...], work: tuple[str, Saying | Path]) -> Made:
+def _record(
+    root: Path,
+    libraries: tuple[Path, ...],
+    margin: int | None,
+    work: tuple[str, Saying | Path],
+) -> Made:
     path, sound = work
+    words: tuple[Word, ...] = ()
     try:
         if isinstance(sound, Path):
-            return write_audio(root / path, read_audio(sound))
-        reading = read_aloud(sound.text, sound.voice, libraries)
+            samples = read_audio(sound)
+        else:
+            reading = read_aloud(sound.text, sound.voice, libraries)
+            samples, words = waveform_of(reading), reading.words
     except (AudioError, CorpusError) as error:
         return Made(fault=str(error))
-    made = write_audio(root / path, waveform_of(reading))
+    if margin is not None:
+        return write_audio(root / path, trimmed(samples, margin))
+    made = write_audio(root / path, samples)
     # Resampling may drop a fraction of a sample at the end.
-    words = tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in reading.words)
-    return replace(made, words=words)
+    return replace(
+        made, words=tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in words)
+    )
 
 
 def _draw(root: Path, drawing: Drawing) -> Made:

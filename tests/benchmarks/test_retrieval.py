@@ -20,6 +20,7 @@ from s3prl_speechclip.benchmarks.formulas.retrieval_scores import (
 from s3prl_speechclip.benchmarks.shared.decoding import english_caption
 from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Utterance
+from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.modules.recall import retrieval_ranks
 
 PICTURES = 12
@@ -132,3 +133,41 @@ def test_an_image_whose_recordings_are_all_broken_is_left_out_and_noted(tmp_path
         f"test: left out {CAPTIONS} recordings that cannot be read and 1 images that no other "
         "recording describes"
     )
+
+
+def transcript_file(path: Path, texts: dict[str, str]) -> Path:
+    path.write_text("".join(f"{name} {text}\n" for name, text in texts.items()), encoding="utf-8")
+    return path
+
+
+def test_written_text_is_retrieved_in_place_of_speech(tmp_path: Path) -> None:
+    """Guards the upper bound and the recogniser's row: transcripts equal to the captions give the
+    same row, and empty ones what chance gives, in both directions."""
+    corpus = flickr8k.read(write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=20))
+    model = small_model("speechclip_parallel")
+    said = {u.utterance_id: u.text for u in corpus.split("test")}
+    found = {
+        name: evaluate(
+            model,
+            "retrieval",
+            corpus=corpus,
+            transcripts=transcript_file(tmp_path / f"{name}.txt", texts),
+        ).metrics["test"]
+        for name, texts in {"same": said, "empty": dict.fromkeys(said, "")}.items()
+    }
+    assert found["same"]["transcripts"] == found["same"]["captions"]
+    nothing = found["empty"]
+    assert nothing["captions"] == found["same"]["captions"]
+    for direction, queries in (("speech_to_image", "recordings"), ("image_to_speech", "images")):
+        expected = nothing["chance"][direction]["recall@5"] / 100
+        deviation = (expected * (1 - expected) / nothing[queries]) ** 0.5
+        found_by_chance = nothing["transcripts"][direction]["recall@5"] / 100
+        assert abs(found_by_chance - expected) < 4 * deviation
+
+
+def test_a_recording_without_a_transcript_is_named(tmp_path: Path) -> None:
+    corpus = flickr8k.read(write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=2))
+    _, *others = [Path(u.audio).stem for u in corpus.split("test")]
+    path = transcript_file(tmp_path / "some.txt", dict.fromkeys(others, "a dog"))
+    with pytest.raises(CorpusError, match=f"no line of 1 of {len(others) + 1} recordings"):
+        evaluate(small_model("speechclip_parallel"), "retrieval", corpus=corpus, transcripts=path)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,28 @@ def test_the_table_of_all_has_a_row_an_upstream():
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     assert ["speechclip_plus", "-", "25.0", "75.0", "-", "-", "0.032", "4"] in rows
     assert ["fbank_no_cmvn", "-", "-", "-", "50.0", "-", "-", "2"] in rows
+
+
+def test_bold_is_what_seeds_cannot_explain():
+    """Guards bold against the luck of a seed, and against the wrong direction of an error rate."""
+    figures = {"good": (0.10, 0.11, 0.12), "next": (0.30, 0.31, 0.32), "noisy": (0.2, 0.5, 0.9)}
+
+    def table(*systems: str) -> str:
+        results = [
+            replace(result("libriphone", name, per=per), seed=seed)
+            for name in systems
+            for seed, per in enumerate(figures[name])
+        ]
+        return superb_table(results)
+
+    assert "over 3 seeds" in table("good", "next")
+    assert "**11.0 ± 1.0**" in table("good", "next") and "**31" not in table("good", "next")
+    assert "**" not in table("next", "noisy")
+    one = [
+        result("quesst14_dtw", n, maxTWV=v, maxTWV_error=0.05) for n, v in (("a", 0.3), ("b", 0.1))
+    ]
+    assert "**0.300 ± 0.050**" in superb_table(one)
+    assert "**" not in superb_table([result("quesst14_dtw", n, maxTWV=0.3) for n in "ab"])
 
 
 def test_results_are_read_back(corpus: Path, tmp_path: Path):

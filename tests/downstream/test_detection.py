@@ -20,6 +20,7 @@ from s3prl_speechclip.downstream.detection import (
     find_distance,
     match_costs,
     measure_detection,
+    twv_error,
 )
 from s3prl_speechclip.errors import ConfigError, CorpusError
 
@@ -109,6 +110,18 @@ def test_max_twv_is_the_best_over_all_thresholds(data):
     thresholds = [*np.unique(scores), math.inf]
     best = max(slow_twv(scores, targets, t) for t in thresholds)
     assert measure_detection(scores, targets)[0] == pytest.approx(best, abs=1e-9)
+
+
+def test_the_error_of_twv_is_that_of_a_mean_over_queries():
+    """Guards the standard error against trials, which are not independent, instead of queries."""
+    random = np.random.default_rng(0)
+    targets = random.random((20, 30)) < 0.1
+    targets[:, 0] = True
+    scores = random.standard_normal(targets.shape) + 3 * targets
+    best = max(np.unique(scores), key=lambda t: slow_twv(scores, targets, t))
+    alone = [slow_twv(s[None], t[None], best) for s, t in zip(scores, targets, strict=True)]
+    assert np.mean(alone) == pytest.approx(measure_detection(scores, targets)[0])
+    assert twv_error(scores, targets) == pytest.approx(np.std(alone, ddof=1) / np.sqrt(20))
 
 
 def test_min_cnxe_is_the_lowest_over_affine_calibrations():

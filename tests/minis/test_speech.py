@@ -12,7 +12,6 @@ import soundfile
 from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.minis import sources
-from s3prl_speechclip.minis.sets.quesst14_dtw import CALL_SIGNS
 from s3prl_speechclip.minis.sets.stamps import normalised
 from s3prl_speechclip.minis.synthesis import Voice
 from s3prl_speechclip.minis.synthesis.voices import HELD_OUT_VOICES, VOICES
@@ -20,6 +19,7 @@ from s3prl_speechclip.minis.training import speech
 from s3prl_speechclip.minis.training.speech import LISTING, PEAK, SAMPLES, Item, load, prepare
 from s3prl_speechclip.structures import SAMPLE_RATE
 
+CALL_SIGNS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india")
 PROMPTS = ("Agent login.", "[this is a simple beep tone]", "Dial 1 to go on")
 
 

@@ -250,7 +250,7 @@ def test_a_killed_preparation_lets_go(few: Path, tmp_path: Path) -> None:
         "import time\n"
         "from pathlib import Path\n"
         "from s3prl_speechclip.minis import making, mini_set\n"
-        "def wait(root, libraries, work):\n"
+        "def wait(root, libraries, margin, work):\n"
         f"    Path({str(started)!r}).touch()\n"
         "    time.sleep(60)\n"
         "making._record = wait\n"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ...errors import CorpusError
+from ..heads import classes
 from ..task import Layout, Metric, Task, Values
 
 EMOTIONS = {"neu": 0, "hap": 1, "ang": 2, "sad": 3}
@@ -61,6 +63,11 @@ def _read_labels(root: Path, session: str) -> list[dict[str, str]]:
     return entries
 
 
+def _names(expert: Any) -> list[str]:
+    names = expert.test_dataset.idx2emotion
+    return [names[number] for number in range(len(names))]
+
+
 TASK = Task(
     name="emotion",
     short="er",
@@ -68,6 +75,7 @@ TASK = Task(
     # No column of the leaderboard: the official figure is a mean over five folds.
     metrics=(Metric(key="acc", label="ER acc"),),
     pooled=True,
+    head=classes(_names),
     layout=Layout(
         title="IEMOCAP",
         fetch="USC's SAIL lab",

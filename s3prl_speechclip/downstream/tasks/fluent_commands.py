@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ...data.files import read_table
 from ...errors import CorpusError
 from ..ctc_corpora import require_recording
+from ..heads import slots
 from ..task import Layout, Metric, Task, Values
 
 SLOTS = ("action", "object", "location")
@@ -30,12 +32,19 @@ def _check_tables(section: Values, folder: Path) -> None:
                     )
 
 
+def _names(expert: Any) -> dict[str, list[str]]:
+    """Return the values of each slot, in the order of the head's outputs."""
+    counts = zip(SLOTS, expert.values_per_slot, strict=True)
+    return {slot: [str(expert.Sy_intent[slot][k]) for k in range(n)] for slot, n in counts}
+
+
 TASK = Task(
     name="fluent_commands",
     short="ic",
     title="intent classification",
     metrics=(Metric(key="acc", label="IC acc", column="IC"),),
     pooled=True,
+    head=slots(_names),
     layout=Layout(
         title="Fluent Speech Commands",
         fetch="fluent.ai",

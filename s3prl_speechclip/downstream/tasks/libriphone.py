@@ -9,6 +9,7 @@ from typing import Any
 from ...data.files import read_lines
 from ...errors import CorpusError
 from ..ctc_corpora import LIBRISPEECH, Bucketed, leave_padding_blank, transcripts
+from ..heads import recognised
 from ..task import Layout, Metric, Task, Values
 
 LEXICONS = (
@@ -80,6 +81,7 @@ TASK = Task(
     title="phone recognition",
     metrics=(Metric(key="per", label="PR PER", column="PR", higher_is_better=False),),
     evaluated_together=True,
+    head=recognised(" "),
     layout=Layout(
         title="LibriSpeech",
         fetch=f"openslr.org/12, and lexicons from s3prl's PR task or openslr.org/11 ({G2P})",

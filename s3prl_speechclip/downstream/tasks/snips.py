@@ -10,6 +10,7 @@ from typing import Any
 from ...data.files import read_json, read_text
 from ...errors import CorpusError
 from ..ctc_corpora import Bucketed, leave_padding_blank
+from ..heads import recognised
 from ..task import Layout, Metric, Task, Values, first_existing
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ TASK = Task(
         Metric(key="slot_value_cer", label="SF CER", column="SF_CER", higher_is_better=False),
     ),
     evaluated_together=True,
+    head=recognised(""),
     layout=Layout(
         title="Audio SNIPS",
         fetch="SUPERB's preprocessed release (s3prl's documentation of SF links it)",

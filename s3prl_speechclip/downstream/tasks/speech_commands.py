@@ -8,6 +8,7 @@ from typing import Any
 
 from ...data.audio import audio_info
 from ...errors import CorpusError
+from ..heads import classes
 from ..task import Layout, Metric, Task, Values, first_existing
 
 LATER = "v0.02"
@@ -15,6 +16,7 @@ TRAIN = ("speech_commands_v0.01", f"speech_commands_{LATER}", "train")
 TEST = ("speech_commands_test_set_v0.01", f"speech_commands_test_set_{LATER}", "test")
 NOISE = "_background_noise_"
 CLASSES_FILE = "classes.txt"  # beside a corpus in this layout with words of its own
+EFFECTS = (("gain", "-3.0"),)  # of s3prl's data set, on 16 kHz mono
 CLASS_COUNT = 12  # classes of s3prl's expert
 
 
@@ -91,12 +93,19 @@ def _sort_recordings(expert: Any) -> None:
     expert.test_dataset.data.sort(key=str)
 
 
+def _words(expert: Any) -> list[str]:
+    from s3prl.downstream.speech_commands import dataset
+
+    return list(dataset.CLASSES)
+
+
 TASK = Task(
     name="speech_commands",
     short="ks",
     title="keyword spotting",
     metrics=(Metric(key="acc", label="KS acc", column="KS"),),
     pooled=True,
+    head=classes(_words, effects=EFFECTS),
     layout=Layout(
         title="Speech Commands v0.01",
         fetch="download.tensorflow.org (the training and the test archive)",

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...data.files import read_text
 from ...errors import CorpusError
+from ..heads import classes
 from ..task import Layout, Metric, Task, Values, first_existing
 
 FIRST, SPEAKERS = 10001, 1251  # number of the first speaker, and how many there are
@@ -65,12 +66,18 @@ def _check_split_file(root: Path, split_file: Path) -> None:
             )
 
 
+def _speakers(expert: Any) -> list[str]:
+    data = expert.train_dataset
+    return [str(name) for name in data.label2speaker(range(data.speaker_num))]
+
+
 TASK = Task(
     name="voxceleb1",
     short="sid",
     title="speaker identification",
     metrics=(Metric(key="acc", label="SID acc", column="SID"),),
     pooled=True,
+    head=classes(_speakers),
     layout=Layout(
         title="VoxCeleb1",
         fetch="the VoxCeleb project",

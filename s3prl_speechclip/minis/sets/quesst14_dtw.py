@@ -1,12 +1,16 @@
-"""Query by example: spoken words to find in utterances, in the layout of QUESST 2014.
+"""Query by example: spoken phrases to find in utterances, in the layout of QUESST 2014.
 
     quesst14Database/{Audio,dev_queries,eval_queries}/*.wav
     quesst14Database/scoring/language_key_{utterances,dev,eval}.lst     <path> <language>
     quesst14Database/scoring/groundtruth_quesst14_{dev,eval}/quesst14_{dev,eval}.rttm
     .../quesst14.ecf.xml, .../quesst14_{dev,eval}.tlist.xml
 
-Queries are people's recordings of single words and phrases. Utterances are by other speakers:
-actors' phrases after one another, and synthetic speakers who read dates, lists and call signs.
+What is said are telephone prompts. Long ones are utterances as a woman recorded them; synthetic
+speakers say a phrase of three words out of each. Short ones are read by other synthetic speakers,
+two in an utterance, and hers are the queries. So a query is nearly always to be found across
+speakers, and across people and synthesis: spectra alone do not do. Nothing has silence around it,
+which an alignment would match to any other.
+
 Both splits search the same utterances for queries of their own, as officially. `nnenglish` is the
 language that s3prl keeps. The official scoring programs are not part of this.
 """
@@ -19,35 +23,29 @@ from random import Random
 from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 
-import numpy as np
-
-from ...config import read_yaml
 from ...structures import SAMPLE_RATE
 from .. import sources
-from ..making import SYNTHETIC, Built, Saying, dealt, record, write_audio, write_lines
-from ..sources import CLEAR_PHRASES, Spoken, words
-from ..synthesis.voices import SPEAKERS
+from ..making import SYNTHETIC, Built, Saying, dealt, record, write_lines
+from ..sources import Spoken
+from ..synthesis.voices import SPEAKERS, SPLITS
 
 DATABASE = "quesst14Database"
 LANGUAGE = "nnenglish"
-SPLITS = ("dev", "eval")
-QUERIES = 50  # a split
-QUERY_ACTORS = {"dev": ("Mobster", "Surfer"), "eval": ("British", "Pirate")}
-UTTERANCE_ACTORS = ("Default", "Russian", "Singer")
-PHRASES_JOINED = 3
-PAUSE = SAMPLE_RATE // 4  # samples between joined phrases
-READ_ALOUD = 100  # utterances
-SHORTEST_WORD = 4  # letters; shorter ones lie inside many words
-
-_TABLE = read_yaml(Path(__file__).with_name("quesst14_dtw.yaml"))
-CALL_SIGNS: Sequence[str] = _TABLE["call_signs"]
+QUERY_VOICES = {"dev": "valid", "eval": "test"}
+"""Split of the synthetic speakers who ask, by split; those of train are in utterances."""
+SHORT = range(2, 5)  # words of a prompt that is asked for
+LONG = range(5, 12)  # words of a prompt that is searched
+PHRASE = 3  # words
+SHORTEST_PHRASE = 12  # letters and spaces; shorter ones are no more than a syllable or two
+READINGS = 2  # utterances that hold a short prompt
+MARGIN = SAMPLE_RATE // 50  # samples of silence around a sound
 
 
 class Entry(NamedTuple):
     """An utterance or a query."""
 
     name: str
-    """Without folder and suffix, such as `quesst14_00001` or `quesst14_dev_0001`."""
+    """Without folder and suffix, such as `quesst14_0001` or `quesst14_dev_0001`."""
     words: tuple[str, ...]
     seconds: float
 
@@ -62,111 +60,95 @@ def holds(utterance: Sequence[str], query: Sequence[str]) -> bool:
 
 def make(root: Path, archive: Path | None) -> Built:
     """Fill a folder with the mini set."""
-    actors = sources.english_phrases(archive)
-    named = sources.named_things(archive)
-    joined = joined_phrases([s for s in actors if s.speaker in UTTERANCE_ACTORS])
-    texts = sentences([s.text for s in named if " " not in s.text])
-    names = iter(f"quesst14_{k + 1:05d}" for k in range(len(joined) + len(texts)))
-    utterances = []
-    for group, name in zip(joined, names, strict=False):
-        samples = join([sources.read_scaled(one) for one in group])
-        made = write_audio(root / DATABASE / f"Audio/{name}.wav", samples)
-        own = tuple(word for one in group for word in one.text.split())
-        utterances.append(Entry(name, own, made.duration))
-    speakers = dealt(SPEAKERS, len(texts), Random("quesst14_dtw speakers"))
-    sayings = {
-        f"{DATABASE}/Audio/{name}.wav": Saying(SPEAKERS[speaker], text)
-        for speaker, text, name in zip(speakers, texts, names, strict=False)
+    prompts = [*{one.words: one for one in sources.clear_prompts(archive)}.values()]
+    long = [one for one in prompts if len(one.words.split()) in LONG]
+    short = [one for one in prompts if len(one.words.split()) in SHORT]
+    asked = [
+        one for one in short if not any(holds(u.words.split(), one.words.split()) for u in long)
+    ]
+    random = Random("quesst14_dtw readings")
+    pairs = pairs_of([one.words for one in asked], random)
+    voices = dealt(SPLITS["train"], len(pairs), random)
+    sounds: list[tuple[Saying | Path, str]] = [(one.path, one.words) for one in long]
+    sounds += [
+        (Saying(SPEAKERS[voice], ", ".join(pair)), " ".join(pair))
+        for voice, pair in zip(voices, pairs, strict=True)
+    ]
+    utterances = _record_all(f"{DATABASE}/Audio/quesst14_", sounds, root, archive)
+    chosen = queries(asked, [one.words for one in long])
+    split_queries = {
+        split: _record_all(f"{DATABASE}/{split}_queries/quesst14_{split}_", own, root, archive)
+        for split, own in chosen.items()
     }
-    for path, made in record(sayings, root, archive).items():
-        spoken = tuple(words(sayings[path].text))
-        utterances.append(Entry(Path(path).stem, spoken, made.duration))
-
-    chosen = queries(actors, [*named, *sources.clear_prompts(archive)], utterances)
-    split_queries: dict[str, list[Entry]] = {}
-    for split, some in chosen.items():
-        paths = {
-            f"{DATABASE}/{split}_queries/quesst14_{split}_{k + 1:04d}.wav": one.path
-            for k, one in enumerate(some)
-        }
-        split_queries[split] = [
-            Entry(Path(path).stem, tuple(one.words.split()), made.duration)
-            for one, (path, made) in zip(some, record(paths, root, archive).items(), strict=True)
-        ]
     hits = write_scoring(root / DATABASE, utterances, split_queries)
-    people = {split: {s.speaker for s in some} for split, some in chosen.items()}
+    recorded = {split: sum(isinstance(s, Path) for s, _ in own) for split, own in chosen.items()}
     total = sum(utterance.seconds for utterance in utterances) / 60
     return Built(
         {"utterances": len(utterances), **{split: len(q) for split, q in split_queries.items()}},
         (
-            f"{len(joined)} utterances of {len(UTTERANCE_ACTORS)} actors, {PHRASES_JOINED} "
-            f"phrases each, and {len(texts)} of synthetic speakers; {total:.1f} min",
-            f"queries of people who are in no utterance, {len(people['dev'])} in dev and "
-            f"{len(people['eval'])} in eval, of whom {len(people['dev'] & people['eval'])} in "
-            "both; no word is in both",
+            f"{len(long)} utterances of one woman and {len(pairs)} of synthetic speakers; "
+            f"{total:.1f} min",
+            f"queries: {recorded['dev']} of the woman's in dev and {recorded['eval']} in eval, in "
+            "none of her utterances; the others by synthetic speakers who are in no utterance, "
+            "others in dev than in eval; no phrase is in both",
             f"{hits['dev']} pairs of query and utterance to find in dev, {hits['eval']} in eval",
-            *sources.licences((sources.HEDGEWARS, sources.KTUBERLING, sources.ASTERISK)),
+            *sources.licences((sources.ASTERISK,)),
             SYNTHETIC,
-            "the shipped mini speech encoder heard the people's recordings, without labels",
+            "the shipped mini speech encoder heard the woman's recordings, without labels",
         ),
     )
 
 
-def sentences(nouns: Sequence[str]) -> list[str]:
-    """Draw what is read aloud: lists, dates and call signs, each word about as often."""
-    random = Random("quesst14_dtw sentences")
-    lists, dates = READ_ALOUD * 2 // 5, READ_ALOUD * 3 // 10
-    signs = READ_ALOUD - lists - dates
-    things, called = dealt(nouns, 3 * lists, random), dealt(CALL_SIGNS, 3 * signs, random)
-    days, months, ordinals = (
-        dealt(_TABLE[kind], dates, random) for kind in ("weekdays", "months", "ordinals")
-    )
+def _record_all(
+    prefix: str, sounds: Sequence[tuple[Saying | Path, str]], root: Path, archive: Path | None
+) -> list[Entry]:
+    """Record numbered files."""
+    paths = {f"{prefix}{k + 1:04d}.wav": sound for k, (sound, _) in enumerate(sounds)}
+    made = record(paths, root, archive, margin=MARGIN)
     return [
-        *(", ".join(things[k : k + 2]) + f" and {things[k + 2]}" for k in range(0, len(things), 3)),
-        *(f"{d} the {o} of {m}" for d, o, m in zip(days, ordinals, months, strict=True)),
-        *(" ".join(called[k : k + 3]) for k in range(0, len(called), 3)),
+        Entry(Path(path).stem, tuple(text.split()), one.duration)
+        for (_, text), (path, one) in zip(sounds, made.items(), strict=True)
     ]
 
 
-def joined_phrases(spoken: Sequence[Spoken]) -> list[list[Spoken]]:
-    """Group each actor's phrases, in random order; a phrase is in one utterance."""
-    random = Random("quesst14_dtw phrases")
-    groups = []
-    for actor in dict.fromkeys(one.speaker for one in spoken):
-        own = [one for one in spoken if one.speaker == actor]
-        shuffled = random.sample(own, len(own))
-        whole = len(own) // PHRASES_JOINED * PHRASES_JOINED
-        groups += [shuffled[k : k + PHRASES_JOINED] for k in range(0, whole, PHRASES_JOINED)]
-    return groups
-
-
-def join(recordings: Sequence[np.ndarray]) -> np.ndarray:
-    """Join recordings, (L,) each, with pauses of low noise between them."""
-    random = np.random.default_rng(0)
-    parts = [p for one in recordings for p in (one, 1e-3 * random.standard_normal(PAUSE))]
-    return np.concatenate(parts[:-1])
+def pairs_of(texts: Sequence[str], random: Random) -> list[tuple[str, str]]:
+    """Draw pairs of texts, each in `READINGS` of them and never with itself."""
+    pairs = []
+    for _ in range(READINGS):
+        once = random.sample(texts, len(texts))
+        pairs += [*zip(once[::2], once[1::2] + once[: len(once) % 2], strict=True)]
+    return pairs
 
 
 def queries(
-    actors: Sequence[Spoken], others: Sequence[Spoken], utterances: Sequence[Entry]
-) -> dict[str, list[Spoken]]:
-    """Choose the queries of each split: words that some utterance holds, none in both splits."""
+    asked: Sequence[Spoken], searched: Sequence[str]
+) -> dict[str, list[tuple[Saying | Path, str]]]:
+    """Choose the queries of each split: recordings, and phrases that synthetic speakers say.
+
+    Args:
+        asked: prompts whose recordings are queries.
+        searched: texts of the prompts that phrases are taken from, one from each that has any.
+    """
     random = Random("quesst14_dtw queries")
-    phrases = random.sample(CLEAR_PHRASES, len(CLEAR_PHRASES))
-    held = {word for utterance in utterances for word in utterance.words}
-    singles = {
-        s.words: s
-        for s in reversed(others)
-        if len(s.words) >= SHORTEST_WORD and [word for word in held if s.words in word] == [s.words]
-    }
-    shuffled = random.sample(sorted(singles), len(singles))
-    chosen: dict[str, list[Spoken]] = {}
-    for place, split in enumerate(SPLITS):
-        own = phrases[place :: len(SPLITS)]
-        acted = [s for s in actors if s.text in own and s.speaker in QUERY_ACTORS[split]]
-        acted = [s for s in acted if any(holds(u.words, s.text.split()) for u in utterances)]
-        rest = shuffled[place :: len(SPLITS)][: QUERIES - len(acted)]
-        chosen[split] = [*acted, *(singles[word] for word in rest)]
+    phrases: list[str] = []
+    for text in random.sample(searched, len(searched)):
+        words = text.split()
+        own = [" ".join(words[k : k + PHRASE]) for k in range(len(words) - PHRASE + 1)]
+        new = [p for p in own if len(p) >= SHORTEST_PHRASE and p not in phrases]
+        phrases += random.sample(new, min(1, len(new)))
+    shuffled = random.sample(asked, len(asked))
+    chosen: dict[str, list[tuple[Saying | Path, str]]] = {}
+    for place, (split, voices) in enumerate(QUERY_VOICES.items()):
+        recorded = shuffled[place :: len(QUERY_VOICES)]
+        said = phrases[place :: len(QUERY_VOICES)]
+        speakers = dealt(SPLITS[voices], len(said), random)
+        chosen[split] = [
+            *((one.path, one.words) for one in recorded),
+            *(
+                (Saying(SPEAKERS[name], text), text)
+                for name, text in zip(speakers, said, strict=True)
+            ),
+        ]
     return chosen
 
 

@@ -19,12 +19,14 @@ from random import Random
 from typing import NamedTuple
 
 from ...config import read_yaml
+from ...structures import SAMPLE_RATE
 from ..making import SYNTHETIC, Built, Saying, dealt, minutes, record, speakers_note, write_lines
 from ..synthesis.voices import SPEAKERS, SPLITS
 
 FOLDER = "SNIPS"
-SIZES = {"train": 2500, "valid": 300, "test": 400}
+SIZES = {"train": 1200, "valid": 100, "test": 200}
 OUTSIDE = "O"
+MARGIN = SAMPLE_RATE // 20  # samples of silence around a sentence
 _TABLE = read_yaml(Path(__file__).with_name("snips.yaml"))
 TEMPLATES: Mapping[str, Sequence[str]] = _TABLE["templates"]
 """Sentences by intent, with slots in braces."""
@@ -71,7 +73,7 @@ def make(root: Path, archive: Path | None) -> Built:
             sayings[f"{FOLDER}/{split}/{name}.wav"] = Saying(SPEAKERS[speaker], text)
             labels = f"{OUTSIDE} {' '.join(request.slots)} {request.intent}"
             lines.append(f"{name} BOS {text.upper()} EOS\t{labels}")
-    made = record(sayings, root, archive)
+    made = record(sayings, root, archive, margin=MARGIN)
     folder = root / FOLDER
     write_lines(folder / "all.iob.snips.txt", lines)
     (folder / "slots.txt").write_text("\n".join((OUTSIDE, *sorted(VALUES))), encoding="utf-8")

@@ -27,7 +27,7 @@ import soxr
 
 from ...structures import SAMPLE_RATE
 from .. import sources
-from ..making import SYNTHETIC, Built, Saying, record, write_audio, write_lines
+from ..making import SYNTHETIC, Built, Saying, record, trimmed, write_audio, write_lines
 from ..sources import PHRASES
 from ..synthesis.voices import SPEAKERS, SPLITS
 
@@ -65,6 +65,7 @@ PARTS = {
 }
 FOLDERS = {text: folder for folder, text in PHRASES.items()}
 UNKNOWN_IN_TEST = 5  # phrases a speaker
+MARGIN = SAMPLE_RATE // 10  # samples around a phrase
 BACKGROUND = 10 * SAMPLE_RATE  # samples of a background file, at most
 
 
@@ -81,7 +82,7 @@ def make(root: Path, archive: Path | None) -> Built:
         counts: Counter[str] = Counter()
         own = [one for one in spoken if one.speaker in part.actors]
         for one in own:
-            samples = _trimmed(sources.read_scaled(one))
+            samples = trimmed(sources.read_scaled(one), MARGIN)
             for variant in _variants(samples, part, rooms.get(part.room), random):
                 stem = f"{FOLDERS[one.text]}/{speaker_id(one.speaker, name)}_nohash"
                 path = f"{stem}_{counts[stem]}.wav"
@@ -191,10 +192,3 @@ def _variants(
             noise = room[start : start + len(played)]
             ratio = np.sqrt(np.mean(played**2) / np.mean(noise**2)) * 10 ** (-part.decibels / 20)
             yield played + ratio * noise
-
-
-def _trimmed(samples: np.ndarray) -> np.ndarray:
-    """Cut silence off, but for a tenth of a second around the sound."""
-    loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
-    margin = SAMPLE_RATE // 10
-    return samples[max(0, loud[0] - margin) : loud[-1] + margin]

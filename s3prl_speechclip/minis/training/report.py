@@ -8,6 +8,7 @@ from functools import reduce
 from operator import getitem
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 from ...downstream.task import Metric, find_task
 from ...errors import ResultError
@@ -104,20 +105,71 @@ def read_demo(folder: Path) -> dict[str, TaskResult]:
 
 
 def superb_table(results: Sequence[TaskResult]) -> str:
-    """Report results on the SUPERB mini sets, an upstream a row, with the minutes of all."""
+    """Report results on the SUPERB mini sets, an upstream a row, with the minutes of all.
+
+    The best of a column is bold where it is more than `CERTAIN` standard errors of the difference
+    beyond the next.
+    """
     columns = [(name, metric) for name in SUPERB for metric in find_task(name).metrics]
     measured = {result.system for result in results}
+    systems = [name for name in SYSTEMS if name in measured] + sorted(measured - {*SYSTEMS})
+    cells = []
+    for task, metric in columns:
+        found = [_figures(results, system, task, metric) for system in systems]
+        best = _certainly_best(found, metric)
+        bold = [best is not None and one is best for one in found]
+        written = [_cell(one, metric) for one in found]
+        cells.append([f"**{w}**" if b else w for w, b in zip(written, bold, strict=True)])
     rows = []
-    for system in [name for name in SYSTEMS if name in measured] + sorted(measured - {*SYSTEMS}):
-        found = {result.task: result for result in results if result.system == system}
-        cells = [_cell(found.get(name), metric) for name, metric in columns]
-        minutes = sum(result.wall_time for result in found.values()) / 60
-        rows.append((system, *cells, f"{minutes:.0f}"))
+    for system, row in zip(systems, zip(*cells, strict=True), strict=True):
+        minutes = sum(result.wall_time for result in results if result.system == system) / 60
+        rows.append((system, *row, f"{minutes:.0f}"))
     head = ("upstream", *(metric.label for _, metric in columns), "minutes")
+    seeds = len({result.seed for result in results})
+    several = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
     return (
-        "SUPERB's tasks on mini sets, test scores in percent, TWV as it is "
+        f"SUPERB's tasks on mini sets, test scores in percent, TWV as it is{several} "
         "[mini: not comparable with published figures]\n\n" + markdown_table(head, rows) + "\n"
     )
+
+
+class _Figures(NamedTuple):
+    """A system's figures of a column."""
+
+    values: list[float]
+    """Of each seed."""
+    error: float | None
+    """Standard error of their mean, where it is known."""
+
+
+def _figures(
+    results: Sequence[TaskResult], system: str, task: str, metric: Metric
+) -> _Figures | None:
+    found = [
+        result.metrics["test"]
+        for result in results
+        if (result.system, result.task) == (system, task)
+        and metric.key in result.metrics.get("test", {})
+    ]
+    if not found:
+        return None
+    factor = metric.to_percent if metric.percent else 1.0
+    values = [factor * float(one[metric.key]) for one in found]
+    if len(values) > 1:
+        return _Figures(values, _error(values))
+    own = found[0].get(f"{metric.key}_error")
+    return _Figures(values, None if own is None else factor * float(own))
+
+
+def _certainly_best(found: Sequence[_Figures | None], metric: Metric) -> _Figures | None:
+    """Return the best figures where their difference from the next counts."""
+    sign = 1 if metric.higher_is_better else -1
+    known = sorted(filter(None, found), key=lambda one: -sign * fmean(one.values))
+    errors = [one.error for one in known[:2] if one.error is not None]
+    if len(errors) < 2:
+        return None
+    difference = abs(fmean(known[0].values) - fmean(known[1].values))
+    return known[0] if difference > CERTAIN * math.hypot(*errors) else None
 
 
 def verdict(one: Sequence[float], other: Sequence[float]) -> tuple[str, str]:
@@ -125,7 +177,7 @@ def verdict(one: Sequence[float], other: Sequence[float]) -> tuple[str, str]:
     if min(len(one), len(other)) < 2:
         return "", "undecided: too few seeds"
     difference = fmean(one) - fmean(other)
-    error = math.sqrt(stdev(one) ** 2 / len(one) + stdev(other) ** 2 / len(other))
+    error = math.hypot(_error(one), _error(other))
     word = "undecided"
     if abs(difference) > CERTAIN * error:
         word = "holds" if difference > 0 else "does not hold"
@@ -149,8 +201,15 @@ def _spread(values: Sequence[float]) -> str:
     return mean + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
-def _cell(result: TaskResult | None, metric: Metric) -> str:
-    if result is None or metric.key not in result.metrics.get("test", {}):
+def _error(values: Sequence[float]) -> float:
+    """Return the standard error of a mean."""
+    return stdev(values) / math.sqrt(len(values))
+
+
+def _cell(found: _Figures | None, metric: Metric) -> str:
+    if found is None:
         return "-"
-    value = float(result.metrics["test"][metric.key])
-    return f"{metric.to_percent * value:.1f}" if metric.percent else f"{value:.3f}"
+    if metric.percent:
+        return _spread(found.values)
+    error = f" ± {found.error:.3f}" if found.error is not None else ""
+    return f"{fmean(found.values):.3f}{error}"
