@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:  # the command line's --help reads this module
+    from torch import Tensor
 
-from .sox_effects import Effects
+    from .sox_effects import Effects
 
 Labels = Mapping[str, Sequence[str]]
 """Names of a head's outputs, in order, by what they name, such as `action`; plain values, which a
