@@ -262,7 +262,7 @@ def test_queries_are_read_by_s3prl(tmp_path: Path):
 
     built = quesst14_dtw.make(tmp_path / "mini", None)
     database = tmp_path / "mini" / quesst14_dtw.DATABASE
-    for split in quesst14_dtw.SPLITS:
+    for split in quesst14_dtw.QUERY_VOICES:
         data = QUESST14Dataset(split, dataset_root=database)
         assert (data.n_queries, data.n_docs) == (built.counts[split], built.counts["utterances"])
         names = {path.stem for path in data.data}
