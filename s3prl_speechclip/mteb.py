@@ -169,7 +169,10 @@ def _waveform(recording: Mapping[str, Any]) -> np.ndarray:
 
 def _meta(name: str, revision: str, width: int, **about: Any) -> ModelMeta:
     """Return the metadata of a model; what `about` leaves out is unknown."""
-    unknown = ("n_parameters", "memory_usage_mb", "release_date", "license", "training_datasets")
+    unknown = (
+        *("n_parameters", "memory_usage_mb", "release_date", "license", "training_datasets"),
+        *("public_training_code", "public_training_data"),
+    )
     return ModelMeta(
         loader=SpeechClipEncoder,
         name=name,
@@ -181,12 +184,8 @@ def _meta(name: str, revision: str, width: int, **about: Any) -> ModelMeta:
         framework=["PyTorch"],
         similarity_fn_name=ScoringFunction.COSINE,
         use_instructions=False,
-        **{
-            **dict.fromkeys(unknown),
-            **dict.fromkeys(("public_training_code", "public_training_data")),
-            "open_weights": True,
-            **about,
-        },
+        open_weights=True,
+        **{**dict.fromkeys(unknown), **about},
     )
 
 

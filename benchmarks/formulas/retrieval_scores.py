@@ -106,7 +106,8 @@ def text_recall(
     Args:
         named: embeddings of N recordings by name, (N, E) unit vectors.
         captions: captions of the recordings, N.
-        texts, distinct: the distinct captions, M, and their embeddings, (M, E) unit vectors.
+        texts: embeddings of the distinct captions, (M, E) unit vectors.
+        distinct: these captions, M.
     """
     place = {caption: number for number, caption in enumerate(distinct)}
     ids = [place[caption] for caption in captions], list(range(len(distinct)))

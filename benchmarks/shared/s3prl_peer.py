@@ -100,13 +100,16 @@ def run_command(
         Its seconds, and the peak of its own memory, MiB.
 
     Raises:
-        ConfigError: it fails.
+        ConfigError: it cannot be run, or fails.
     """
     folder.mkdir(exist_ok=True)
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as file:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+        try:
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+        except OSError as error:
+            raise ConfigError(f"'{command[0]}' cannot be run: {error.strerror}") from error
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
@@ -172,4 +175,7 @@ def run_s3prl(
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{make_environment(parser().parse_args().folder)}\n")
+    try:
+        sys.stdout.write(f"{make_environment(parser().parse_args().folder)}\n")
+    except ConfigError as failure:
+        parser().error(str(failure))

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from s3prl_speechclip.errors import SpeechClipError
 from s3prl_speechclip.results import markdown_table, read_result
 
 from .comparisons import cache_without_features, run_downstream
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--task", choices=TASKS, action="append", help="default: both")
     p.add_argument("--runner", choices=RUNNERS, action="append", help="default: both")
     p.add_argument("--seed", type=int, action="append", metavar="N", help="default: 0, 1, 2")
-    p.add_argument("--out", type=Path, default=SCORES, metavar="FILE")
+    p.add_argument("--out", type=Path, default=SCORES, metavar="FILE", help="default: %(default)s")
     return p
 
 
@@ -125,4 +126,7 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SpeechClipError as failure:
+        parser().error(str(failure))

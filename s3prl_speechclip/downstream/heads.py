@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line's --help reads this module
@@ -44,7 +44,7 @@ class Head:
     """Returns the names of the outputs of s3prl's expert."""
     decode: Callable[[Tensor, Labels], Prediction]
     """Decodes a recording's logits, (T, V), or (1, V) where frames are pooled."""
-    effects: Effects = field(default=())
+    effects: Effects = ()
     """SoX effects that s3prl's data set applies to a recording of 16 kHz."""
 
 

@@ -56,8 +56,7 @@ class RunnerConfig:
     cache_draws: int = 16
     """Draws of each item that training draws random numbers for, such as a crop."""
     encoder_precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision in which kept features are computed; auto: bf16 where a GPU has it. A CPU
-    with instructions for bf16 takes 0.57 of the time in it, the mini HuBERT on one thread."""
+    """Precision in which kept features are computed; auto: bf16 where a GPU has it."""
 
     def __post_init__(self) -> None:
         for name in (

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..data.audio import read_audio
 from ..errors import CheckpointError, ConfigError
+from ..modules.padding import pad_waveforms
 from ..runtime.devices import find_device
 from ..structures import SAMPLE_RATE
 from . import compat
@@ -101,18 +103,16 @@ class TrainedProbe:
             raise CheckpointError(f"'{plan.past}' does not fit its upstream: {reason}") from error
 
     @torch.no_grad()
-    def __call__(self, recording: str | Path | Tensor) -> Prediction:
+    def __call__(self, recording: str | Path | Tensor | np.ndarray) -> Prediction:
         """Predict a recording: a file, or (L,) float samples at 16 kHz.
 
         Raises:
-            AudioError: the file cannot be read.
+            AudioError: the file cannot be read, or the samples are not 1-D, floating-point and
+                non-empty.
         """
-        if isinstance(recording, Tensor):
-            samples = recording
-        else:
-            samples = torch.from_numpy(read_audio(Path(recording)))
-        if self._head.effects:
-            effects = self._head.effects
+        sound = read_audio(recording) if isinstance(recording, (str, Path)) else recording
+        samples = pad_waveforms([sound]).waveforms[0]
+        if effects := self._head.effects:
             samples = apply_effects_tensor(samples[None], SAMPLE_RATE, effects)[0][0]
         wavs = [samples.to(self._device)]
         frames = self._featurizer(wavs, self._upstream(wavs))

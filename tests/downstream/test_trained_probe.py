@@ -20,7 +20,7 @@ from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
-from s3prl_speechclip.errors import CheckpointError, ConfigError
+from s3prl_speechclip.errors import AudioError, CheckpointError, ConfigError
 
 Write = Callable[[str], Path]
 WRITTEN = {
@@ -82,7 +82,10 @@ def test_a_finetuned_upstream_comes_from_the_checkpoint(
     paths = {path.stem: path for path in root.glob("speech_commands_test_set_v0.01/*/*.wav")}
     assert len(probe.labels["label"]) == 12
     for path in paths.values():
-        assert probe(path) == probe(torch.from_numpy(read_audio(path)))
+        samples = read_audio(path)
+        assert probe(path) == probe(samples) == probe(torch.from_numpy(samples))
+    with pytest.raises(AudioError, match="floating-point"):
+        probe(torch.zeros(8000, dtype=torch.int16))
     written = [line.partition(" ")[2] for line in lines]
     found = [probe(path).label for path in sorted(root.glob("speech_commands_test_set*/*/*.wav"))]
     assert sorted(found) == sorted(written)
