@@ -104,6 +104,7 @@ def check_benchmark(arguments: list[str]) -> None:
 CHECKS: dict[str, Callable[[list[str]], object]] = {
     "run_pretrain.py": check_pretraining,
     "run_downstream.py": check_downstream,
+    "probe_mine.py": check_downstream,  # the reader's own script, with the same options
     "run_benchmark.py": check_benchmark,
     "s3prl_speechclip.data": data.parser().parse_args,
     "s3prl_speechclip.checkpoints": checkpoints.parser().parse_args,
