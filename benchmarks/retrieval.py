@@ -46,7 +46,7 @@ PROTOCOL = {
     "text": "zero-shot, English recordings and written captions: right is the recording's own "
     "caption, and any recording of a caption; repeated captions once",
     "captions": "each recording's written English caption in its place, by CLIP's text encoder: "
-    "the upper bound of a model that hears every word; where all recordings have one",
+    "the upper bound of a model that recognises every word; where all recordings have one",
     "transcripts": "the same with a recogniser's transcripts; an empty one is a random vector",
     "across_languages": "the first recording of a picture in one language looks for any of its "
     "recordings in another, among those of all pictures that both describe",

@@ -103,8 +103,7 @@ class Task:
     correct: Callable[[Any], None] | None = None
     """Corrects s3prl's expert once it is made."""
     head: Head | None = None
-    """Names and decodes what the trained head predicts; None: it cannot be asked for a recording
-    alone."""
+    """Names and decodes what the trained head predicts; None: nothing for a recording alone."""
     evaluate: Evaluate | None = None
     """Measures a plan's upstream where nothing is trained; None: a head is trained and tested."""
 
