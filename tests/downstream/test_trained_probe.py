@@ -84,7 +84,7 @@ def test_a_finetuned_upstream_comes_from_the_checkpoint(
     for path in paths.values():
         samples = read_audio(path)
         assert probe(path) == probe(samples) == probe(torch.from_numpy(samples))
-    with pytest.raises(AudioError, match="floating-point"):
+    with pytest.raises(AudioError, match="1-D float"):
         probe(torch.zeros(8000, dtype=torch.int16))
     written = [line.partition(" ")[2] for line in lines]
     found = [probe(path).label for path in sorted(root.glob("speech_commands_test_set*/*/*.wav"))]
