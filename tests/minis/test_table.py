@@ -21,9 +21,7 @@ def test_the_committed_report_is_what_the_results_give():
 
 def test_a_mean_is_that_of_its_seeds():
     """Guards the cells against another direction, split or k: one is computed by hand."""
-    paths = [
-        COMMITTED / "runs" / f"retrieval-speechclip_parallel-seed{seed}.json" for seed in range(3)
-    ]
+    paths = [*(COMMITTED / "runs").glob("retrieval-speechclip_parallel-seed*.json")]
     found = [read_result(path).metrics["test_image"]["parallel"] for path in paths]
     both = [at[d]["recall@10"] for at in found for d in ("image_to_speech", "speech_to_image")]
     line = next(
@@ -31,7 +29,7 @@ def test_a_mean_is_that_of_its_seeds():
         for line in models_report(COMMITTED / "runs").splitlines()
         if "parallel branch" in line and "test_image" in line
     )
-    assert f"| speechclip_parallel | {sum(both) / 6:.1f} ±" in " ".join(line.split())
+    assert f"| speechclip_parallel | {sum(both) / len(both):.1f} " in " ".join(line.split())
 
 
 @pytest.mark.parametrize(
