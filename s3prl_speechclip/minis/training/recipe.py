@@ -55,7 +55,7 @@ MODELS: Mapping[str, tuple[str, int, str, Mapping[str, Any]]] = {
 """Variant, steps, the model whose weights it begins with where they fit, and what else differs.
 
 Keywords alone learn many times later than beside the parallel embedding, whose loss teaches the
-attention that both share: without it neither CLS nor CIF keywords leave chance in 600 steps."""
+attention that both share."""
 ABOUT = {
     # The pictures and recordings of stamps are under the GPL-2.
     "licence": "gpl-2.0",
