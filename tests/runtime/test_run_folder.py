@@ -109,7 +109,7 @@ def test_a_damaged_newest_checkpoint_falls_back_with_a_warning(
         b"hello",
         b"<!DOCTYPE html><html>404</html>",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
-        gzip.compress(b"values"),
+        gzip.compress(b"values", mtime=0),
         pickle.dumps({"step": 1}),
         bytes(2000),
         b"PK\x03\x04" + bytes(2000),
