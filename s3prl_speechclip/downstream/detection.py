@@ -159,13 +159,7 @@ def measure_detection(scores: np.ndarray, targets: np.ndarray) -> tuple[float, f
     Raises:
         CorpusError: no query has both documents that hold it and others.
     """
-    count = targets.sum(1)
-    usable = (count > 0) & (count < targets.shape[1])
-    if not usable.any():
-        raise CorpusError(
-            "no query is in some documents and not in others; check the corpus's ground truth"
-        )
-    scores, targets = scores[usable].astype(float), targets[usable]
+    scores, targets = _usable(scores, targets)
     return _max_twv(scores, targets)[0], _min_cnxe(scores, targets)
 
 
@@ -175,12 +169,22 @@ def twv_error(scores: np.ndarray, targets: np.ndarray) -> float:
     Args:
         scores, targets: as for `measure_detection`.
     """
-    usable = (targets.sum(1) > 0) & (targets.sum(1) < targets.shape[1])
-    scores, targets = scores[usable].astype(float), targets[usable]
+    scores, targets = _usable(scores, targets)
     hits, alarms = _rates(targets)
     accepted = scores >= _max_twv(scores, targets)[1]
     values = ((hits - BETA * alarms) * accepted).sum(1)
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _usable(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of queries that are in some documents and not in others."""
+    count = targets.sum(1)
+    usable = (count > 0) & (count < targets.shape[1])
+    if not usable.any():
+        raise CorpusError(
+            "no query is in some documents and not in others; check the corpus's ground truth"
+        )
+    return scores[usable].astype(float), targets[usable]
 
 
 def _rates(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
