@@ -128,7 +128,7 @@ def run(args: Namespace) -> Measured:
                 f"{split}: left out {len(data.dataset.broken)} recordings that cannot be read and "
                 f"{int((~described).sum())} images that no other recording describes"
             )
-        named = named_embeddings(speech)
+        named = named_embeddings(speech.by_name)
         pictures, image_ids = embed_images(model, data)[described], data.image_ids[described]
         metrics[split] = image_recall(named, speech.pair_ids, utterances, pictures, image_ids)
         written = {"captions": [english_caption(u) for u in utterances]}

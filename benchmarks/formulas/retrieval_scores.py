@@ -29,14 +29,13 @@ from ..shared.decoding import language_of
 
 if TYPE_CHECKING:
     from s3prl_speechclip.data.manifest import Utterance
-    from s3prl_speechclip.model.embedding import SpeechEmbeddings
 
 FEWEST = 10  # images that two languages must share to be compared
 
 
-def named_embeddings(speech: SpeechEmbeddings) -> dict[str, Tensor]:
+def named_embeddings(by_name: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a split's embeddings by name, and where there are several their sum, unit vectors."""
-    named = dict(speech.by_name)
+    named = dict(by_name)
     if len(named) > 1:
         named["sum"] = F.normalize(torch.stack(list(named.values())).sum(0), dim=-1)
     return named

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Decoded:
     utterance: Utterance
     frames: int
     """Valid ones, 20 ms each."""
+    embeddings: Mapping[str, Tensor] = field(default_factory=dict)
+    """(E,) unit vectors by name, float32 on the CPU: parallel, cascaded, as the model has them."""
     token_ids: tuple[int, ...] = ()
     """Original BPE ids of the keywords; empty without a cascaded branch."""
     spans: tuple[tuple[float, float], ...] = ()
@@ -177,7 +179,8 @@ def _decoded(
     utterance: Utterance, output: SpeechOutput, row: int, weights: Tensor | None, raw: Tensor | None
 ) -> Decoded:
     frames = int(output.lengths[row])
-    found: dict[str, Any] = {"utterance": utterance, "frames": frames}
+    embeddings = {name: rows[row].float().cpu() for name, rows in output.embeddings.items()}
+    found: dict[str, Any] = {"utterance": utterance, "frames": frames, "embeddings": embeddings}
     if weights is not None:
         shares = weights[row, :, :, :frames].float().cpu().numpy()
         # The first CLS token of a model with a parallel branch is that branch's, and no keyword.
