@@ -24,7 +24,7 @@ from s3prl_speechclip.data.corpora.zerospeech import NATURAL, SPLITS, TYPES, Sem
 from s3prl_speechclip.errors import ConfigError, ResultError, unknown_name
 from s3prl_speechclip.model.config import ENCODER, VARIANTS
 from s3prl_speechclip.results import result_record
-from s3prl_speechclip.structures import SAMPLE_RATE, TaskResult
+from s3prl_speechclip.structures import HOP, SAMPLE_RATE, TaskResult
 
 from .formulas.semantic_scores import (
     DISTANCES,
@@ -82,6 +82,8 @@ class FeatureSource:
     size: str = ""
     checkpoint: str = ""
     checkpoint_hash: str = ""
+    rate: float = SAMPLE_RATE / HOP
+    """Frames a second."""
     encode: Callable[[Sequence[Tensor]], list[Layers]]
     """Layers of each recording, (L,) float32 at 16 kHz."""
 
@@ -241,7 +243,7 @@ def spectral_source() -> FeatureSource:
         padded = [torch.nn.functional.pad(w, (0, max(0, WINDOW - len(w)))) for w in waveforms]
         return [((mel(waveform) + FLOOR).log().T,) for waveform in padded]
 
-    return FeatureSource(system=LOG_MEL, encode=encode)
+    return FeatureSource(system=LOG_MEL, rate=SAMPLE_RATE / STEP, encode=encode)
 
 
 def _source(

@@ -19,7 +19,7 @@ from ..data.manifest import MANIFEST
 from ..errors import ConfigError, CorpusError, unknown_name
 
 SUPERB = ("fluent_commands", "snips", "libriphone", "speech_commands", "quesst14_dtw")
-NAMES = ("stamps", "named_pictures", *SUPERB, "zerospeech")
+NAMES = ("stamps", "named_pictures", *SUPERB, "zerospeech", "abx")
 DESCRIPTION = "mini_set.json"  # counts and notes of the sets that have no manifest
 VERSIONS = {"snips": 2, "quesst14_dtw": 2}
 """Counts up whenever a file of the set changes; 1 for the others."""

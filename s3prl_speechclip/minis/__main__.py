@@ -41,6 +41,7 @@ BENCHMARKS = {
     "keywords": "stamps",
     "words": "stamps",
     "zerospeech": "zerospeech",
+    "abx": "abx",
 }
 """Benchmarks of the shipped models, and the folder of their results."""
 PARTS = ("hubert", "clip", "models", "table", "results")
@@ -190,8 +191,9 @@ def _measure_shipped(device: str) -> None:
             benchmark.command([task, *options, *keep])
     encoder = str(ASSETS / "speechclip_hybrid")
     for name, checkpoint in (("speechclip_encoder", ["-k", encoder]), ("log_mel", [])):
-        path = RESULTS.parent / "zerospeech" / f"zerospeech-{name}.json"
-        benchmark.command(["zerospeech", "-u", name, *checkpoint, "--out", str(path)])
+        for task in ("zerospeech", "abx"):
+            path = RESULTS.parent / task / f"{task}-{name}.json"
+            benchmark.command([task, "-u", name, *checkpoint, "--out", str(path)])
     benchmark.command(["leaderboard", "--results", str(RESULTS.parent)])
 
 

@@ -34,7 +34,7 @@ from ..data.images import open_image
 from ..data.manifest import Word
 from ..errors import AudioError, CorpusError, ImageError
 from ..structures import SAMPLE_RATE
-from .synthesis import Reading, Voice, fetch_libraries, read_aloud
+from .synthesis import Phone, Reading, Voice, fetch_libraries, read_aloud
 
 PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 CHUNK = 16  # pieces of work that a worker takes at a time
@@ -83,6 +83,7 @@ class Made:
     duration: float = 0.0
     """Seconds, of a recording."""
     words: tuple[Word, ...] = ()
+    phones: tuple[Phone, ...] = ()
     content: str = ""
     """SHA-256 of the samples or pixels."""
     blank: bool = False
@@ -116,7 +117,7 @@ def record(
         archive: packages of the synthesisers, see `debian.packages`.
         keep_faults: return what cannot be read as a fault.
         margin: samples to keep of the silence before and after the sound; None: all, and the times
-            of words.
+            of words and phones.
 
     Raises:
         AudioError: a text or recording cannot be read.
@@ -287,12 +288,13 @@ def _record(
 ) -> Made:
     path, sound = work
     words: tuple[Word, ...] = ()
+    phones: tuple[Phone, ...] = ()
     try:
         if isinstance(sound, Path):
             samples = read_audio(sound)
         else:
             reading = read_aloud(sound.text, sound.voice, libraries)
-            samples, words = waveform_of(reading), reading.words
+            samples, words, phones = waveform_of(reading), reading.words, reading.phones
     except (AudioError, CorpusError) as error:
         return Made(fault=str(error))
     if margin is not None:
@@ -300,7 +302,9 @@ def _record(
     made = write_audio(root / path, samples)
     # Resampling may drop a fraction of a sample at the end.
     return replace(
-        made, words=tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in words)
+        made,
+        words=tuple(Word(w.text, w.start, min(w.end, made.duration)) for w in words),
+        phones=tuple(Phone(p.symbol, p.start, min(p.end, made.duration)) for p in phones),
     )
 
 

@@ -1,4 +1,4 @@
-"""The reader of ZeroSpeech's semantic set."""
+"""The readers of ZeroSpeech's semantic and phonetic sets."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from semantic_lists import write_gold
 from s3prl_speechclip.data.corpora.zerospeech import (
     NATURAL,
     SPLITS,
+    SUBSETS,
     SYNTHETIC,
+    Item,
     Token,
     find_set,
+    load_phonetic_set,
     load_set,
     read_gold,
+    read_items,
 )
 from s3prl_speechclip.errors import CorpusError
 
@@ -68,3 +72,41 @@ def test_the_environment_names_the_set(tmp_path: Path, monkeypatch: pytest.Monke
         load_set()
     with pytest.raises(CorpusError, match="--archive"):
         load_set(tmp_path, "some.deb")
+
+
+HEADER = "#file onset offset #phone prev-phone next-phone speaker\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "no column"),
+        (HEADER, "no rows"),
+        (HEADER.replace("speaker", "reader"), "no column speaker"),
+        (HEADER + "a 0.1 0.2 AH B\n", "line 2"),
+        (HEADER + "a 0.1 0.2 AH B T x\na 0.2 0.2 AH B T x\n", "line 3.*'0.2' and '0.2'"),
+        (HEADER + "a 0.1 nan AH B T x\n", "'nan'"),
+        (HEADER + "a 0.1 end AH B T x\n", "'end'"),
+    ],
+)
+def test_a_broken_item_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    """Guards against a traceback, and against triphones without frames."""
+    path = tmp_path / "dev-clean.item"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(CorpusError, match=named):
+        read_items(path)
+
+
+def test_the_phonetic_folder_or_the_one_above_is_read(tmp_path: Path) -> None:
+    """Guards the layout of the official set, and the message where a subset is missing."""
+    for subset in SUBSETS:
+        folder = tmp_path / "phonetic" / subset
+        folder.mkdir(parents=True)
+        (folder / f"{subset}.item").write_text(HEADER + "a 0.1 0.25 AH B T x\n")
+    for root in (tmp_path, tmp_path / "phonetic"):
+        found = load_phonetic_set(root)
+        assert found.items("test-other") == [Item("a", 0.1, 0.25, "AH", "B", "T", "x")]
+        assert found.recording("test-other", "a") == folder / "a.wav"
+    (folder / "test-other.item").unlink()
+    with pytest.raises(CorpusError, match=r"no '.*test-other/test-other.item'.*--data-root"):
+        load_phonetic_set(tmp_path)

@@ -1,12 +1,17 @@
-"""ZeroSpeech 2021's semantic set on disk.
+"""ZeroSpeech 2021's semantic and phonetic sets on disk.
 
     semantic/{dev,test}/gold.csv         type,filename,word,voice
     semantic/{dev,test}/pairs.csv        type,dataset,word_1,word_2,similarity,relatedness
     semantic/{dev,test}/<type>/<filename>.wav
 
 The type is `synthetic` or `librispeech`; the voice is empty for the latter. Each file is a spoken
-word; each pair holds people's score of two words, in one of two columns. The set has no images, so
-that it is no choice of `--data`.
+word; each pair holds people's score of two words, in one of two columns.
+
+    phonetic/{dev,test}-{clean,other}/{dev,test}-{clean,other}.item
+        #file onset offset #phone prev-phone next-phone speaker     triphones, in seconds
+    phonetic/{dev,test}-{clean,other}/<file>.wav
+
+The sets have no images, so that they are no choice of `--data`.
 """
 
 from __future__ import annotations
@@ -22,12 +27,17 @@ from .corpus import default_root
 
 NAME = "zerospeech2021"
 MINI = "zerospeech_mini"
+MINI_PHONETIC = "abx_mini"
 NATURAL, SYNTHETIC = "librispeech", "synthetic"
 TYPES = (NATURAL, SYNTHETIC)
 SPLITS = ("dev", "test")
 GOLD_COLUMNS = ("type", "filename", "word", "voice")
 PAIR_COLUMNS = ("type", "dataset", "word_1", "word_2", "similarity", "relatedness")
 LAYOUT = "semantic/{dev,test}/{gold.csv,pairs.csv,synthetic/*.wav,librispeech/*.wav}"
+SPEECH = ("clean", "other")
+SUBSETS = tuple(f"{split}-{speech}" for split in SPLITS for speech in SPEECH)
+ITEM_COLUMNS = ("#file", "onset", "offset", "#phone", "prev-phone", "next-phone", "speaker")
+PHONETIC_LAYOUT = "phonetic/{dev,test}-{clean,other}/{*.wav,{dev,test}-{clean,other}.item}"
 REMEDY = "restore the file"
 
 
@@ -50,6 +60,40 @@ class Pair(NamedTuple):
     similarity: float
     relatedness: float
     """Of the two scores, NaN where people were not asked for it."""
+
+
+class Item(NamedTuple):
+    """A triphone in a recording."""
+
+    file: str
+    """The recording's name without its suffix."""
+    onset: float
+    """Seconds, of the previous phone."""
+    offset: float
+    """Seconds, of the next phone."""
+    phone: str
+    previous: str
+    following: str
+    speaker: str
+
+
+class PhoneticSet(NamedTuple):
+    """The phonetic set."""
+
+    root: Path
+    """The folder of the subsets."""
+    corpus: str
+    mini: bool
+    notes: tuple[str, ...] = ()
+    """What it is made of."""
+
+    def items(self, subset: str) -> list[Item]:
+        """Read the triphones of one of `SUBSETS`."""
+        return read_items(self.root / subset / f"{subset}.item")
+
+    def recording(self, subset: str, file: str) -> Path:
+        """Return the path of an item's recording."""
+        return self.root / subset / f"{file}.wav"
 
 
 class SemanticSplit:
@@ -97,15 +141,56 @@ def load_set(root: str | Path | None = None, archive: str | Path | None = None) 
     Raises:
         CorpusError: the set is not in its layout, or the mini set cannot be made.
     """
-    folder = Path(root).expanduser().absolute() if root else default_root(NAME)
-    if folder is not None and (root or folder.is_dir()):
-        if archive:
-            raise CorpusError("--archive is for the mini set; leave it or --data-root out")
+    if folder := _official(root, archive):
         return find_set(folder)
     from ...minis import mini_set
 
     made = mini_set("zerospeech", Path(archive).expanduser() if archive else None)
     return SemanticSet(made.root, MINI, mini=True, notes=made.notes)
+
+
+def load_phonetic_set(
+    root: str | Path | None = None, archive: str | Path | None = None
+) -> PhoneticSet:
+    """Read the official set's phonetic part, or make the mini set where there is none.
+
+    Args:
+        root: folder that holds `phonetic/`, or that folder; default: see `load_set`.
+        archive: see `load_set`.
+
+    Raises:
+        CorpusError: the set is not in its layout, or the mini set cannot be made.
+    """
+    if folder := _official(root, archive):
+        found = PhoneticSet(_phonetic(folder), NAME, mini=False)
+    else:
+        from ...minis import mini_set
+
+        made = mini_set("abx", Path(archive).expanduser() if archive else None)
+        found = PhoneticSet(_phonetic(made.root), MINI_PHONETIC, mini=True, notes=made.notes)
+    for subset in SUBSETS:
+        path = found.root / subset / f"{subset}.item"
+        if not path.is_file():
+            raise CorpusError(
+                f"there is no '{path}'; --data-root names the folder of ZeroSpeech 2021's "
+                f"abxLS-dataset (zerospeech.com), which holds {PHONETIC_LAYOUT}"
+            )
+    return found
+
+
+def _phonetic(folder: Path) -> Path:
+    inner = folder / "phonetic"
+    return inner if inner.is_dir() else folder
+
+
+def _official(root: str | Path | None, archive: str | Path | None) -> Path | None:
+    """Return the folder of the official set; None where the mini set is to be used."""
+    folder = Path(root).expanduser().absolute() if root else default_root(NAME)
+    if folder is None or not (root or folder.is_dir()):
+        return None
+    if archive:
+        raise CorpusError("--archive is for the mini set; leave it or --data-root out")
+    return folder
 
 
 def find_set(root: Path) -> SemanticSet:
@@ -145,6 +230,25 @@ def read_pairs(path: Path) -> list[Pair]:
             ) from error
         pairs.append(Pair(kind, dataset, one, other, similarity, relatedness))
     return pairs
+
+
+def read_items(path: Path) -> list[Item]:
+    """Read the triphones of an item file, whose cells are separated by single spaces."""
+    items = []
+    for line, row in read_table(path, ITEM_COLUMNS, " "):
+        file, *times, phone, previous, following, speaker = (row[name] for name in ITEM_COLUMNS)
+        try:
+            onset, offset = map(float, times)
+            good = 0 <= onset < offset < math.inf
+        except ValueError:
+            good = False
+        if not good:
+            raise CorpusError(
+                f"'{path}', line {line}, has the times '{times[0]}' and '{times[1]}', expected "
+                f"seconds, the first before the second; {REMEDY}"
+            )
+        items.append(Item(file, onset, offset, phone, previous, following, speaker))
+    return items
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:

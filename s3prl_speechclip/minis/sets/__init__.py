@@ -11,6 +11,7 @@ from ...errors import AudioError, CorpusError
 from .. import DESCRIPTION
 from ..making import Built
 from . import (
+    abx,
     fluent_commands,
     libriphone,
     named_pictures,
@@ -30,6 +31,7 @@ MAKERS: Mapping[str, Callable[[Path, Path | None], Built | None]] = {
     "speech_commands": speech_commands.make,
     "quesst14_dtw": quesst14_dtw.make,
     "zerospeech": zerospeech.make,
+    "abx": abx.make,
 }
 
 
