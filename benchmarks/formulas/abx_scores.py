@@ -30,7 +30,7 @@ from torch import Tensor
 from s3prl_speechclip.data.corpora.zerospeech import Item
 from s3prl_speechclip.errors import ResultError
 
-BLOCK = 1 << 25  # numbers of features that are compared at once, 128 MB
+BLOCK = 1 << 25  # numbers that a block of pairs takes at once, 128 MB
 Rows = NDArray[np.int64]
 
 
@@ -94,7 +94,7 @@ def plan(
             for speaker, own in speakers.items()
         }
         for phone, other in permutations(phones, 2):
-            for speaker in phones[phone].keys() & phones[other].keys():
+            for speaker in (s for s in phones[phone] if s in phones[other]):
                 a, b = rows[phone, speaker], rows[other, speaker]
                 if across:
                     others = drawn([s for s in phones[phone] if s != speaker], most_speakers)
@@ -152,12 +152,13 @@ def pair_distances(
     unit = torch.nn.functional.normalize(frames.float(), dim=1)
     found = torch.empty(len(pairs), device=frames.device)
     own = lengths.cpu().numpy()[pairs]
-    order = np.lexsort(own.T)  # similar lengths together, so that little is padding
+    # The longest first, and similar lengths together, so that little is padding.
+    order = np.lexsort((own.min(1), own.max(1)))[::-1]
     first = 0
     while first < len(order):
-        # The last pair of the longest block that could be has the longest second item.
-        size = max(1, BLOCK // int(2 * own[order[first:][:BLOCK]].max() * frames.shape[1]))
-        block = order[first : first + size]
+        longest = int(own[order[first]].max())
+        size = max(1, BLOCK // (longest * (2 * frames.shape[1] + 3 * longest)))
+        block = order[first : first + size].copy()
         x, y = torch.from_numpy(pairs[block].T).to(frames.device)
         angles = _gather(unit, starts[x], lengths[x]) @ _gather(unit, starts[y], lengths[y]).mT
         angles = angles.clamp(-1, 1).acos() / torch.pi

