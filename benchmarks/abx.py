@@ -231,7 +231,7 @@ BENCHMARK = Benchmark(
             *(Column(name=name, digits=2, lower_is_better=True) for name in COLUMNS),
             Column(name="layer", title="layer chosen on dev", digits=0, merit=False),
         ),
-        rank_by="test_clean_within",
+        rank_by="test_clean_across",
         figures=board_figures,
     ),
 )
