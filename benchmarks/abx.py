@@ -225,8 +225,8 @@ BENCHMARK = Benchmark(
     section=Section(
         name="abx",
         title="ZeroSpeech 2021 phonetic",
-        about="ABX error in percent, on clean and other speech, within and across speakers; chance "
-        "is 50. Of the measured systems the layer that is best on dev.",
+        about="ABX error in percent, on clean and other speech, within and across speakers; a "
+        "guess has 50. Of the measured systems the layer that is best on dev.",
         columns=(
             *(Column(name=name, digits=2, lower_is_better=True) for name in COLUMNS),
             Column(name="layer", title="layer chosen on dev", digits=0, merit=False),
