@@ -40,6 +40,7 @@ BENCHMARKS = {
     "retrieval": "stamps",
     "keywords": "stamps",
     "words": "stamps",
+    "spotting": "stamps",
     "zerospeech": "zerospeech",
     "abx": "abx",
 }
@@ -187,7 +188,7 @@ def _measure_shipped(device: str) -> None:
             if is_result_of(path, located) or (of_keywords and variant.keywords is None):
                 continue
             options = ["-u", name, "-k", located.source, "--device", device, "--out", str(path)]
-            keep = ["--keep-states"] if task in ("retrieval", "keywords") else []
+            keep = ["--keep-states"] if task in ("retrieval", "keywords", "spotting") else []
             benchmark.command([task, *options, *keep])
     encoder = str(ASSETS / "speechclip_hybrid")
     for name, checkpoint in (("speechclip_encoder", ["-k", encoder]), ("log_mel", [])):
