@@ -50,7 +50,7 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class Goal:
-    """What the ratio of a comparison's sides should reach."""
+    """The bound that the ratio of a comparison's sides should keep."""
 
     unit: str
     ratio: float

@@ -46,7 +46,7 @@ FEWEST = 10  # recordings that a query must have as right answers
 PICTURES = 5  # of a word that query at most
 KEYWORDS, CAPTIONS = "keywords", "captions"
 WAYS = ("parallel", "cascaded", "sum", KEYWORDS)
-"""What recordings are ranked by."""
+"""The scores that rank recordings."""
 FOUND = ("P@10", "P@N", "EER")
 
 PROTOCOL = {

@@ -82,7 +82,7 @@ DATA = {
     "coco": "https://groups.csail.mit.edu/sls/downloads/spokencoco",
     "stamps": "https://packages.debian.org/tuxpaint-stamps-default",
 }
-"""Where training data is to be had."""
+"""Addresses of training data."""
 WIDTHS = {"base": 512, "large": 768}  # E of CLIP ViT-B/32 and ViT-L/14
 GPL = "https://www.gnu.org/licenses/old-licenses/gpl-2.0.html"  # of stamps, the mini models' data
 SUM = "sum"  # of the parallel and the cascaded embedding
@@ -221,6 +221,6 @@ def _own_meta(source: str, model: SpeechClip) -> ModelMeta:
 
 SOURCES = {name: name for name in RELEASED}
 SOURCES |= {MINI.format(name): str(shipped_model(name)) for name in VARIANTS}
-"""What `SpeechClip.from_pretrained` takes, by name in mteb."""
+"""Argument of `SpeechClip.from_pretrained` by name in mteb."""
 MODEL_REGISTRY.update({name: _released_meta(released) for name, released in RELEASED.items()})
 MODEL_REGISTRY.update({MINI.format(name): _mini_meta(name) for name in VARIANTS})

@@ -112,7 +112,7 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
     "s3prl_speechclip.benchmarks.shared.s3prl_peer": s3prl_peer.parser().parse_args,
     "s3prl_speechclip.benchmarks.shared.s3prl_scores": s3prl_scores.parser().parse_args,
 }
-"""What reads a command's arguments, by the program."""
+"""Parsers of commands' arguments, by program."""
 LAUNCHERS = re.compile(r"(?:srun |torchrun (?:--\S+ \d+ )?)?(?:\S*python )?(?:-m )?")
 SHELL = ("export ", "sbatch ")
 

@@ -50,7 +50,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a set compares; the same for all features."""
+    """The comparisons of a set, the same for all features."""
 
     cells: tuple[Cell, ...]
     pairs: Rows

@@ -1,4 +1,4 @@
-"""What the heads of s3prl's experts predict: names of outputs, and how they are decoded."""
+"""Predictions of the heads of s3prl's experts: names of outputs, and their decoding."""
 
 from __future__ import annotations
 

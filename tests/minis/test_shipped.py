@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from s3prl_speechclip.checkpoints.locate import locate_model
-from s3prl_speechclip.checkpoints.native import read_checkpoint
+from s3prl_speechclip.checkpoints.native import WEIGHTS_FILE, read_checkpoint
+from s3prl_speechclip.hashing import file_hash
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
 from s3prl_speechclip.minis.training.recipe import CARD
 from s3prl_speechclip.model.config import VARIANTS
 from s3prl_speechclip.model.speechclip import SpeechClip
+from s3prl_speechclip.results import read_result
 
 SHIPPED = Path(str(resources.files("s3prl_speechclip") / "assets" / "mini"))
 LIMIT = 40 * 2**20  # bytes, all of them
@@ -46,3 +48,13 @@ def test_a_name_without_a_run_means_the_shipped_model(name, tmp_path):
     for vectors in output.embeddings.values():
         assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-4)
     assert (output.keywords is None) == (VARIANTS[name].keywords is None)
+
+
+def test_committed_results_are_of_the_weights_that_ship(root: Path):
+    """Guards documents and leaderboard against figures of weights that were exchanged since."""
+    results = [read_result(path) for path in (root / "benchmarks" / "results").rglob("*.json")]
+    shipped = [result for result in results if "assets/mini" in result.checkpoint]
+    assert len(shipped) > 30
+    for result in shipped:
+        weights = root / result.checkpoint / WEIGHTS_FILE
+        assert result.checkpoint_hash == file_hash(weights), (result.task, result.system)

@@ -85,7 +85,7 @@ class PhoneticSet(NamedTuple):
     corpus: str
     mini: bool
     notes: tuple[str, ...] = ()
-    """What it is made of."""
+    """Sources and sizes, a sentence each."""
 
     def items(self, subset: str) -> list[Item]:
         """Read the triphones of one of `SUBSETS`."""
@@ -123,7 +123,7 @@ class SemanticSet(NamedTuple):
     corpus: str
     mini: bool
     notes: tuple[str, ...] = ()
-    """What it is made of."""
+    """Sources and sizes, a sentence each."""
 
     def split(self, name: str) -> SemanticSplit:
         """Return `dev` or `test`."""

@@ -39,7 +39,7 @@ DEMO_FIGURES = {
         ("without_stop_words", "hit_rate", "chance"),
     ),
 }
-"""What the demo compares: benchmark, figure, and the same by chance."""
+"""Figures that the demo compares: benchmark, figure, and the same by chance."""
 NO_NORM = "speechclip_hybrid_no_norm"
 """Hybrid SpeechCLIP without keyword batch norm."""
 CIF = "CIF keywords beat CLS keywords, hit rate"
