@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 
 from s3prl_speechclip.data.corpora.zerospeech import SPEECH, SPLITS, PhoneticSet
 from s3prl_speechclip.errors import ResultError
-from s3prl_speechclip.model.config import ENCODER
-from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import TaskResult
 
-from .shared.benchmark import Benchmark, Measured, add_model_options, titled_table
+from .shared.benchmark import Benchmark, Measured, titled_table
 from .shared.board import Column, Figure, Section
-from .zerospeech import LOG_MEL, FeatureSource, find_source, frames
+from .shared.encoding import FeatureSource, add_source_options, find_source, frames
 
 if TYPE_CHECKING:
     from .formulas.abx_scores import Plan
@@ -38,20 +36,12 @@ PROTOCOL = {
     "frames": "those whose middle lies between onset and offset, the last included",
     "chosen": "the layer with the lowest mean on dev over clean, other, within and across; test is "
     "measured once, with this",
-    "layers": "0: input of the transformer; then the output of each layer, then the branch's own",
-    "precision": "fp32",
 }
 
 
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
-    add_model_options(p, f"; {ENCODER}: the speech encoder alone; {LOG_MEL}: the spectral baseline")
-    p.add_argument(
-        "--data-root",
-        metavar="DIR",
-        help="folder of ZeroSpeech 2021's phonetic/ (default: a mini set, built at its first use)",
-    )
-    p.add_argument("--archive", metavar="FILE", help="Debian packages (.deb) of the mini set")
+    add_source_options(p, "phonetic")
 
 
 def run(args: Namespace) -> Measured:
@@ -75,31 +65,20 @@ def measure(
     started = time.perf_counter()
     by_layer: dict[int, dict[str, dict[str, float]]] = {}
     for speech in SPEECH:
-        for layer, found in errors(source, data, f"dev-{speech}", batch_size, device):
+        for layer, found in errors(source, data, f"dev-{speech}", batch_size, device).items():
             by_layer.setdefault(layer, {})[speech] = found
     chosen = min(by_layer, key=lambda layer: _mean(by_layer[layer]))
     test = {
-        speech: dict(errors(source, data, f"test-{speech}", batch_size, device, chosen))[chosen]
+        speech: errors(source, data, f"test-{speech}", batch_size, device, chosen)[chosen]
         for speech in SPEECH
     }
-    return result_record(
-        started=started,
-        task="abx",
-        system=source.system,
-        size=source.size,
-        corpus=data.corpus,
-        checkpoint=source.checkpoint,
-        checkpoint_hash=source.checkpoint_hash,
-        metrics={
-            "chosen": {"layer": chosen},
-            "dev": by_layer[chosen],
-            "test": test,
-            "dev_by_layer": {str(layer): found for layer, found in by_layer.items()},
-        },
-        protocol={**PROTOCOL, "notes": list(data.notes)},
-        seed=0,
-        mini=data.mini or source.size == "mini",
-    )
+    metrics = {
+        "chosen": {"layer": chosen},
+        "dev": by_layer[chosen],
+        "test": test,
+        "dev_by_layer": {str(layer): found for layer, found in by_layer.items()},
+    }
+    return source.record("abx", data, started, metrics, PROTOCOL)
 
 
 def _mean(found: Mapping[str, Mapping[str, float]]) -> float:
@@ -113,11 +92,8 @@ def errors(
     batch_size: int,
     device: str,
     only: int | None = None,
-) -> Iterator[tuple[int, dict[str, float]]]:
-    """Compute the errors in percent, within and across speakers, layer by layer.
-
-    The recordings are encoded anew for each layer: all layers of the official set together take
-    some 40 GB.
+) -> dict[int, dict[str, float]]:
+    """Compute the errors in percent, within and across speakers, by layer.
 
     Args:
         source: system.
@@ -129,6 +105,8 @@ def errors(
     """
     import torch
 
+    from s3prl_speechclip.data.cache import cache_home, writing
+    from s3prl_speechclip.data.layer_files import LayerFiles
     from s3prl_speechclip.runtime.devices import find_device
 
     from .formulas.abx_scores import abx_error, pair_distances, plan
@@ -145,26 +123,27 @@ def errors(
         for kind in SPEAKERS
     }
     where = find_device(device)
-    layer, layers = only or 0, 1 if only is None else only + 1
-    while layer < layers:
-        parts, firsts, total = [], {}, 0
+    found: dict[int, dict[str, float]] = {}
+    # All layers of the official dev-clean take some 40 GB.
+    with writing(cache_home()), LayerFiles(cache_home()) as files:
+        firsts, total = {}, 0
         for (_, file), states in frames(source, paths, batch_size):
-            layers = len(states) if only is None else layers
-            if not states[layer].isfinite().all():
-                raise ResultError(f"layer {layer} of '{file}' has values that are no numbers")
-            firsts[file] = total, len(states[layer])
-            total += len(states[layer])
-            parts.append(states[layer])
+            chosen = dict(enumerate(states)) if only is None else {only: states[only]}
+            for layer, state in chosen.items():
+                if not state.isfinite().all():
+                    raise ResultError(f"layer {layer} of '{file}' has values that are no numbers")
+            files.add(chosen)
+            firsts[file] = total, len(states[0])
+            total += len(states[0])
         spans = [span(i.onset, i.offset, source.rate, firsts[i.file][1]) for i in items]
         starts = [firsts[i.file][0] + first for i, (first, _) in zip(items, spans, strict=True)]
         place = torch.tensor([starts, [stop - first for first, stop in spans]]).to(where)
-        stacked = torch.cat(parts).to(where)
-        found = {
-            kind: abx_error(own, pair_distances(stacked, place[0], place[1], own.pairs))
-            for kind, own in plans.items()
-        }
-        yield layer, {kind: round(100 * error, 4) for kind, error in found.items()}
-        layer += 1
+        for layer in files.layers:
+            stacked = files.read(layer).to(where)
+            for kind, own in plans.items():
+                error = abx_error(own, pair_distances(stacked, place[0], place[1], own.pairs))
+                found.setdefault(layer, {})[kind] = round(100 * error, 4)
+    return found
 
 
 def span(onset: float, offset: float, rate: float, total: int) -> tuple[int, int]:

@@ -8,23 +8,20 @@ from __future__ import annotations
 import logging
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from s3prl_speechclip.config import read_yaml
 from s3prl_speechclip.data.corpora.zerospeech import NATURAL, SPLITS, TYPES, SemanticSet
-from s3prl_speechclip.errors import ConfigError, ResultError, unknown_name
-from s3prl_speechclip.model.config import ENCODER, VARIANTS
-from s3prl_speechclip.results import result_record
-from s3prl_speechclip.structures import HOP, SAMPLE_RATE, TaskResult
+from s3prl_speechclip.errors import ResultError
+from s3prl_speechclip.structures import TaskResult
 
 from .formulas.semantic_scores import (
     DISTANCES,
@@ -38,25 +35,15 @@ from .formulas.semantic_scores import (
     semantic_correlations,
     type_mean,
 )
-from .shared.benchmark import Benchmark, Measured, add_model_options, load_model, titled_table
+from .shared.benchmark import Benchmark, Measured, titled_table
 from .shared.board import Column, Figure, Section
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    Layers = tuple[Tensor, ...]
-    """(T, D) each, on the CPU."""
+from .shared.encoding import LOG_MEL, FeatureSource, add_source_options, find_source, frames
 
 __all__ = ["BENCHMARK", "semantic_correlations"]
 
 logger = logging.getLogger(__name__)
 
 SCORE = "mean (the score)"
-LOG_MEL = "log_mel"
-"""Name of the spectral baseline."""
-BANDS = 80
-WINDOW, STEP = 400, 160  # samples, 25 ms and 10 ms at 16 kHz
-FLOOR = 1e-6  # of the power that the logarithm is taken of; -60 dB of a full-scale sine's
 META = Path(__file__).parent / "shared" / "submission.yaml"
 SEARCHED_POOLINGS = ("mean", "max", "min", "last")
 PROTOCOL = {
@@ -69,23 +56,7 @@ PROTOCOL = {
     "weighted": "over the datasets of a type, by their numbers of pairs",
     "chosen": "one layer, pooling and distance for both types: the highest average of their means "
     "on dev; test is measured once, with these",
-    "layers": "0: input of the transformer; then the output of each layer, then the branch's own",
-    "precision": "fp32",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureSource:
-    """A system that turns recordings into features."""
-
-    system: str
-    size: str = ""
-    checkpoint: str = ""
-    checkpoint_hash: str = ""
-    rate: float = SAMPLE_RATE / HOP
-    """Frames a second."""
-    encode: Callable[[Sequence[Tensor]], list[Layers]]
-    """Layers of each recording, (L,) float32 at 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +70,7 @@ class Choice:
 
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
-    add_model_options(p, f"; {ENCODER}: the speech encoder alone; {LOG_MEL}: the spectral baseline")
-    p.add_argument(
-        "--data-root",
-        metavar="DIR",
-        help="folder that holds ZeroSpeech 2021's semantic/ (default: a mini set, built at its "
-        "first use)",
-    )
-    p.add_argument("--archive", metavar="FILE", help="Debian packages (.deb) of the mini set")
+    add_source_options(p, "semantic")
     p.add_argument(
         "--submission",
         type=Path,
@@ -151,25 +115,14 @@ def measure(
     test = _metrics(comparisons["test"], correlate(*tested))
     for kind, interval in mean_intervals(*tested).items():
         test[kind]["interval_95"] = [round(end, 4) for end in interval]
-    result = result_record(
-        started=started,
-        task="zerospeech",
-        system=source.system,
-        size=source.size,
-        corpus=data.corpus,
-        checkpoint=source.checkpoint,
-        checkpoint_hash=source.checkpoint_hash,
-        metrics={
-            "chosen": asdict(chosen),
-            "dev": _metrics(comparisons["dev"], dev),
-            "test": test,
-            "best_on_dev_by_layer": {str(layer): round(v, 4) for layer, v in by_layer.items()},
-        },
-        protocol={**PROTOCOL, "poolings": list(SEARCHED_POOLINGS), "notes": list(data.notes)},
-        seed=0,
-        mini=data.mini or source.size == "mini",
-    )
-    return result, chosen
+    metrics = {
+        "chosen": asdict(chosen),
+        "dev": _metrics(comparisons["dev"], dev),
+        "test": test,
+        "best_on_dev_by_layer": {str(layer): round(v, 4) for layer, v in by_layer.items()},
+    }
+    protocol = {**PROTOCOL, "poolings": list(SEARCHED_POOLINGS)}
+    return source.record("zerospeech", data, started, metrics, protocol), chosen
 
 
 def choose(
@@ -210,82 +163,6 @@ def _metrics(comparison: Comparison, correlations: Mapping[Key, float]) -> dict[
         }
         for kind in TYPES
     }
-
-
-def find_source(args: Namespace) -> FeatureSource:
-    """Return the system that the options name."""
-    name, given = args.upstream, args.upstream_ckpt
-    if name == LOG_MEL:
-        if given:
-            raise ConfigError(f"{LOG_MEL} has no checkpoint; leave -k out")
-        return spectral_source()
-    if name == ENCODER:
-        from s3prl_speechclip.runtime.devices import find_device
-        from s3prl_speechclip.upstream.speechclip.expert import UpstreamExpert
-
-        expert = UpstreamExpert(given, name=name)
-        located, model = expert.located, expert.model.to(find_device(args.device))
-        return _source(name, expert.size, located.source, located.digest(), model)
-    if name is not None and name not in VARIANTS:
-        raise ConfigError(unknown_name("upstream", name, (*VARIANTS, ENCODER, LOG_MEL)))
-    model, checkpoint, digest = load_model(args)
-    return _source(model.config.variant, model.config.size, checkpoint, digest, model)
-
-
-def spectral_source() -> FeatureSource:
-    """Return logarithmic mel spectra: one layer of 80 bands every 10 ms."""
-    import torch
-    from torchaudio.transforms import MelSpectrogram
-
-    mel = MelSpectrogram(SAMPLE_RATE, n_fft=WINDOW, hop_length=STEP, n_mels=BANDS)
-
-    def encode(waveforms: Sequence[Tensor]) -> list[Layers]:
-        padded = [torch.nn.functional.pad(w, (0, max(0, WINDOW - len(w)))) for w in waveforms]
-        return [((mel(waveform) + FLOOR).log().T,) for waveform in padded]
-
-    return FeatureSource(system=LOG_MEL, rate=SAMPLE_RATE / STEP, encode=encode)
-
-
-def _source(
-    system: str, size: str, checkpoint: str, digest: str, model: nn.Module
-) -> FeatureSource:
-    """Return all hidden states of a model."""
-    import torch
-
-    from s3prl_speechclip.modules.padding import pad_waveforms
-
-    device = next(model.parameters()).device
-
-    @torch.no_grad()
-    def encode(waveforms: Sequence[Tensor]) -> list[Layers]:
-        output = model(pad_waveforms(waveforms).to(device))
-        states = [state.float().cpu() for state in output.hidden_states]
-        return [
-            tuple(state[row, :length] for state in states)
-            for row, length in enumerate(output.lengths.tolist())
-        ]
-
-    return FeatureSource(
-        system=system, size=size, checkpoint=checkpoint, checkpoint_hash=digest, encode=encode
-    )
-
-
-def frames(
-    source: FeatureSource, recordings: Mapping[Key, Path], batch_size: int
-) -> Iterator[tuple[Key, Layers]]:
-    """Encode recordings in batches of similar length, not in their order."""
-    import torch
-
-    from s3prl_speechclip.data.audio import audio_info, read_audio
-
-    seconds = {key: audio_info(path).duration for key, path in recordings.items()}
-    order = sorted(recordings, key=lambda key: (seconds[key], key))
-    with tqdm(total=len(order), desc=source.system, unit="recording", disable=None) as bar:
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            waveforms = [torch.from_numpy(read_audio(recordings[key])) for key in batch]
-            yield from zip(batch, source.encode(waveforms), strict=True)
-            bar.update(len(batch))
 
 
 def pooled(

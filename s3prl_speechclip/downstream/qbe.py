@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from ..data.files import read_lines
+from ..data.layer_files import LayerFiles
 from ..errors import ConfigError, CorpusError
 from .batches import evaluation_batches
 from .detection import find_distance, match_costs, measure_detection, twv_error
@@ -76,11 +76,10 @@ def evaluate_qbe(
     if unknown:
         raise ConfigError(f"-t: {plan.task.name} has the splits dev and test, found {min(unknown)}")
     loaders = Loaders(plan.task, build_expert(plan, width=1, rate=1))
-    with tempfile.TemporaryDirectory(dir=plan.folder, prefix="features-") as scratch:
+    with LayerFiles(plan.folder) as files, LayerFiles(plan.folder) as test_files:
         dev: Any = loaders.evaluation("dev")
         queries, items = dev.dataset.n_queries, range(len(dev.dataset))
-        folder = Path(scratch) / "dev"
-        names, read = _extract(plan, upstream, device, dev, items, folder, layers)
+        names, read = _extract(plan, upstream, device, dev, "dev", items, files, layers)
         by_layer = {}
         for number in tqdm(layers, desc="dev", unit="layer", leave=False):
             by_layer[number] = _score(plan, "dev", number, read(number), names, queries)
@@ -92,9 +91,9 @@ def evaluate_qbe(
             count = test.dataset.n_queries
             if count + len(names) - queries != len(test.dataset):
                 raise CorpusError("dev and test must have the same documents; check the lists")
-            folder = Path(scratch) / "test"
+            items = range(count)
             test_names, read_test = _extract(
-                plan, upstream, device, test, range(count), folder, [best]
+                plan, upstream, device, test, "test", items, test_files, [best]
             )
             features = [*read_test(best), *read(best)[queries:]]
             names = [*test_names, *names[queries:]]
@@ -117,11 +116,12 @@ def _extract(
     upstream: nn.Module,
     device: torch.device,
     loader: DataLoader[Any],
+    split: str,
     items: Sequence[int],
-    folder: Path,
+    files: LayerFiles,
     layers: Sequence[int],
 ) -> tuple[list[str], Read]:
-    """Compute features once and keep them on disk: all layers of a corpus outgrow the memory.
+    """Compute features once and keep them on disk.
 
     Returns:
         Names of the recordings, and a reader of their features.
@@ -130,33 +130,19 @@ def _extract(
     rate = int(upstream.get_downsample_rates(selection))  # type: ignore[operator]
     names: list[str] = []
     lengths: list[int] = []
-    width = 0
-    folder.mkdir()
-    files = {layer: (folder / str(layer)).open("wb") for layer in layers}
     chosen = DataLoader(Subset(loader.dataset, items), collate_fn=loader.collate_fn)
-    what = f"{folder.name} recordings of {plan.task.name}"
+    what = f"{split} recordings of {plan.task.name}"
     batches = evaluation_batches(chosen, what, 0, plan.runner.num_workers)
-    try:
-        for batch in tqdm(batches, total=len(items), desc=folder.name, leave=False):
-            # One at a time, so that features do not depend on the batch.
-            wav = torch.from_numpy(batch.wavs[0]).to(device)
-            states = as_states(upstream([wav])[selection])
-            frames = max(1, round(len(wav) / rate))
-            for layer, file in files.items():
-                kept = states[layer][0, :frames].float().cpu()
-                kept.numpy().tofile(file)
-                width = kept.shape[1]
-            lengths.append(len(kept))
-            names.append(str(batch.others[0][0]))
-    finally:
-        for file in files.values():
-            file.close()
-
-    def read(layer: int) -> list[Tensor]:
-        values = np.fromfile(folder / str(layer), dtype=np.float32).reshape(-1, width)
-        return list(torch.from_numpy(values).to(device).split(lengths))
-
-    return names, read
+    for batch in tqdm(batches, total=len(items), desc=split, leave=False):
+        # One at a time, so that features do not depend on the batch.
+        wav = torch.from_numpy(batch.wavs[0]).to(device)
+        states = as_states(upstream([wav])[selection])
+        frames = max(1, round(len(wav) / rate))
+        kept = {layer: states[layer][0, :frames].float().cpu() for layer in layers}
+        files.add(kept)
+        lengths.append(len(kept[layers[0]]))
+        names.append(str(batch.others[0][0]))
+    return names, lambda layer: list(files.read(layer).to(device).split(lengths))
 
 
 def _score(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from s3prl_speechclip.benchmarks.abx import MOST_ITEMS, measure, span
 from s3prl_speechclip.benchmarks.formulas.abx_scores import abx_error, pair_distances, plan, warped
-from s3prl_speechclip.benchmarks.zerospeech import FeatureSource
+from s3prl_speechclip.benchmarks.shared.encoding import FeatureSource
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.corpora.zerospeech import (
     ITEM_COLUMNS,

@@ -18,13 +18,12 @@ from small_models import small_model, waveforms
 from s3prl_speechclip import evaluate
 from s3prl_speechclip.benchmarks.formulas.semantic_scores import DISTANCES, type_mean
 from s3prl_speechclip.benchmarks.shared.benchmark import request
+from s3prl_speechclip.benchmarks.shared.encoding import find_source, spectral_source
 from s3prl_speechclip.benchmarks.zerospeech import (
     SEARCHED_POOLINGS,
     Choice,
-    find_source,
     measure,
     semantic_correlations,
-    spectral_source,
     write_submission,
 )
 from s3prl_speechclip.cli.benchmark import main
