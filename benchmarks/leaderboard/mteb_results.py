@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from s3prl_speechclip.checkpoints.released import RELEASED
-from s3prl_speechclip.checkpoints.released import VARIANTS as KINDS
+from s3prl_speechclip.checkpoints.released import HUB_NAMES, RELEASED
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.minis import NAMES
 from s3prl_speechclip.structures import TaskResult
@@ -109,5 +108,5 @@ def _system(name: str) -> tuple[str, str]:
         return shipped[1], "mini"
     if name in RELEASED:
         size, _, kind, _ = RELEASED[name].file.split("/")
-        return KINDS[kind], size
+        return HUB_NAMES[kind], size
     return name, ""

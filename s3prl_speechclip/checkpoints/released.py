@@ -40,14 +40,14 @@ FILES = {
     ),
 }
 """Files by repository, from the download scripts of the two official code bases."""
-VARIANTS = {
+HUB_NAMES = {
     "parallel": "speechclip_parallel",
     "cascaded": "speechclip_cascaded",
     "cascaded+": "speechclip_plus",
     "hybrid": "speechclip_hybrid",
     "hybrid+": "speechclip_hybrid_plus",
 }
-CORPORA = {"flickr": "Flickr8k", "coco": "SpokenCOCO"}
+TITLES = {"flickr": "Flickr8k", "coco": "SpokenCOCO"}
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Released:
         size, corpus, kind, file = self.file.split("/")
         recall = re.search(r"mean_(\d+)[_=]([\d.]+)\.ckpt", file)
         assert recall is not None
-        paper = find_variant(VARIANTS[kind]).paper_name
+        paper = find_variant(HUB_NAMES[kind]).paper_name
         figure = f"R@{recall[1]} {float(recall[2]):.2f}"
-        return f"{self.name:48} {paper:22} {size:5} {CORPORA[corpus]:10} {figure:>10}"
+        return f"{self.name:48} {paper:22} {size:5} {TITLES[corpus]:10} {figure:>10}"
 
     def read(self, **hub: Any) -> tuple[StoredModel, Ledger]:
         """Read the checkpoint, with the account of its weights; see `download`.
