@@ -153,8 +153,13 @@ def waveform_of(reading: Reading) -> np.ndarray:
 
 
 def trimmed(samples: np.ndarray, margin: int) -> np.ndarray:
-    """Cut silence off both ends of (L,) samples, but for `margin` samples around the sound."""
+    """Cut silence off both ends of (L,) samples, but for `margin` samples around the sound.
+
+    A recording that is silent all over stays whole.
+    """
     loud = np.flatnonzero(np.abs(samples) > SILENT * np.abs(samples).max())
+    if not len(loud):
+        return samples
     return samples[max(0, loud[0] - margin) : loud[-1] + margin]
 
 

@@ -38,7 +38,7 @@ def test_each_has_a_card(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_name_without_a_run_means_the_shipped_model(name, tmp_path):
     """Guards a first user's `-u NAME`: the model is found, loads on the shipped encoders, and
-    hears."""
+    embeds speech."""
     located = locate_model(name, results=tmp_path)
     model = SpeechClip.from_pretrained(located.source)
     assert set(read_checkpoint(Path(located.source)).encoders) == {"speech_encoder", "clip"}

@@ -143,6 +143,13 @@ def test_readings_share_no_text_between_splits():
     assert_disjoint(*({u.speaker for u in some} for some in drawn.values()))
 
 
+def test_silence_is_cut_off_and_stays_where_all_is_silent():
+    """Guards sounds at both ends, and against a traceback at a recording without sound."""
+    samples = np.array([0, 0, 0, 0.5, -1, 0.2, 0, 0])
+    assert making.trimmed(samples, 1).tolist() == [0, 0.5, -1, 0.2]
+    assert len(making.trimmed(np.zeros(9), 1)) == 9
+
+
 def test_digits_and_hyphens_are_words():
     text = "press one then re enter it's four two"
     assert sources.words("Press 1, then re-enter; it's 42.") == text.split()
