@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
+from .atomic import atomic_file
 from .errors import ResultError, unknown_name
 from .structures import TaskResult
 
@@ -51,12 +52,10 @@ def write_result(result: TaskResult, path: Path) -> Path:
     """
     values = {"format": FORMAT, **asdict(result)}
     check_record(values)
-    partial = path.with_suffix(".partial")
+    text = json.dumps(values, indent=2, ensure_ascii=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(values, indent=2, ensure_ascii=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        with atomic_file(path) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise ResultError(f"cannot write the result '{path}': {error.strerror}") from error
     return path

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..atomic import atomic_file
 from ..config import build, plain
 from ..errors import CheckpointError, ConfigError
 from ..model.config import ModelConfig
@@ -72,14 +73,11 @@ def write_checkpoint(folder: Path, stored: StoredModel, *, half: bool = False) -
     if half:
         weights = {name: _half(name, value) for name, value in weights.items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / (WEIGHTS_FILE + ".partial")
-        save_file(weights, partial, metadata={"format": "pt"})
-        partial.replace(folder / WEIGHTS_FILE)
-        text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
-        partial = folder / (CONFIG_FILE + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / CONFIG_FILE)
+        with atomic_file(folder / WEIGHTS_FILE) as partial:
+            save_file(weights, partial, metadata={"format": "pt"})
+        with atomic_file(folder / CONFIG_FILE) as partial:
+            text = json.dumps(about, indent=2, ensure_ascii=False)
+            partial.write_text(text + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot write the checkpoint '{folder}': {error}") from error
 

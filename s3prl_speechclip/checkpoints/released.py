@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..atomic import atomic_file
 from ..data.cache import cache_home, writing
 from ..errors import CheckpointError, first_line, unknown_name
 from ..hashing import file_hash
@@ -104,11 +104,8 @@ class Released:
     def _check_digest(self, path: Path, found: str) -> None:
         record = cache_home() / "released" / f"{self.name.replace('/', '--')}.sha256"
         if not record.is_file():
-            with writing(record.parent):
-                record.parent.mkdir(parents=True, exist_ok=True)
-                partial = record.with_suffix(f".{os.getpid()}.partial")
+            with writing(record.parent), atomic_file(record) as partial:
                 partial.write_text(found, encoding="utf-8")
-                partial.replace(record)
         expected = record.read_text(encoding="utf-8").strip()
         if found != expected:
             raise CheckpointError(

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..atomic import atomic_file
 from ..errors import ConfigError, CorpusError
 from ..structures import HOP, SpeechFeatures
 from .audio import FRAME
@@ -399,9 +400,8 @@ def _hold(folder: Path) -> Any:
 
 
 def _publish(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with atomic_file(path) as partial:
+        partial.write_bytes(content)
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..atomic import atomic_file
 from ..errors import CorpusError, unknown_name
 from .files import read_lines
 
@@ -140,11 +141,9 @@ class Manifest:
         for utterance in self.utterances:
             words = [[w.text, round(w.start, 4), round(w.end, 4)] for w in utterance.words]
             rows.append(asdict(utterance) | {"words": words})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with atomic_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Manifest:

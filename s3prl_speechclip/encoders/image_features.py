@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from ..atomic import atomic_file
 from ..data.batches import unique_images
 from ..data.cache import cache_home, check_owner
 from ..data.images import open_image
@@ -100,14 +100,11 @@ def _cached(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: b
         except (OSError, SafetensorError, CorpusError) as error:
             logger.warning("'%s' is computed again: %s", cache, error)
     features = _compute(clip, paths, skip_broken, show)
-    partial = cache.with_suffix(f".{os.getpid()}.partial")
+    tensors = {"features": features}
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {"features": features}
-        save_file(tensors, partial, {"sha256": state_hash(tensors)})
-        partial.replace(cache)
+        with atomic_file(cache) as partial:
+            save_file(tensors, partial, {"sha256": state_hash(tensors)})
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         logger.warning("image features are not kept: %s", error)
     return features
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from ..atomic import atomic_file
+
 LOG_FILE = "log.csv"
 PLOT_FILE = "curves.png"
 
@@ -53,12 +55,13 @@ class ScalarLog(SummaryWriter):
         """Write the CSV; it appears whole or not at all."""
         rows = [self._rows[step] for step in sorted(self._rows)]
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        partial = self.folder / (LOG_FILE + ".partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_file(self.folder / LOG_FILE) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
-        partial.replace(self.folder / LOG_FILE)
 
     def close(self) -> None:
         """Finish the CSV and the TensorBoard file."""
