@@ -20,7 +20,7 @@ from .shared.benchmark import (
     titled_table,
 )
 from .shared.board import CHANCE, KS, Section, recall_columns, recall_figures
-from .shared.decoding import embed_texts, english_caption, language_of
+from .shared.decoding import embed_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,7 +131,7 @@ def run(args: Namespace) -> Measured:
         named = named_embeddings(speech.by_name)
         pictures, image_ids = embed_images(model, data)[described], data.image_ids[described]
         metrics[split] = image_recall(named, speech.pair_ids, utterances, pictures, image_ids)
-        written = {"captions": [english_caption(u) for u in utterances]}
+        written = {"captions": [u.english for u in utterances]}
         if args.transcripts:
             written["transcripts"] = transcribed(utterances, transcripts, args.transcripts)
         for name, texts in written.items():
@@ -207,9 +207,9 @@ def caption_recall(
     from .formulas.retrieval_scores import text_recall
 
     captions = {
-        row: english_caption(utterance)
+        row: utterance.english
         for row, utterance in enumerate(utterances)
-        if language_of(utterance) == "en" and english_caption(utterance)
+        if utterance.spoken_language == "en" and utterance.english
     }
     if not captions:
         return {}

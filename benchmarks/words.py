@@ -43,7 +43,6 @@ from .shared.decoding import (
     Decoded,
     decode_split,
     embed_texts,
-    language_of,
     require_keywords,
 )
 
@@ -113,7 +112,7 @@ def run(args: Namespace) -> Measured:
     if args.alignments is not None:
         trial.manifest = with_alignments(trial.manifest, Path(args.alignments))
     for split in trial.splits:
-        if not any(u.words and language_of(u) == "en" for u in trial.manifest.split(split)):
+        if not any(u.words and u.spoken_language == "en" for u in trial.manifest.split(split)):
             raise CorpusError(
                 f"no English recording of split '{split}' of {trial.manifest.corpus} has word "
                 "times: flickr8k reads flickr_8k.ctm beside its recordings, spokencoco needs "

@@ -25,7 +25,6 @@ from s3prl_speechclip.modules.recall import (
 
 from ..shared.benchmark import rounded
 from ..shared.board import CHANCE, KS
-from ..shared.decoding import language_of
 
 if TYPE_CHECKING:
     from s3prl_speechclip.data.manifest import Utterance
@@ -88,7 +87,7 @@ def recall_by_language(ranks: Ranks, utterances: Sequence[Utterance]) -> dict[st
 
 def rows_by_language(utterances: Sequence[Utterance]) -> dict[str, Tensor]:
     """Return the rows of each language's recordings, int64, languages in order of name."""
-    languages = [language_of(utterance) for utterance in utterances]
+    languages = [utterance.spoken_language for utterance in utterances]
     return {
         language: torch.tensor([row for row, other in enumerate(languages) if other == language])
         for language in sorted(set(languages))

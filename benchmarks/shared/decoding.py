@@ -62,13 +62,13 @@ class Decoded:
 
     @property
     def language(self) -> str:
-        """Return the recording's language, see `language_of`."""
-        return language_of(self.utterance)
+        """Return the recording's language; all kinds of English are one."""
+        return self.utterance.spoken_language
 
     @property
     def caption(self) -> str:
         """Return what is written of the image in English; empty where nothing is."""
-        return english_caption(self.utterance)
+        return self.utterance.english
 
     def segmented(self, spans: Sequence[Span] | None = None) -> Segmented:
         """Return the spans of the keywords, or others, beside the words that were spoken."""
@@ -78,17 +78,6 @@ class Decoded:
             duration=self.duration,
             token_ids=self.token_ids,
         )
-
-
-def english_caption(utterance: Utterance) -> str:
-    """Return what is written of a recording's image in English; empty where nothing is."""
-    spoken = utterance.text if language_of(utterance) == "en" else ""
-    return (utterance.caption or spoken).strip()
-
-
-def language_of(utterance: Utterance) -> str:
-    """Return a recording's language; all kinds of English are one."""
-    return "en" if utterance.language.partition("-")[0] == "en" else utterance.language
 
 
 def embed_texts(model: SpeechClip, texts: Sequence[str]) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -56,9 +57,14 @@ class Utterance:
     """Word times, where known."""
 
     @property
+    def spoken_language(self) -> str:
+        """The language; all kinds of English are one."""
+        return "en" if re.split("[-_]", self.language)[0] == "en" else self.language
+
+    @property
     def english(self) -> str:
         """English caption: the image's own, else the transcript if it is English, else empty."""
-        return self.caption or (self.text if self.language.startswith("en") else "")
+        return (self.caption or (self.text if self.spoken_language == "en" else "")).strip()
 
 
 @dataclass(frozen=True, kw_only=True)

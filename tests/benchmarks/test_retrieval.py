@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from s3prl_speechclip.benchmarks.formulas.retrieval_scores import (
     recall_by_language,
     text_recall,
 )
-from s3prl_speechclip.benchmarks.shared.decoding import english_caption
 from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Utterance
 from s3prl_speechclip.errors import CorpusError
@@ -108,13 +106,6 @@ def test_captions_agree_with_the_oracle() -> None:
     assert found["sum"]["speech_to_text"]["recall@1"] == expected["speech_to_image"][1]
     assert found["sum"]["text_to_speech"]["recall@5"] == expected["image_to_speech"][5]
     assert found["chance"]["speech_to_text"]["recall@1"] == 25.0
-
-
-def test_only_english_is_an_english_caption() -> None:
-    said = utterances()[-1]
-    assert english_caption(replace(said, text="een hond")) == ""
-    assert english_caption(replace(said, text="een hond", caption="A dog.")) == "A dog."
-    assert english_caption(replace(said, text=" A dog.", language="en-GB")) == "A dog."
 
 
 def test_an_image_whose_recordings_are_all_broken_is_left_out_and_noted(tmp_path: Path) -> None:

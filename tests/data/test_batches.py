@@ -109,6 +109,7 @@ def test_each_image_is_listed_once(manifest: Manifest) -> None:
         ({"caption": "a dog", "text": "ein Hund", "language": "de"}, "a dog"),
         ({"text": "ein Hund", "language": "de"}, ""),
         ({"text": "a dog", "language": "en_GB"}, "a dog"),
+        ({"text": " a dog", "language": "en-GB"}, "a dog"),
     ],
 )
 def test_text_is_english_or_empty(manifest: Manifest, changes: dict, text: str) -> None:
