@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import SpeechClipError
+from ..cli.common import run
 from .released import RELEASED
 
 if TYPE_CHECKING:
@@ -36,19 +36,15 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the last line that `convert` prints is the folder that was written."""
+def command(arguments: Sequence[str] | None) -> Path | None:
+    """Run a command; returns the folder that `convert` wrote."""
     chosen = parser().parse_args(arguments)
     if chosen.command == "list":
         sys.stdout.writelines(f"{released.describe()}\n" for released in RELEASED.values())
-        return 0
-    try:
-        report = _convert(chosen.checkpoint, chosen.folder)
-    except SpeechClipError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write(f"{report}\n{chosen.folder}\n")
-    return 0
+        return None
+    sys.stdout.write(_convert(chosen.checkpoint, chosen.folder) + "\n")
+    folder: Path = chosen.folder
+    return folder
 
 
 def _convert(source: str, folder: Path) -> str:
@@ -76,6 +72,8 @@ def _report(stored: StoredModel, ledger: Ledger) -> str:
     ]
     return "\n".join(lines)
 
+
+main = run(command)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ..atomic import atomic_file
 from ..config import build, merge, parse_overrides, plain, read_yaml
 from ..errors import ConfigError, unknown_name
 from ..model.config import ModelConfig, find_variant
@@ -139,10 +140,9 @@ def read_config(path: Path) -> PretrainConfig:
 
 def write_config(path: Path, config: PretrainConfig) -> None:
     """Write a resolved configuration; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+        partial.write_text(text, encoding="utf-8")
 
 
 def _read_preset(name: str, variant: str) -> dict[str, Any]:
