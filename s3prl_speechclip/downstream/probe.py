@@ -225,36 +225,21 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()).replace(", or leave it out with --skip-broken", "")
 
 
-class Loaders:
-    """The data loaders of an expert, each made once.
+def data_loader(task: Task, expert: Any, split: str) -> DataLoader[Any]:
+    """Make the data loader that an expert has for a split.
 
-    Args:
-        task: the expert's task.
-        expert: s3prl's.
+    Raises:
+        ConfigError: the expert has no split of that name.
+        CorpusError: the expert cannot read the split.
     """
-
-    def __init__(self, task: Task, expert: Any) -> None:
-        self._task = task
-        self._expert = expert
-        self._made: dict[str, DataLoader[Any]] = {}
-
-    def evaluation(self, split: str) -> DataLoader[Any]:
-        """Return the loader of a split.
-
-        Raises:
-            ConfigError: the expert has no split of that name.
-            CorpusError: the expert cannot read the split.
-        """
-        if split not in self._made:
-            with corpus_errors(self._task), quiet():
-                try:
-                    loader = self._expert.get_dataloader(split)
-                except (AttributeError, NotImplementedError):
-                    loader = None  # how s3prl's experts reject a split
-            if loader is None:
-                raise ConfigError(f"s3prl's {self._task.name} has no split '{split}'")
-            self._made[split] = loader
-        return self._made[split]
+    with corpus_errors(task), quiet():
+        try:
+            loader: DataLoader[Any] | None = expert.get_dataloader(split)
+        except (AttributeError, NotImplementedError):
+            loader = None  # how s3prl's experts reject a split
+    if loader is None:
+        raise ConfigError(f"s3prl's {task.name} has no split '{split}'")
+    return loader
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from ..errors import ConfigError, CorpusError
 from .batches import evaluation_batches
 from .detection import find_distance, match_costs, measure_detection, twv_error
 from .plan import Plan
-from .probe import Loaders, build_expert
+from .probe import build_expert, data_loader
 from .task import EXPERT, Scores
 from .upstreams import as_states, check_selection
 
@@ -75,9 +75,9 @@ def evaluate_qbe(
     unknown = set(plan.splits) - {"dev", "test"}
     if unknown:
         raise ConfigError(f"-t: {plan.task.name} has the splits dev and test, found {min(unknown)}")
-    loaders = Loaders(plan.task, build_expert(plan, width=1, rate=1))
+    expert = build_expert(plan, width=1, rate=1)
     with LayerFiles(plan.folder) as files, LayerFiles(plan.folder) as test_files:
-        dev: Any = loaders.evaluation("dev")
+        dev: Any = data_loader(plan.task, expert, "dev")
         queries, items = dev.dataset.n_queries, range(len(dev.dataset))
         names, read = _extract(plan, upstream, device, dev, "dev", items, files, layers)
         by_layer = {}
@@ -87,7 +87,7 @@ def evaluate_qbe(
         best = max(by_layer, key=lambda number: by_layer[number]["maxTWV"])
         scores = {"dev": by_layer[best]}
         if plan.task.test in plan.splits:
-            test: Any = loaders.evaluation("test")
+            test: Any = data_loader(plan.task, expert, "test")
             count = test.dataset.n_queries
             if count + len(names) - queries != len(test.dataset):
                 raise CorpusError("dev and test must have the same documents; check the lists")

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
@@ -26,11 +27,11 @@ from .compat import quiet
 from .features import Features
 from .plan import Plan
 from .probe import (
-    Loaders,
     build_optimizer,
     build_probe,
     build_scheduler,
     corpus_errors,
+    data_loader,
     new_records,
 )
 from .reading import Naming
@@ -210,7 +211,8 @@ class Training:
             own = [replace(upstream, module=copy.deepcopy(upstream.module)) for _ in plans]
         self.trials = [Trial(fabric, *each) for each in zip(plans, own, strict=True)]
         probe = self.trials[0].probe
-        self._loaders = Loaders(self.plan.task, probe.expert)
+        # Each is made once: what it draws must not begin anew.
+        self._loader = cache(partial(data_loader, self.plan.task, probe.expert))
         self._upstream = upstream
         self._names = Naming()
         self.features = Features(
@@ -271,7 +273,7 @@ class Training:
             items = self._items_of(split)
             draws = items.each() if split == train else self._evaluation_draws(split)
             found.append((items, draws))
-        loader = self._loaders.evaluation(splits[0])
+        loader = self._loader(splits[0])
         workers = loader.num_workers if self.runner.num_workers is None else self.runner.num_workers
         self.features.prepare(found, workers)
         if self.features.kind == "off":
@@ -286,7 +288,7 @@ class Training:
         trial.probe.eval()
         records, trial.probe.records = trial.probe.records, new_records()
         draws, order = self._evaluation_draws(split), None
-        total, count = len(self._loaders.evaluation(split)), len(draws)
+        total, count = len(self._loader(split)), len(draws)
         if self.plan.task.evaluated_together and self.features.kind != "off":
             draws, order = self._together(split)
         with own_randomness(self.plan.seed), torch.no_grad():
@@ -381,7 +383,7 @@ class Training:
     def _evaluation_draws(self, split: str) -> list[list[Draw]]:
         if split not in self._draws:
             with own_randomness(self.plan.seed):
-                loader = self._loaders.evaluation(split)
+                loader = self._loader(split)
                 count = len(loader)
                 if split not in self.runner.test_dataloaders:
                     count = max(1, round(count * self.runner.evaluate_ratio))
@@ -415,7 +417,7 @@ class Training:
             names = None if self.features.kind == "off" else self._names
             draws = self.runner.cache_draws if split == self.runner.train_dataloader else None
             what = f"{split} split of {self.plan.task.name}"
-            self._items[split] = Items(self._loaders.evaluation(split), what, names, draws)
+            self._items[split] = Items(self._loader(split), what, names, draws)
         return self._items[split]
 
     @property

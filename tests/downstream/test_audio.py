@@ -14,7 +14,7 @@ from downstream_runs import SMALL, ask
 from s3prl_speechclip.downstream import compat
 from s3prl_speechclip.downstream.batches import evaluation_batches
 from s3prl_speechclip.downstream.plan import resolve
-from s3prl_speechclip.downstream.probe import Loaders, build_expert
+from s3prl_speechclip.downstream.probe import build_expert, data_loader
 from s3prl_speechclip.downstream.run import run
 
 Write = Callable[[str], Path]
@@ -26,7 +26,7 @@ def wavs(task: str, root: Path, folder: Path) -> list[np.ndarray]:
     compat.apply()
     plan = resolve(ask(task, root, folder))
     folder.mkdir()
-    loader = Loaders(plan.task, build_expert(plan, 8, 320)).evaluation(TESTS.get(task, "test"))
+    loader = data_loader(plan.task, build_expert(plan, 8, 320), TESTS.get(task, "test"))
     batches = evaluation_batches(loader, task, 0, 0)
     return [wav for batch in batches for wav in batch.wavs]
 
