@@ -16,6 +16,7 @@ from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.minis import debian, mini_set
 from s3prl_speechclip.minis.sources import STAMPS, Stamp, read_stamps
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
+from s3prl_speechclip.minis.synthesis.voices import VOICES
 from s3prl_speechclip.minis.training.speech import SpeechCorpus
 
 MakeDeb = Callable[..., Path]
@@ -100,14 +101,14 @@ SENTENCES = (
     "two small dogs run over the bridge",
     "she plays the violin at night",
 )
-VOICES = ("flite-kal16", "espeak-en-us")
+READERS = ("flite-kal16", "espeak-en-us")
 
 
 @pytest.fixture(scope="session")
 def small_speech() -> SpeechCorpus:
     """Eight readings by two voices; the first two recordings are the same one twice."""
     libraries = fetch_libraries()
-    readings = [(v, read_aloud(s, v, libraries)) for v in VOICES for s in SENTENCES]
+    readings = [(v, read_aloud(s, VOICES[v], libraries)) for v in READERS for s in SENTENCES]
     readings.insert(0, readings[0])
     samples = [soxr.resample(r.samples, r.sample_rate, 16_000) for _, r in readings]
     recordings = pd.DataFrame(

@@ -14,6 +14,7 @@ from s3prl_speechclip.benchmarks.leaderboard.sections import probe_figures
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import EncoderError
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
+from s3prl_speechclip.minis.synthesis.voices import VOICES
 from s3prl_speechclip.minis.training.probe import evaluate_hubert, word_probe
 from s3prl_speechclip.results import read_result, write_result
 
@@ -44,7 +45,7 @@ def stamps(root: Path) -> Manifest:
     utterances = []
     for caption, split in CAPTIONS.items():
         for voice in ("flite-slt", "flite-rms"):
-            reading = read_aloud(caption, voice, fetch_libraries())
+            reading = read_aloud(caption, VOICES[voice], fetch_libraries())
             soundfile.write(root / f"{caption}-{voice}.wav", reading.samples, reading.sample_rate)
             held_out = split == "train" and voice == "flite-rms"
             utterances.append(

@@ -12,6 +12,7 @@ from s3prl_speechclip.checkpoints.locate import locate_model
 from s3prl_speechclip.checkpoints.native import WEIGHTS_FILE, read_checkpoint
 from s3prl_speechclip.hashing import file_hash
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
+from s3prl_speechclip.minis.synthesis.voices import VOICES
 from s3prl_speechclip.minis.training.recipe import CARD
 from s3prl_speechclip.model.config import VARIANTS
 from s3prl_speechclip.model.speechclip import SpeechClip
@@ -42,7 +43,7 @@ def test_a_name_without_a_run_means_the_shipped_model(name, tmp_path):
     located = locate_model(name, results=tmp_path)
     model = SpeechClip.from_pretrained(located.source)
     assert set(read_checkpoint(Path(located.source)).encoders) == {"speech_encoder", "clip"}
-    reading = read_aloud("a red bird", "flite-kal16", fetch_libraries())
+    reading = read_aloud("a red bird", VOICES["flite-kal16"], fetch_libraries())
     waveform = torch.from_numpy(reading.samples.astype("float32") / 32768)
     output = model.encode_speech([waveform, waveform[:8000]])
     for vectors in output.embeddings.values():

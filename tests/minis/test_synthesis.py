@@ -35,7 +35,7 @@ from s3prl_speechclip.minis.synthesis import read_aloud
 from s3prl_speechclip.minis.synthesis.voices import VOICES
 libraries = tuple(map(Path, sys.argv[1:]))
 for voice in VOICES:
-    print(hashlib.sha256(read_aloud("A red apple.", voice, libraries).samples).hexdigest())
+    print(hashlib.sha256(read_aloud("A red apple.", VOICES[voice], libraries).samples).hexdigest())
 """
 
 
@@ -55,7 +55,7 @@ def test_captions_are_aligned(voice: str, libraries: tuple[Path, ...], stamps: l
     to punctuation. Every caption is read by one voice of each engine."""
     all_of_them = voice in ("flite-kal16", "espeak-en-us")
     for text in {*HARD, *(stamp.caption for stamp in stamps if all_of_them)}:
-        assert_aligned(read_aloud(text, voice, libraries), text)
+        assert_aligned(read_aloud(text, VOICES[voice], libraries), text)
 
 
 @pytest.mark.parametrize("voice", VOICES)
@@ -63,9 +63,9 @@ def test_a_text_sounds_the_same_whatever_was_read_before(
     voice: str, libraries: tuple[Path, ...]
 ) -> None:
     """Guards the corpus against the synthesisers' breath noise and oscillators."""
-    first = read_aloud("A red apple.", voice, libraries)
-    other = read_aloud("The big brown bear runs.", voice, libraries)
-    again = read_aloud("A red apple.", voice, libraries)
+    first = read_aloud("A red apple.", VOICES[voice], libraries)
+    other = read_aloud("The big brown bear runs.", VOICES[voice], libraries)
+    again = read_aloud("A red apple.", VOICES[voice], libraries)
     assert np.array_equal(first.samples, again.samples)
     assert first.words == again.words and first.phones == again.phones
     assert len(other.samples) != len(first.samples)
@@ -83,7 +83,7 @@ def test_a_text_sounds_the_same_in_another_process(libraries: tuple[Path, ...]) 
 def test_words_are_where_the_sound_is(libraries: tuple[Path, ...]) -> None:
     """Guards the times against another unit: pauses between sentences are quiet, words are not."""
     for voice in VOICES:
-        reading = read_aloud("A dog. A cat.", voice, libraries)
+        reading = read_aloud("A dog. A cat.", VOICES[voice], libraries)
         energy = np.abs(reading.samples.astype(np.float64))
         dog = next(word for word in reading.words if word.text == "dog")
         after = next(word for word in reading.words if word.start >= dog.end)
@@ -95,20 +95,12 @@ def test_words_are_where_the_sound_is(libraries: tuple[Path, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "voice", "fault"),
-    [
-        ("a", "flite-stl", "unknown voice 'flite-stl'; did you mean 'flite-slt'"),
-        ("", "espeak-en-us", "no English word"),
-        ("…", "espeak-en-us", "no English word"),
-        ("яблоко", "flite-kal16", "no English word"),
-    ],
+    ("text", "voice"), [("", "espeak-en-us"), ("…", "espeak-en-us"), ("яблоко", "flite-kal16")]
 )
-def test_what_cannot_be_read_is_named(
-    text: str, voice: str, fault: str, libraries: tuple[Path, ...]
-) -> None:
+def test_what_cannot_be_read_is_named(text: str, voice: str, libraries: tuple[Path, ...]) -> None:
     """Guards against a silent recording."""
-    with pytest.raises(CorpusError, match=fault):
-        read_aloud(text, voice, libraries)
+    with pytest.raises(CorpusError, match="no English word"):
+        read_aloud(text, VOICES[voice], libraries)
 
 
 def test_missing_libraries_are_named(tmp_path: Path) -> None:
@@ -116,7 +108,8 @@ def test_missing_libraries_are_named(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\n"
         "from s3prl_speechclip.minis.synthesis import read_aloud\n"
-        f"read_aloud('a', 'flite-slt', (Path({str(tmp_path)!r}),))"
+        "from s3prl_speechclip.minis.synthesis.voices import VOICES\n"
+        f"read_aloud('a', VOICES['flite-slt'], (Path({str(tmp_path)!r}),))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     last = done.stderr.strip().splitlines()[-1]

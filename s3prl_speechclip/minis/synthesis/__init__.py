@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import CorpusError, unknown_name
+from ...errors import CorpusError
 from .. import debian
 from . import espeak, flite
 from .reading import Phone, Reading, spoken, words_of
-from .voices import VOICES, Voice
+from .voices import Voice
 
 __all__ = ["Phone", "Reading", "Voice", "fetch_libraries", "read_aloud", "spoken", "words_of"]
 
@@ -25,21 +25,17 @@ def fetch_libraries(archive: Path | None = None) -> tuple[Path, ...]:
     return tuple(package.root for package in debian.packages(flite.PACKAGES, archive))
 
 
-def read_aloud(text: str, voice: str | Voice, libraries: tuple[Path, ...]) -> Reading:
+def read_aloud(text: str, voice: Voice, libraries: tuple[Path, ...]) -> Reading:
     """Read an English text aloud; one text, voice and version always give the same samples.
 
     Args:
         text: any English; `spoken(text)` is what is read.
-        voice: a voice, or a key of `VOICES`.
+        voice: a synthetic speaker, see `voices`.
         libraries: result of `fetch_libraries`.
 
     Raises:
-        CorpusError: no such voice, or no English word to read.
+        CorpusError: there is no English word to read.
     """
-    if isinstance(voice, str):
-        if voice not in VOICES:
-            raise CorpusError(unknown_name("voice", voice, VOICES))
-        voice = VOICES[voice]
     plain = spoken(text)
     if not words_of(plain):
         raise CorpusError(f"there is no English word to read in '{text}'")
