@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ..errors import AudioError
 from ..structures import SAMPLE_RATE, PairBatch, SpeechBatch
@@ -20,6 +19,7 @@ from .audio import FRAME, audio_info, read_audio
 from .feature_store import FeatureStore, collate_features, frame_count
 from .files import WAV_HEADER
 from .manifest import Manifest, Utterance
+from .workers import call_ahead
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def approximate_lengths(
     return lengths if max_samples is None else np.minimum(lengths, max_samples)
 
 
-class PairDataset(Dataset):
+class PairDataset:
     """The recordings of a split, read on demand.
 
     Args:
@@ -157,15 +157,6 @@ class PairDataset(Dataset):
         )
         return batch, broken
 
-    def __getitem__(
-        self, indices: Sequence[int]
-    ) -> tuple[PairBatch | None, list[str]] | AudioError:
-        """Read a batch, for `load_batches`; an error is returned."""
-        try:  # torch wraps what a worker raises in a traceback
-            return self.read(indices)
-        except AudioError as error:
-            return error
-
     def _read_sound(self, index: int, broken: list[str]) -> tuple[Tensor, int] | None:
         """Read a recording or its replacement, with its index; None where it is dropped."""
         tries = min(PATIENCE, len(self))
@@ -226,19 +217,8 @@ def load_batches(
         AudioError: a recording cannot be read, with the message of `read_audio` whichever process
             read it.
     """
-    loader: DataLoader = DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=batches,  # an index of this dataset is a whole batch
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        # Without one of its own, a loader advances the global generator, and dropout with it.
-        generator=torch.Generator(),
-    )
-    for read in loader:
-        if isinstance(read, AudioError):
-            raise read
-        batch, broken = read
+    reads = call_ahead(dataset.read, batches, workers, torch.cuda.is_available())
+    for batch, broken in reads:
         for message in broken:
             if message not in dataset.broken:
                 dataset.broken.add(message)

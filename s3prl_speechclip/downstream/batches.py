@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    Dataset,
     DistributedSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
 )
 
-from ..errors import ConfigError, CorpusError, SpeechClipError
+from ..data.workers import call_ahead
+from ..errors import ConfigError, CorpusError
 from ..runtime.randomness import (
     EVALUATION,
     ITEM,
@@ -92,7 +91,7 @@ class Items:
                 numbers.
         """
         workers = self.loader.num_workers if workers is None else workers
-        for batch, converted in read_ahead(self._read, draws, workers):
+        for batch, converted in call_ahead(self._read, draws, workers):
             add_converted(converted)
             yield batch
 
@@ -236,39 +235,6 @@ def evaluation_batches(
         CorpusError: a recording cannot be used.
     """
     return Items(loader, what).read(evaluation_draws(loader, seed), workers)
-
-
-def read_ahead(
-    function: Callable[[Any], Any], arguments: Iterable[Any], workers: int
-) -> Iterator[Any]:
-    """Call a function with each of several arguments, ahead of time in other processes."""
-    if not workers:
-        yield from map(function, arguments)
-        return
-    for result in DataLoader(
-        _Called(function),
-        batch_size=None,
-        sampler=arguments,
-        collate_fn=lambda result: result,
-        num_workers=workers,
-        generator=torch.Generator(),  # else the global one is advanced
-    ):
-        if isinstance(result, SpeechClipError):
-            raise result
-        yield result
-
-
-class _Called(Dataset[Any]):
-    """Results of a function, or its error: torch wraps what a worker raises in a traceback."""
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self._function = function
-
-    def __getitem__(self, argument: Any) -> Any:
-        try:
-            return self._function(argument)
-        except SpeechClipError as error:
-            return error
 
 
 def _epoch_order(items: Items, seed: int) -> list[list[int]]:

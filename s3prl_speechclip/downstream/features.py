@@ -20,12 +20,13 @@ from tqdm import tqdm
 
 from ..data.audio import FRAME
 from ..data.feature_store import FeatureFolder, Precision, features_home
+from ..data.workers import call_ahead
 from ..errors import ConfigError, EncoderError
 from ..hashing import file_hash, state_hash
 from ..results import s3prl_versions
 from ..runtime.distributed import gather_objects
 from ..structures import SAMPLE_RATE
-from .batches import Draw, Items, read_ahead
+from .batches import Draw, Items
 from .plan import Plan
 from .reading import Naming
 from .settings import value_at
@@ -251,7 +252,7 @@ class Features:
             done = self._number(items, draws, float("inf") if alone else PATIENCE)
             if any(gather_objects(done < len(draws))):
                 share = draws[rank::processes]
-                for noted in read_ahead(partial(self._read_new, items), share, workers):
+                for noted in call_ahead(partial(self._read_new, items), share, workers):
                     self.names.merge(noted)
                 self.names.save()
                 gather_objects(None)  # all have saved theirs
@@ -361,7 +362,7 @@ class Features:
             leave=False,
             disable=not self.fabric.is_global_zero,
         )
-        audio = read_ahead(self._audio, batches, workers if len(batches) > workers else 0)
+        audio = call_ahead(self._audio, batches, workers if len(batches) > workers else 0)
         with bar, self.folder.writer() as writer:
             for batch, wavs in zip(batches, audio, strict=True):
                 blocks = self._encode(wavs, self.precision)
