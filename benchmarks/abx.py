@@ -11,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from s3prl_speechclip.data.corpora.zerospeech import SPEECH, SPLITS, PhoneticSet
+from s3prl_speechclip.data.corpora.zerospeech import SPEECH, SPLITS, ZeroSpeech, load_phonetic
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.structures import TaskResult
 
@@ -51,15 +51,13 @@ def run(args: Namespace) -> Measured:
         CorpusError, AudioError: something of the set is missing or cannot be read.
         ResultError: a feature is not a number, or no triphones can be compared.
     """
-    from s3prl_speechclip.data.corpora.zerospeech import load_phonetic_set
-
     source = find_source(args)
-    data = load_phonetic_set(args.data_root, args.archive)
+    data = load_phonetic(args.data_root, args.archive)
     return Measured(measure(source, data, args.batch_size, args.device))
 
 
 def measure(
-    source: FeatureSource, data: PhoneticSet, batch_size: int = 32, device: str = "auto"
+    source: FeatureSource, data: ZeroSpeech, batch_size: int = 32, device: str = "auto"
 ) -> TaskResult:
     """Measure features on a phonetic set: all layers on dev, the best one on test."""
     started = time.perf_counter()
@@ -87,7 +85,7 @@ def _mean(found: Mapping[str, Mapping[str, float]]) -> float:
 
 def errors(
     source: FeatureSource,
-    data: PhoneticSet,
+    data: ZeroSpeech,
     subset: str,
     batch_size: int,
     device: str,

@@ -19,7 +19,13 @@ import yaml
 from numpy.typing import NDArray
 
 from s3prl_speechclip.config import read_yaml
-from s3prl_speechclip.data.corpora.zerospeech import NATURAL, SPLITS, TYPES, SemanticSet
+from s3prl_speechclip.data.corpora.zerospeech import (
+    NATURAL,
+    SPLITS,
+    TYPES,
+    ZeroSpeech,
+    load_semantic,
+)
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.structures import TaskResult
 
@@ -86,10 +92,8 @@ def run(args: Namespace) -> Measured:
         CorpusError, AudioError: something of the set is missing or cannot be read.
         ResultError: a feature is not a number, or a dataset has no correlation.
     """
-    from s3prl_speechclip.data.corpora.zerospeech import load_set
-
     source = find_source(args)
-    data = load_set(args.data_root, args.archive)
+    data = load_semantic(args.data_root, args.archive)
     result, chosen = measure(source, data, args.batch_size)
 
     def write_beside(path: Path) -> None:
@@ -101,7 +105,7 @@ def run(args: Namespace) -> Measured:
 
 
 def measure(
-    source: FeatureSource, data: SemanticSet, batch_size: int = 32
+    source: FeatureSource, data: ZeroSpeech, batch_size: int = 32
 ) -> tuple[TaskResult, Choice]:
     """Measure features on a semantic set; returns the record and what was chosen on dev."""
     started = time.perf_counter()
@@ -190,7 +194,7 @@ def pooled(
 
 
 def write_submission(
-    folder: Path, source: FeatureSource, data: SemanticSet, choice: Choice, batch_size: int = 32
+    folder: Path, source: FeatureSource, data: ZeroSpeech, choice: Choice, batch_size: int = 32
 ) -> None:
     """Write features for the toolkit: `zrc benchmarks:run sLM21 FOLDER -t semantic` scores them.
 

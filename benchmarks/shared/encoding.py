@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from s3prl_speechclip.data.corpora.zerospeech import PhoneticSet, SemanticSet
+from s3prl_speechclip.data.corpora.zerospeech import ZeroSpeech
 from s3prl_speechclip.errors import ConfigError, unknown_name
 from s3prl_speechclip.model.config import ENCODER, VARIANTS
 from s3prl_speechclip.results import result_record
@@ -52,7 +52,7 @@ class FeatureSource:
     def record(
         self,
         task: str,
-        data: SemanticSet | PhoneticSet,
+        data: ZeroSpeech,
         started: float,
         metrics: Mapping[str, Any],
         protocol: Mapping[str, Any],

@@ -20,7 +20,7 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     ITEM_COLUMNS,
     SUBSETS,
     Item,
-    load_phonetic_set,
+    load_phonetic,
     read_items,
 )
 from s3prl_speechclip.errors import ResultError
@@ -202,7 +202,7 @@ def layered(*layers: Callable[[torch.Tensor], torch.Tensor]) -> FeatureSource:
 
 def test_the_layer_is_chosen_on_dev(tmp_path: Path) -> None:
     """Guards against the best layer of test, and against the first or last one."""
-    data = load_phonetic_set(small_set(tmp_path / "set"))
+    data = load_phonetic(small_set(tmp_path / "set"))
     known = layered(
         lambda w: torch.eye(2)[:1].expand(len(w), 2),
         lambda w: torch.fft.rfft(w).abs(),
@@ -216,7 +216,7 @@ def test_the_layer_is_chosen_on_dev(tmp_path: Path) -> None:
 
 def test_features_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     """Guards against comparisons with NaN, which are all counted as right."""
-    data = load_phonetic_set(small_set(tmp_path / "set"))
+    data = load_phonetic(small_set(tmp_path / "set"))
     with pytest.raises(ResultError, match="layer 0 of 'xA0'"):
         measure(layered(lambda w: torch.full((len(w), 2), torch.nan)), data, device="cpu")
 

@@ -32,9 +32,9 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     SYNTHETIC,
     TYPES,
     Pair,
-    SemanticSet,
     Token,
-    find_set,
+    ZeroSpeech,
+    load_semantic,
     read_gold,
 )
 from s3prl_speechclip.errors import CorpusError, ResultError
@@ -141,7 +141,7 @@ def test_unknown_poolings_and_distances_are_named() -> None:
 
 
 @pytest.fixture(scope="module")
-def tones(tmp_path_factory: pytest.TempPathFactory) -> SemanticSet:
+def tones(tmp_path_factory: pytest.TempPathFactory) -> ZeroSpeech:
     """A set in the official layout, whose words are chords; the voices play in other keys."""
     root = tmp_path_factory.mktemp("tones")
     random = np.random.default_rng(0)
@@ -166,10 +166,10 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> SemanticSet:
                     pairs.append(Pair(kind, "near", WORDS[a], WORDS[b], score, NAN))
         write_gold(folder / "gold.csv", tokens)
         write_pairs(folder / "pairs.csv", pairs)
-    return find_set(root)
+    return load_semantic(root)
 
 
-def all_features(data: SemanticSet, split: str) -> Features:
+def all_features(data: ZeroSpeech, split: str) -> Features:
     source = spectral_source()
     found: Features = {kind: {} for kind in TYPES}
     for (kind, name), path in data.split(split).recordings().items():
@@ -179,7 +179,7 @@ def all_features(data: SemanticSet, split: str) -> Features:
     return found
 
 
-def test_test_is_measured_with_what_is_best_on_dev(tones: SemanticSet) -> None:
+def test_test_is_measured_with_what_is_best_on_dev(tones: ZeroSpeech) -> None:
     """Guards against reporting the best on test, and against another search than it says."""
     result, _ = measure(spectral_source(), tones, batch_size=4)
     dev, test = (tones.split(name) for name in ("dev", "test"))
@@ -213,7 +213,7 @@ def test_a_recording_sounds_the_same_in_any_batch(tmp_path: Path) -> None:
         assert torch.allclose(a, b, atol=1e-5)
 
 
-def test_a_submission_scores_as_its_result(tones: SemanticSet, tmp_path: Path) -> None:
+def test_a_submission_scores_as_its_result(tones: ZeroSpeech, tmp_path: Path) -> None:
     """Guards the files that the official toolkit reads: shape, type, names and parameters."""
     choice = Choice(0, "max", "euclidean")
     folder = tmp_path / "sent"
@@ -241,7 +241,7 @@ def test_a_submission_scores_as_its_result(tones: SemanticSet, tmp_path: Path) -
 
 
 def test_the_command_line_measures_and_stores(
-    tones: SemanticSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tones: ZeroSpeech, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guards the last line on standard output, and the baseline's name."""
     out = tmp_path / "result.json"
@@ -255,16 +255,16 @@ def test_the_command_line_measures_and_stores(
     assert "did you mean 'log_mel'" in capsys.readouterr().err
 
 
-def test_an_absent_recording_is_named(tones: SemanticSet, tmp_path: Path) -> None:
+def test_an_absent_recording_is_named(tones: ZeroSpeech, tmp_path: Path) -> None:
     """Guards against a gold file that names what is not there."""
     root = tmp_path / "copy"
     shutil.copytree(tones.root, root)
     (root / "semantic/test/synthetic/dog-1.wav").unlink()
     with pytest.raises(CorpusError, match="names 1 recordings.*dog-1.wav"):
-        measure(spectral_source(), find_set(root))
+        measure(spectral_source(), load_semantic(root))
 
 
-def test_a_model_in_memory_scores_as_its_checkpoint(tones: SemanticSet, tmp_path: Path) -> None:
+def test_a_model_in_memory_scores_as_its_checkpoint(tones: ZeroSpeech, tmp_path: Path) -> None:
     """Guards `evaluate` of a model at hand, and its training mode."""
     model = small_model("speechclip_plus").train()
     model.save_pretrained(tmp_path)

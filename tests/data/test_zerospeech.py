@@ -14,9 +14,8 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     SYNTHETIC,
     Item,
     Token,
-    find_set,
-    load_phonetic_set,
-    load_set,
+    load_phonetic,
+    load_semantic,
     read_gold,
     read_items,
 )
@@ -31,11 +30,11 @@ def test_a_set_without_a_part_is_refused(tmp_path: Path, missing: str) -> None:
             (tmp_path / "semantic" / split / kind).mkdir(parents=True)
         for name in ("gold.csv", "pairs.csv"):
             (tmp_path / "semantic" / split / name).touch()
-    find_set(tmp_path)
+    load_semantic(tmp_path)
     path = tmp_path / "semantic" / "test" / missing
     path.rmdir() if path.is_dir() else path.unlink()
     with pytest.raises(CorpusError, match=f"no '.*test/{missing}'.*--data-root"):
-        find_set(tmp_path)
+        load_semantic(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +68,9 @@ def test_the_environment_names_the_set(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "zerospeech2021").mkdir()
     monkeypatch.setenv("S3PRL_SPEECHCLIP_DATA", str(tmp_path))
     with pytest.raises(CorpusError, match="zerospeech2021/semantic/dev/gold.csv"):
-        load_set()
+        load_semantic()
     with pytest.raises(CorpusError, match="--archive"):
-        load_set(tmp_path, "some.deb")
+        load_semantic(tmp_path, "some.deb")
 
 
 HEADER = "#file onset offset #phone prev-phone next-phone speaker\n"
@@ -104,9 +103,9 @@ def test_the_phonetic_folder_or_the_one_above_is_read(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / f"{subset}.item").write_text(HEADER + "a 0.1 0.25 AH B T x\n")
     for root in (tmp_path, tmp_path / "phonetic"):
-        found = load_phonetic_set(root)
+        found = load_phonetic(root)
         assert found.items("test-other") == [Item("a", 0.1, 0.25, "AH", "B", "T", "x")]
         assert found.recording("test-other", "a") == folder / "a.wav"
     (folder / "test-other.item").unlink()
     with pytest.raises(CorpusError, match=r"no '.*test-other/test-other.item'.*--data-root"):
-        load_phonetic_set(tmp_path)
+        load_phonetic(tmp_path)

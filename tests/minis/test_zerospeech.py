@@ -11,8 +11,8 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     NATURAL,
     SPLITS,
     SYNTHETIC,
-    SemanticSet,
-    load_set,
+    ZeroSpeech,
+    load_semantic,
     read_gold,
     read_pairs,
 )
@@ -20,9 +20,9 @@ from s3prl_speechclip.minis.sets.zerospeech import RATED, RECORDED, VOICES, scor
 
 
 @pytest.fixture(scope="module")
-def made() -> SemanticSet:
+def made() -> ZeroSpeech:
     """The mini set; made where it is not in the cache."""
-    return load_set()
+    return load_semantic()
 
 
 def test_the_lists_are_whole() -> None:
@@ -31,7 +31,7 @@ def test_the_lists_are_whole() -> None:
     assert counts == [351, 998, 635, 606, 802]
 
 
-def test_the_mini_set_is_as_its_tables_say(made: SemanticSet) -> None:
+def test_the_mini_set_is_as_its_tables_say(made: ZeroSpeech) -> None:
     """Guards against tables that name what was not made, and files that nothing names."""
     assert made.mini
     for name in SPLITS:
@@ -44,13 +44,13 @@ def test_the_mini_set_is_as_its_tables_say(made: SemanticSet) -> None:
         assert compared == {(token.type, token.word) for token in read_gold(split.gold)}
 
 
-def test_no_word_is_in_dev_and_test(made: SemanticSet) -> None:
+def test_no_word_is_in_dev_and_test(made: ZeroSpeech) -> None:
     """Guards the choice on dev against having heard the words of test."""
     dev, test = ({t.word for t in read_gold(made.split(name).gold)} for name in SPLITS)
     assert not dev & test
 
 
-def test_natural_words_are_compared_within_a_package(made: SemanticSet) -> None:
+def test_natural_words_are_compared_within_a_package(made: ZeroSpeech) -> None:
     """Guards against distances between speakers that pass for distances of meaning."""
     for name in SPLITS:
         packages = defaultdict(set)
@@ -65,7 +65,7 @@ def test_natural_words_are_compared_within_a_package(made: SemanticSet) -> None:
                 assert all(found.startswith(pair.dataset) for found in packages[word])
 
 
-def test_every_voice_says_every_word(made: SemanticSet) -> None:
+def test_every_voice_says_every_word(made: ZeroSpeech) -> None:
     """Guards the mean over voices against other voices for other words."""
     voices = defaultdict(set)
     for token in read_gold(made.split("test").gold):

@@ -77,25 +77,6 @@ class Item(NamedTuple):
     speaker: str
 
 
-class PhoneticSet(NamedTuple):
-    """The phonetic set."""
-
-    root: Path
-    """The folder of the subsets."""
-    corpus: str
-    mini: bool
-    notes: tuple[str, ...] = ()
-    """Sources and sizes, a sentence each."""
-
-    def items(self, subset: str) -> list[Item]:
-        """Read the triphones of one of `SUBSETS`."""
-        return read_items(self.root / subset / f"{subset}.item")
-
-    def recording(self, subset: str, file: str) -> Path:
-        """Return the path of an item's recording."""
-        return self.root / subset / f"{file}.wav"
-
-
 class SemanticSplit:
     """`dev` or `test`, in a folder."""
 
@@ -116,22 +97,35 @@ class SemanticSplit:
         return paths
 
 
-class SemanticSet(NamedTuple):
-    """The whole set."""
+class ZeroSpeech(NamedTuple):
+    """The official set, or one of its mini sets, which hold a part each."""
 
     root: Path
-    corpus: str
-    mini: bool
+    corpus: str = NAME
+    mini: bool = False
     notes: tuple[str, ...] = ()
     """Sources and sizes, a sentence each."""
 
     def split(self, name: str) -> SemanticSplit:
-        """Return `dev` or `test`."""
+        """Return `dev` or `test` of the semantic part."""
         return SemanticSplit(self.root / "semantic" / name)
 
+    def items(self, subset: str) -> list[Item]:
+        """Read the triphones of one of `SUBSETS` of the phonetic part."""
+        return read_items(self._phonetic / subset / f"{subset}.item")
 
-def load_set(root: str | Path | None = None, archive: str | Path | None = None) -> SemanticSet:
-    """Read the official set, or make the mini set where there is no official one.
+    def recording(self, subset: str, file: str) -> Path:
+        """Return the path of an item's recording."""
+        return self._phonetic / subset / f"{file}.wav"
+
+    @property
+    def _phonetic(self) -> Path:
+        inner = self.root / "phonetic"
+        return inner if inner.is_dir() else self.root
+
+
+def load_semantic(root: str | Path | None = None, archive: str | Path | None = None) -> ZeroSpeech:
+    """Find the official semantic part, or make its mini set where there is none.
 
     Args:
         root: folder that holds `semantic/`; default: `zerospeech2021` in the folder that the
@@ -141,70 +135,49 @@ def load_set(root: str | Path | None = None, archive: str | Path | None = None) 
     Raises:
         CorpusError: the set is not in its layout, or the mini set cannot be made.
     """
-    if folder := _official(root, archive):
-        return find_set(folder)
-    from ...minis import mini_set
+    found = _find("zerospeech", MINI, root, archive)
+    for split in map(found.split, SPLITS):
+        for path in (split.gold, split.pairs, *(split.folder / kind for kind in TYPES)):
+            _require(path, "sLM21", LAYOUT)
+    return found
 
-    made = mini_set("zerospeech", Path(archive).expanduser() if archive else None)
-    return SemanticSet(made.root, MINI, mini=True, notes=made.notes)
 
-
-def load_phonetic_set(
-    root: str | Path | None = None, archive: str | Path | None = None
-) -> PhoneticSet:
-    """Read the official set's phonetic part, or make the mini set where there is none.
+def load_phonetic(root: str | Path | None = None, archive: str | Path | None = None) -> ZeroSpeech:
+    """Find the official phonetic part, or make its mini set where there is none.
 
     Args:
-        root: folder that holds `phonetic/`, or that folder; default: see `load_set`.
-        archive: see `load_set`.
+        root: folder that holds `phonetic/`, or that folder; default: see `load_semantic`.
+        archive: see `load_semantic`.
 
     Raises:
         CorpusError: the set is not in its layout, or the mini set cannot be made.
     """
-    if folder := _official(root, archive):
-        found = PhoneticSet(_phonetic(folder), NAME, mini=False)
-    else:
-        from ...minis import mini_set
-
-        made = mini_set("abx", Path(archive).expanduser() if archive else None)
-        found = PhoneticSet(_phonetic(made.root), MINI_PHONETIC, mini=True, notes=made.notes)
+    found = _find("abx", MINI_PHONETIC, root, archive)
     for subset in SUBSETS:
-        path = found.root / subset / f"{subset}.item"
-        if not path.is_file():
-            raise CorpusError(
-                f"there is no '{path}'; --data-root names the folder of ZeroSpeech 2021's "
-                f"abxLS-dataset (zerospeech.com), which holds {PHONETIC_LAYOUT}"
-            )
+        _require(found.recording(subset, subset).with_suffix(".item"), "abxLS", PHONETIC_LAYOUT)
     return found
 
 
-def _phonetic(folder: Path) -> Path:
-    inner = folder / "phonetic"
-    return inner if inner.is_dir() else folder
-
-
-def _official(root: str | Path | None, archive: str | Path | None) -> Path | None:
-    """Return the folder of the official set; None where the mini set is to be used."""
+def _find(
+    mini: str, corpus: str, root: str | Path | None, archive: str | Path | None
+) -> ZeroSpeech:
     folder = Path(root).expanduser().absolute() if root else default_root(NAME)
-    if folder is None or not (root or folder.is_dir()):
-        return None
-    if archive:
-        raise CorpusError("--archive is for the mini set; leave it or --data-root out")
-    return folder
+    if folder is not None and (root or folder.is_dir()):
+        if archive:
+            raise CorpusError("--archive is for the mini set; leave it or --data-root out")
+        return ZeroSpeech(folder)
+    from ...minis import mini_set
+
+    made = mini_set(mini, Path(archive).expanduser() if archive else None)
+    return ZeroSpeech(made.root, corpus, True, made.notes)
 
 
-def find_set(root: Path) -> SemanticSet:
-    """Find the official set in a folder that holds `semantic/`."""
-    found = SemanticSet(root, NAME, mini=False)
-    for name in SPLITS:
-        split = found.split(name)
-        for path in (split.gold, split.pairs, *(split.folder / kind for kind in TYPES)):
-            if not path.exists():
-                raise CorpusError(
-                    f"there is no '{path}'; --data-root names the folder of ZeroSpeech 2021's "
-                    f"sLM21-dataset (zerospeech.com), which holds {LAYOUT}"
-                )
-    return found
+def _require(path: Path, part: str, layout: str) -> None:
+    if not path.exists():
+        raise CorpusError(
+            f"there is no '{path}'; --data-root names the folder of ZeroSpeech 2021's "
+            f"{part}-dataset (zerospeech.com), which holds {layout}"
+        )
 
 
 def read_gold(path: Path) -> list[Token]:
