@@ -27,7 +27,7 @@ KINDS: Mapping[Any, tuple[Any, str]] = {
     bool: (bool, "true or false"),
     Mapping: (Mapping, "an object"),
 }
-"""What a field of a type may hold, and its name in messages."""
+"""Values that a field of a type may hold, and their name in messages."""
 REPORTED = ("s3prl_speechclip", "torch", "transformers", "open_clip_torch")
 S3PRL = ("s3prl", "espnet-s3prl")
 """Distributions that provide the module `s3prl`; the second is ESPnet's fork."""

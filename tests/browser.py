@@ -78,12 +78,12 @@ PACKAGE_OF = {  # of libraries whose package is not called after them
 
 @dataclass(frozen=True)
 class Page:
-    """What a browser made of a page."""
+    """A page as a browser shows it."""
 
     dom: str
     """The document as HTML, after the script ran."""
     value: Any
-    """What the script returned, through JSON."""
+    """The value that the script returned, through JSON."""
     console_errors: tuple[str, ...]
     """Exceptions, `console.error`, refused and failed loads; an exception may come twice."""
 

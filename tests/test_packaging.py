@@ -1,4 +1,4 @@
-"""What is installed: one top-level name, with its data, working far from the checkout."""
+"""The installed package: one top-level name, with its data, working far from the checkout."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Naming:
 
 
 class Caption(NamedTuple):
-    """What a caption says, as tokens and as words."""
+    """A caption, as tokens and as words."""
 
     tokens: frozenset[int]
     words: frozenset[str]

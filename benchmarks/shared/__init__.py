@@ -1,1 +1,1 @@
-"""What the benchmarks share: their declaration, options and inputs, and decoded recordings."""
+"""Shared by the benchmarks: their declaration, options and inputs, and decoded recordings."""

@@ -1,4 +1,4 @@
-"""What a benchmark declares, and what its command and `evaluate` share."""
+"""The declaration of a benchmark, shared by its command and `evaluate`."""
 
 from __future__ import annotations
 

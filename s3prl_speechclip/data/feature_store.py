@@ -74,6 +74,13 @@ def features_home() -> Path:
     return cache_home() / "features"
 
 
+def free_space() -> int:
+    """Return the bytes that are free where features are kept."""
+    home = features_home()
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    return shutil.disk_usage(existing).free
+
+
 def recording_key(samples: np.ndarray) -> str:
     """Return the digest of a recording, (L,) float32; one shorter than a frame is padded to one."""
     padded = np.pad(samples, (0, max(0, FRAME - len(samples))))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data.audio import FRAME
-from ..data.feature_store import FeatureFolder, Precision, features_home
+from ..data.feature_store import FeatureFolder, Precision, features_home, free_space
 from ..data.workers import call_ahead
 from ..errors import ConfigError, EncoderError
 from ..hashing import file_hash, state_hash
@@ -154,15 +153,13 @@ class Features:
             frames += np.mean(lengths) / self.rate * sum(map(len, draws))
         states = self.states if self.plan.request.layer is None else 1
         size = frames * states * self.width * (4 if runner.cache_precision == "fp32" else 2)
-        home = features_home()
-        existing = next(folder for folder in (home, *home.parents) if folder.exists())
-        free = shutil.disk_usage(existing).free
+        free = free_space()
         if size <= min(runner.cache_gb * 1e9, free / 2):
             return True
         logger.info(
             "features are computed at every step: %.1f GB of frames, runner.cache_gb is %g and "
             "%.0f GB are free in '%s'",
-            *(size / 1e9, runner.cache_gb, free / 1e9, home),
+            *(size / 1e9, runner.cache_gb, free / 1e9, features_home()),
         )
         return False
 

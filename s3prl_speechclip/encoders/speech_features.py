@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -18,6 +17,7 @@ from ..data.feature_store import (
     KnownRecordings,
     features_home,
     frame_count,
+    free_space,
 )
 from ..data.manifest import Manifest
 from ..data.sampling import evaluation_batches
@@ -153,9 +153,7 @@ def _is_wanted(
     utterances = [u for split in splits for u in manifest.split(split)]
     frames = sum(frame_count(int(n)) for n in approximate_lengths(manifest, utterances))
     size = frames * encoder.layers * encoder.width * VALUE
-    home = features_home()
-    existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_space()
     if size > LIMIT or 2 * size > free:
         logger.info(
             "recordings are encoded at every step, which costs the whole speech encoder each time: "
@@ -163,7 +161,7 @@ def _is_wanted(
             "half of that; free some space, or keep them all the same: data.cache_features=on",
             size / 1e9,
             free / 1e9,
-            home,
+            features_home(),
         )
         return False
     return True

@@ -36,7 +36,7 @@ class MiniSet:
 
     root: Path
     notes: tuple[str, ...]
-    """What it is made of, under which licences, and what it cannot show."""
+    """Its sources, their licences, and the limits of what it can show."""
     config: Mapping[str, Any]
     """Settings of the task's YAML that fit its size."""
 

@@ -66,7 +66,7 @@ class Draft:
     text: str = ""
     """Characters that the font draws."""
     captions: tuple[str, ...]
-    """What it shows, each whole by itself."""
+    """Descriptions of what it shows, each whole by itself."""
     tags: tuple[str, ...] = ()
     """Words that have to do with it."""
 

@@ -73,7 +73,7 @@ class Spoken:
     language: str = "en"
     """ISO 639, with region where the file name has it."""
     text: str = ""
-    """What is said, as it is written; empty where unknown."""
+    """Transcript, as it is written; empty where unknown."""
 
     @property
     def words(self) -> str:

@@ -1,4 +1,4 @@
-"""What a run reads: its corpus, training batches from any position on, validation splits."""
+"""The data of a run: its corpus, training batches from any position on, validation splits."""
 
 from __future__ import annotations
 

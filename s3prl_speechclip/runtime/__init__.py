@@ -1,1 +1,1 @@
-"""What every training loop shares: devices, processes, signals, run folders, random state, logs."""
+"""Shared by all training loops: devices, processes, signals, run folders, random state, logs."""

@@ -1,4 +1,4 @@
-"""What a run writes for people: a CSV, TensorBoard scalars, a plot at the end."""
+"""The log of a run: a CSV, TensorBoard scalars, a plot at the end."""
 
 from __future__ import annotations
 

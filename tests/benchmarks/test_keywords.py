@@ -1,4 +1,4 @@
-"""What a model decodes, the keyword benchmark, its page and its plot, on a small corpus."""
+"""Decoded keywords, the benchmark of them, its page and its plot, on a small corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user's mistakes look like on the command line."""
+"""A user's mistakes, as the command line reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What s3prl misses on today's packages: supplied as it was, and only where it is missing."""
+"""Names that s3prl misses on today's packages: supplied as they were, and only where missing."""
 
 from __future__ import annotations
 

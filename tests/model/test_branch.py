@@ -1,4 +1,4 @@
-"""What the five branches give, and what reaches their parameters."""
+"""Outputs of the five branches, and the gradients that reach their parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a corpus declares, and the checks that all readers share."""
+"""The declaration of a corpus, and the checks that all readers share."""
 
 from __future__ import annotations
 
