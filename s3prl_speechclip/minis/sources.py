@@ -43,8 +43,6 @@ PHRASES = {
     "".join(letter for letter in phrase if letter.isalpha()): phrase for phrase in _TABLE["phrases"]
 }
 """Phrases of Hedgewars by file name, in lower case."""
-CLEAR_PHRASES: tuple[str, ...] = tuple(_TABLE["clear_phrases"])
-"""Phrases that different actors' recordings agree on."""
 ENGLISH_PACKS: tuple[str, ...] = tuple(_TABLE["english_packs"])
 LONGEST_PHRASE = 2.5  # seconds; actors put whole sentences into longer ones
 

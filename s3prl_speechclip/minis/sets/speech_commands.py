@@ -39,6 +39,8 @@ WORDS = (
     *("boring", "flawless", "grenade", "incoming", "justyouwait"),
     *("kamikaze", "stupid", "thisoneismine", "whatthe", "yessir"),
 )
+"""Phrases that different actors' recordings agree on; under other names, such as Hello, actors say
+what suits their part."""
 CLASSES = (*WORDS, UNKNOWN, SILENCE)
 """In the order of the real corpus' classes."""
 
