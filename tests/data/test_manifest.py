@@ -38,14 +38,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert Manifest.load(tmp_path / "manifest.jsonl") == made
 
 
-def test_byte_order_mark_and_crlf_are_ignored(tmp_path: Path) -> None:
-    """Fault: an editor of another system makes a manifest unreadable."""
-    path = tmp_path / "manifest.jsonl"
-    manifest(tmp_path, UTTERANCE).save(path)
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    assert Manifest.load(path) == manifest(tmp_path, UTTERANCE)
-
-
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
