@@ -94,6 +94,17 @@ def parse_overrides(text: str) -> dict[str, Any]:
     return changes
 
 
+def parse_device(name: str) -> str:
+    """Return the value of `--device` if it has the form of one; whether it is there is not checked.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"--device is auto, cpu, cuda or cuda:N; found '{name}'")
+    return name
+
+
 class _Yaml(yaml.SafeLoader):
     """Safe loader that refuses a key given twice; PyYAML's keeps the second without a word."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3prl_speechclip import benchmarks
+from s3prl_speechclip.config import parse_device
 from s3prl_speechclip.errors import ConfigError, unknown_name
 from s3prl_speechclip.results import STORED, markdown_table, result_record, write_result
 from s3prl_speechclip.structures import TaskResult
@@ -65,12 +66,13 @@ class Trial:
     """
 
     def __init__(self, args: Namespace) -> None:
-        from s3prl_speechclip.data.corpora import find_corpus, load_corpus
+        from s3prl_speechclip.data.corpora import check_corpus, load_corpus
         from s3prl_speechclip.data.manifest import Manifest
 
         self.args = args
         if isinstance(args.data, str):
-            find_corpus(args.data)  # a mistyped name ends before the model is read
+            # A mistyped name ends before the model is read.
+            check_corpus(args.data, args.data_root, args.archive)
         self.model, self.checkpoint, self.checkpoint_hash = load_model(args)
         self.manifest = (
             args.data
@@ -271,6 +273,7 @@ def add_model_options(p: ArgumentParser, also: str = "") -> None:
     )
     p.add_argument(
         "--device",
+        type=parse_device,
         default="auto",
         metavar="DEVICE",
         help="auto, cpu, cuda or cuda:N (default: auto)",

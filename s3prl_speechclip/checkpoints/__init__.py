@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..encoders.shipped import SHIPPED
 from ..errors import CheckpointError, first_line
 from ..model.config import VARIANTS
-from .locate import CONFIG_FILE, WEIGHTS_FILE, find_checkpoint, shipped_model
+from .locate import CONFIG_FILE, WEIGHTS_FILE, check_source, find_checkpoint, shipped_model
 from .released import find_released
 
 if TYPE_CHECKING:
@@ -29,25 +28,18 @@ def read(source: str | Path, **hub: Any) -> StoredModel:
     Raises:
         CheckpointError: there is no such checkpoint, or it cannot be read.
     """
+    check_source(source)
     # Whoever only asks where models lie need not wait for torch.
     from .native import read_checkpoint
-    from .official import is_official, read_official
+    from .official import read_official
 
     path = Path(source)
     if path.is_dir():
         return read_checkpoint(find_checkpoint(path))
     if path.is_file():
-        if is_official(path):
-            return read_official(path)
-        raise CheckpointError(
-            f"'{path}' is neither a checkpoint folder nor an official SpeechCLIP .ckpt"
-        )
+        return read_official(path)
     if source in VARIANTS:
         return read_checkpoint(shipped_model(str(source)))
-    if source == SHIPPED:
-        raise CheckpointError(
-            f"'{SHIPPED}' is not one model: name one that the package ships ({', '.join(VARIANTS)})"
-        )
     released = find_released(str(source))
     if released is not None:
         return released.read(**hub)[0]

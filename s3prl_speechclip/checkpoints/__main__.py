@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cli.common import run
-from .released import RELEASED
+from ..errors import CheckpointError
+from .locate import check_source
+from .released import RELEASED, find_released
 
 if TYPE_CHECKING:
     from .native import StoredModel
@@ -36,23 +38,28 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def command(arguments: Sequence[str] | None) -> Path | None:
-    """Run a command; returns the folder that `convert` wrote."""
-    chosen = parser().parse_args(arguments)
+def command(argv: Sequence[str] | None) -> Path | None:
+    """Run a command; return the folder that `convert` wrote."""
+    chosen = parser().parse_args(argv)
     if chosen.command == "list":
         sys.stdout.writelines(f"{released.describe()}\n" for released in RELEASED.values())
         return None
-    sys.stdout.write(_convert(chosen.checkpoint, chosen.folder) + "\n")
-    folder: Path = chosen.folder
-    return folder
+    sys.stdout.write(f"{_convert(chosen.checkpoint, chosen.folder)}\n")
+    return Path(chosen.folder)
 
 
 def _convert(source: str, folder: Path) -> str:
-    from ..model.speechclip import SpeechClip
+    released = find_released(source)
+    if released is None and not Path(source).is_file():
+        raise CheckpointError(
+            f"no file '{source}': give an official .ckpt, or a name that "
+            "'python -m s3prl_speechclip.checkpoints list' shows"
+        )
+    check_source(source)
+    from ..model.speechclip import SpeechClip  # late: torch is not for a mistyped name
     from .native import write_checkpoint
     from .official import convert_official
 
-    released = RELEASED.get(source)
     stored, ledger = released.read() if released else convert_official(Path(source))
     # Building the model checks that the weights fit the configuration.
     write_checkpoint(folder, SpeechClip.from_stored(stored).stored())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +13,14 @@ import yaml
 from ..encoders.shipped import ASSETS, SHIPPED
 from ..errors import CheckpointError
 from ..hashing import file_hash
-from ..model.config import find_variant
-from .released import RELEASED
+from ..model.config import VARIANTS, find_variant
+from .released import RELEASED, find_released
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 RUN_CONFIG = "config.yaml"
 RESULTS = Path("result") / "pretrain"  # default folder of runs, below the working directory
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(?<!\.ckpt)")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,45 @@ def locate_model(name: str, checkpoint: str | None = None, results: Path = RESUL
         ) from None
 
 
+def check_source(source: str | Path) -> None:
+    """Check that there can be a checkpoint where a source says, without importing torch.
+
+    Args:
+        source: argument of `checkpoints.read`.
+
+    Raises:
+        CheckpointError: a folder or file that holds none, or a name that none can have.
+    """
+    path, name = Path(source), str(source)
+    if path.is_dir():
+        find_checkpoint(path)
+    elif path.is_file():
+        if not is_official(path):
+            raise CheckpointError(
+                f"'{path}' is neither a checkpoint folder nor an official SpeechCLIP .ckpt"
+            )
+    elif name == SHIPPED:
+        raise CheckpointError(
+            f"'{SHIPPED}' is not one model: name one that the package ships ({', '.join(VARIANTS)})"
+        )
+    elif name not in VARIANTS and find_released(name) is None:
+        is_local = path.parent != Path() and path.parent.is_dir()
+        if is_local or HUB_ID.fullmatch(name) is None:
+            raise CheckpointError(
+                f"no checkpoint '{name}': it is no file or folder, no model that the package ships "
+                f"({', '.join(VARIANTS)}), no released one (python -m s3prl_speechclip.checkpoints "
+                "list) and no OWNER/NAME of the Hub; check its spelling"
+            )
+
+
+def is_official(path: Path) -> bool:
+    """Return whether a file may be an official checkpoint: an archive written by torch.save."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/data.pkl") for name in archive.namelist())
+
+
 def shipped_model(name: str) -> Path:
     """Return the folder of a model that the package ships.
 
@@ -102,6 +144,7 @@ def _as_given(name: str, checkpoint: str) -> Located:
         shipped = ASSETS / (name if checkpoint == SHIPPED else checkpoint)
         if (shipped / CONFIG_FILE).is_file():
             return Located(str(shipped), "the mini model that the package ships")
+    check_source(checkpoint)
     return Located(checkpoint, "as given")
 
 

@@ -60,11 +60,12 @@ def command(argv: Sequence[str] | None) -> Path | None:
     options["splits"] = tuple(options["splits"] or ())
     options["sweep"] = () if sweep is None else tuple(sweep) or SWEEP
     request = Request(**options, evaluate=mode == "evaluate")
-    if request.task is not None:
-        find_task(request.task)
-    from ..downstream.run import run as run_downstream  # late: --help needs no torch
+    from ..downstream.plan import resolve
 
-    outcome = run_downstream(request)
+    plan = resolve(request)
+    from ..downstream.run import run_plan  # late: neither --help nor a mistake needs torch
+
+    outcome = run_plan(plan)
     if outcome.result is not None:
         sys.stdout.write(downstream_table([outcome.result]) + "\n")
         return write_result(outcome.result, out or outcome.folder / _file_name(outcome.result))

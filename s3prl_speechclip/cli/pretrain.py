@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.corpora import CORPORA, find_corpus
+from ..config import parse_device
+from ..data.corpora import CORPORA, check_corpus, find_corpus
 from ..errors import ConfigError
 from ..model.config import VARIANTS
 from ..pretrain.config import (
@@ -108,14 +109,19 @@ def parser() -> argparse.ArgumentParser:
 
 def command(argv: Sequence[str] | None) -> Path | None:
     """Run the command line; return the experiment folder."""
-    from ..checkpoints.locate import RESULTS, RUN_CONFIG
+    from ..checkpoints.locate import RESULTS, RUN_CONFIG, check_source
 
     args = parser().parse_args(argv)
     folder = RESULTS / (args.expname or args.upstream or DEFAULT_MODEL)
     if args.expdir:
         folder = Path(args.expdir)
+    device = parse_device(args.device or "auto")
     past, start = None, None
+    if args.init:
+        check_source(args.init)
     if args.past_exp:
+        if not (Path(args.past_exp) / RUN_CONFIG).is_file():
+            check_source(args.past_exp)
         from ..pretrain.resume import find_start  # late: torch takes seconds to import
 
         start = find_start(Path(args.past_exp))
@@ -124,16 +130,16 @@ def command(argv: Sequence[str] | None) -> Path | None:
         past = read_config(folder / RUN_CONFIG)
     config = _resolve(args, start, past)
     find_corpus(config.data.corpus)
-    if args.dry_run:
+    if args.dry_run:  # needs no data
         sys.stdout.write(_describe(config))
         return None
+    check_corpus(config.data.corpus, config.data.root, config.data.archive)
     from ..pretrain.train import pretrain
 
     if args.expdir is None:
         folder = RESULTS / (args.expname or config.model.variant)
         if start is not None and start.folder is not None and args.expname is None:
             folder = start.folder
-    device = args.device or "auto"
     outcome = pretrain(config, folder, start=start, auto_resume=args.auto_resume, device=device)
     if outcome.interrupted:
         logger.info(

@@ -20,6 +20,7 @@ from .request import DEFAULTS, RESULTS, S3PRL, Request
 from .run_state import RunFolder, RunState, Weights, read_state
 from .settings import (
     RunnerConfig,
+    check_keys,
     override,
     parse_changes,
     read_task_config,
@@ -27,6 +28,7 @@ from .settings import (
     value_at,
 )
 from .task import EXPERT, Layout, Task, Values, find_task
+from .upstream_names import check_upstream
 
 logger = logging.getLogger(__name__)
 
@@ -61,18 +63,7 @@ class Plan:
     runner: RunnerConfig = field(init=False)
 
     def __post_init__(self) -> None:
-        values = dict(self.config.get("runner") or {})
-        if values.get("fp16"):
-            values["precision"] = "fp16"
-        values.pop("feature_cache_gb", None)  # of earlier versions' checkpoints, as the next
-        kept = values.pop("feature_cache", None)
-        if kept is not None:
-            values |= {"cache": "off"} if kept == "off" else {"cache_precision": kept}
-        if values.get("cache") is False:  # what YAML makes of `off`
-            values["cache"] = "off"
-        if self.request.cache is not None:
-            values["cache"] = self.request.cache
-        object.__setattr__(self, "runner", build(RunnerConfig, values, "runner"))
+        object.__setattr__(self, "runner", _runner(self.config, self.request))
 
     @property
     def seed(self) -> int:
@@ -115,9 +106,15 @@ def resolve(request: Request) -> Plan:
                 f"the past experiment's probe was trained on the upstream '{weights.source}' "
                 f"(SHA-256 {weights.sha256[:12]}), which does not exist any more; give it with -k"
             )
+    # A mistyped option ends here: what follows makes the mini set, or imports s3prl.
+    check_upstream(str(request.upstream), request.checkpoint)
+    if request.upstream_config is not None and not Path(request.upstream_config).is_file():
+        raise ConfigError(f"-g: no file '{request.upstream_config}', the upstream's configuration")
     task = find_task(str(request.task))
     changes = parse_changes(request.override)
     config = state.config if state else read_task_config(task, request.config)
+    check_keys(config, changes)
+    _runner(merge(config, changes), request)
     if state and request.data_root is None:
         about = state.arguments.get("about") or {}
         data = Data(
@@ -139,6 +136,22 @@ def resolve(request: Request) -> Plan:
         past=past,
         cache=state.cache if state else "",
     )
+
+
+def _runner(config: Values, request: Request) -> RunnerConfig:
+    """Build the section `runner`, with what older checkpoints and s3prl call by other names."""
+    values = dict(config.get("runner") or {})
+    if values.get("fp16"):
+        values["precision"] = "fp16"
+    values.pop("feature_cache_gb", None)  # of earlier versions' checkpoints, as the next
+    kept = values.pop("feature_cache", None)
+    if kept is not None:
+        values |= {"cache": "off"} if kept == "off" else {"cache_precision": kept}
+    if values.get("cache") is False:  # what YAML makes of `off`
+        values["cache"] = "off"
+    if request.cache is not None:
+        values["cache"] = request.cache
+    return build(RunnerConfig, values, "runner")
 
 
 def read_own(plan: Plan, path: Path) -> RunState:

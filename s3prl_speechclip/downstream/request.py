@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..config import parse_device
 from ..errors import ConfigError
 
 RESULTS = Path("result") / "downstream"  # where experiments lie by default
@@ -132,7 +133,10 @@ class Request:
         type=int,
     )
     device: str = _option(
-        "--device DEVICE", "auto, cpu, cuda or cuda:N (default: auto)", default="auto"
+        "--device DEVICE",
+        "auto, cpu, cuda or cuda:N (default: auto)",
+        type=parse_device,
+        default="auto",
     )
 
     def __post_init__(self) -> None:

@@ -46,6 +46,11 @@ class Experiment:
 
 
 def run(request: Request) -> Experiment:
+    """Resolve a request and run it."""
+    return run_plan(resolve(request))
+
+
+def run_plan(plan: Plan) -> Experiment:
     """Run a downstream experiment.
 
     Raises:
@@ -54,10 +59,9 @@ def run(request: Request) -> Experiment:
     compat.apply()
     take_converted()  # those of an earlier run in this process
     started = time.perf_counter()
-    plan = resolve(request)
+    request = plan.request
     fabric = build_fabric(request.device, plan.runner.precision)
     fabric.launch()
-    request = plan.request
     upstream = load_upstream(
         str(request.upstream), request.checkpoint, request.upstream_config, fabric.device
     )

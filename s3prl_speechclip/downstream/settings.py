@@ -117,10 +117,8 @@ def override(config: Values, changes: Values) -> Values:
     """Merge overrides into a configuration, find its vocabularies, and read its learning rate.
 
     Raises:
-        ConfigError: a key that the configuration lacks, a missing vocabulary, or a learning rate
-            that is no number.
+        ConfigError: a missing vocabulary, or a learning rate that is no number.
     """
-    _check_known(config, changes)
     config = merge(config, changes)
     found: Values = {}
     for section, key in (("text", "vocab_file"), ("datarc", "dict_path")):
@@ -143,7 +141,12 @@ def override(config: Values, changes: Values) -> Values:
     return merge(config, found)
 
 
-def _check_known(config: Any, changes: Mapping[str, Any], above: tuple[str, ...] = ()) -> None:
+def check_keys(config: Any, changes: Mapping[str, Any], above: tuple[str, ...] = ()) -> None:
+    """Check the keys of overrides against a configuration.
+
+    Raises:
+        ConfigError: a key that the configuration lacks; the message names the nearest.
+    """
     for key, value in changes.items():
         if not above and key in FREE:
             continue
@@ -157,7 +160,7 @@ def _check_known(config: Any, changes: Mapping[str, Any], above: tuple[str, ...]
                 )
             )
         if isinstance(value, Mapping):
-            _check_known(known[key], value, (*above, str(key)))
+            check_keys(known[key], value, (*above, str(key)))
 
 
 def refuse_code(value: Any, where: str = "") -> None:

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from ..hashing import file_hash
 from ..structures import SAMPLE_RATE
 from ..upstream.speechclip.expert import UpstreamExpert
 from .compat import quiet
+from .upstream_names import LOCAL, check_upstream
 
 FRAMES = 3  # axes of frames: (B, T, D)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a folder of transformers
-LOCAL = ("_local", "_url", "_custom", "_gdriveid")  # endings of names that need -k
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,13 @@ def load_upstream(
             or it cannot be made.
         SpeechClipError: an error of this project's own upstreams.
     """
-    factories = _factories()
-    if name not in factories:
-        raise ConfigError(unknown_name("upstream", name, factories))
-    if ckpt is None and name.endswith(LOCAL):
-        raise ConfigError(f"-u {name} needs its weights: give them with -k")
-    if ckpt is not None and name.endswith("_local") and not Path(ckpt).exists():
-        raise ConfigError(f"-k: no file or folder '{ckpt}', which -u {name} reads")
+    check_upstream(name, ckpt)
+    with quiet():
+        hub = importlib.import_module("s3prl.hub")
     arguments: dict[str, Any] = {"ckpt": ckpt, "model_config": model_config, "refresh": False}
     try:
         with quiet(), tensors_only(), opened_files() as opened:
-            module = factories[name](**arguments)
+            module = vars(hub)[name](**arguments)
     except SpeechClipError:
         raise
     except Exception as error:
@@ -170,17 +166,6 @@ def _digest(ckpt: str | None) -> str:
     if path is not None and path.is_dir():
         path = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
     return file_hash(path) if path is not None and path.is_file() else ""
-
-
-def _factories() -> dict[str, Callable[..., nn.Module]]:
-    importlib.import_module("s3prl_speechclip")  # registers this project's names
-    with quiet():
-        hub = importlib.import_module("s3prl.hub")
-    return {
-        name: value
-        for name, value in vars(hub).items()
-        if callable(value) and not name.startswith("_") and name != "options"
-    }
 
 
 def check_selection(

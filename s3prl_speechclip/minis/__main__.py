@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..cli.common import run
+from ..config import parse_device
 from ..downstream.task import find_task
-from ..errors import ConfigError
+from ..downstream.upstream_names import check_upstream
+from ..errors import ConfigError, unknown_name
 from ..results import read_result
 from . import PLACES, SUPERB
 from .training.report import (
@@ -86,7 +88,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--out", type=Path, default=SUPERB_RESULTS, metavar="DIR", help="folder of the results")
     for command in (make, superb):
-        command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+        text = "auto, cpu, cuda or cuda:N (default: auto)"
+        command.add_argument("--device", type=parse_device, default="auto", help=text)
     return p
 
 
@@ -159,11 +162,11 @@ def _demo(args: argparse.Namespace) -> Path:
 
 
 def _make(args: argparse.Namespace) -> Path:
-    from .training import recipe
-
     for part in args.parts:
         if part not in PARTS:
-            raise ConfigError(f"unknown part '{part}'; there are {', '.join(PARTS)}")
+            raise ConfigError(unknown_name("part", part, PARTS))
+    from .training import recipe
+
     steps = {**recipe.PARTS, "results": _measure_shipped}
     for part in PARTS:
         if not args.parts or part in args.parts:
@@ -204,11 +207,13 @@ def _measure_shipped(device: str) -> None:
 
 
 def _superb(args: argparse.Namespace) -> Path:
-    from .training.superb import run_superb
-
     names = [find_task(name).name for name in args.tasks]
     if set(names) - set(SUPERB):
         raise ConfigError(f"mini sets are for {', '.join(SUPERB)}; found {', '.join(names)}")
+    for system in args.systems:
+        check_upstream(system, None)
+    from .training.superb import run_superb
+
     stopped = run_superb(args.systems, names, args.seeds, args.out, device=args.device)
     if stopped:
         logger.info("stopped; the same command resumes it")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..config import parse_device
 from ..errors import ConfigError
 
 if TYPE_CHECKING:  # a device is found without the extra `train`
@@ -29,9 +30,7 @@ def find_device(name: str) -> torch.device:
     Raises:
         ConfigError: the device is unknown or not present.
     """
-    kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
-        raise ConfigError(f"--device is auto, cpu, cuda or cuda:N; found '{name}'")
+    kind, _, index = parse_device(name).partition(":")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():

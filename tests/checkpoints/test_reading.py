@@ -10,7 +10,8 @@ import pytest
 import torch
 from small_models import small_model
 
-from s3prl_speechclip.checkpoints.official import is_official, read_official
+from s3prl_speechclip.checkpoints.locate import is_official
+from s3prl_speechclip.checkpoints.official import read_official
 from s3prl_speechclip.checkpoints.official.reading import Record, open_official
 from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.model.speechclip import SpeechClip

@@ -100,30 +100,100 @@ def test_a_dry_run_counts_the_published_parameters(capfd: pytest.CaptureFixture[
 HEAVY = {"torch", "s3prl", "transformers", "lightning", "open_clip", "sklearn", "scipy", "pandas"}
 QUICK = {
     **{
-        f"help of {name}": ("benchmark", [name, "--help"], "usage: run_")
+        f"help of {name}": ("cli.benchmark", [name, "--help"], "usage: run_")
         for name in benchmark_titles()
     },
-    "help of pretraining": ("pretrain", ["--help"], "usage: run_"),
-    "help of downstream": ("downstream", ["--help"], "usage: run_"),
-    "help of benchmarks": ("benchmark", ["--help"], "usage: run_"),
-    "a model": ("pretrain", ["-u", "speechclip_hybird"], "did you mean 'speechclip_hybrid'"),
-    "a corpus": ("pretrain", ["--data", "flickr8"], "did you mean 'flickr8k'"),
-    "a key": ("pretrain", ["-o", "runner.total_step=5"], "did you mean 'total_steps'"),
-    "an option": ("pretrain", ["--overide", "a=b"], "unrecognized arguments"),
-    "a task": ("downstream", ["-u", "fbank", "-d", "fluent_comands"], "fluent_commands"),
-    "a benchmark": ("benchmark", ["retreival"], "retrieval"),
-    "a benchmark's model": ("benchmark", ["words", "-u", "speechclip_pls"], "'speechclip_plus'"),
-    "a benchmark's corpus": ("benchmark", ["retrieval", "--data", "flickr8"], "'flickr8k'"),
+    **{
+        f"help of {room} {' '.join(words)}": (f"{room}.__main__", [*words, "--help"], "usage: ")
+        for room, commands in (
+            ("data", ("check", "prepare", "cache")),
+            ("checkpoints", ("list", "convert")),
+            ("minis", ("demo", "make", "superb")),
+        )
+        for words in ([], *([command] for command in commands))
+    },
+    "help of pretraining": ("cli.pretrain", ["--help"], "usage: run_"),
+    "help of downstream": ("cli.downstream", ["--help"], "usage: run_"),
+    "help of benchmarks": ("cli.benchmark", ["--help"], "usage: run_"),
+    "a model": ("cli.pretrain", ["-u", "speechclip_hybird"], "did you mean 'speechclip_hybrid'"),
+    "a corpus": ("cli.pretrain", ["--data", "flickr8"], "did you mean 'flickr8k'"),
+    "a corpus' folder": (
+        "cli.pretrain",
+        ["--data", "flickr8k", "--data-root", "nowhere"],
+        "/nowhere'",
+    ),
+    "a package": ("cli.pretrain", ["--archive", "no.deb"], "no file or folder 'no.deb'"),
+    "a key": ("cli.pretrain", ["-o", "runner.total_step=5"], "did you mean 'total_steps'"),
+    "an option": ("cli.pretrain", ["--overide", "a=b"], "unrecognized arguments"),
+    "a past run": ("cli.pretrain", ["-e", "nowhere"], "no checkpoint 'nowhere'"),
+    "initial weights": ("cli.pretrain", ["-i", "result"], "no checkpoint 'result'"),
+    "a device": ("cli.pretrain", ["--device", "gpu"], "auto, cpu, cuda"),
+    "a task": ("cli.downstream", ["-u", "fbank", "-d", "fluent_comands"], "fluent_commands"),
+    "an upstream": ("cli.downstream", ["-u", "fbnk"], "did you mean 'fbank'"),
+    "an upstream of this package": (
+        "cli.downstream",
+        ["-u", "speechclip_pls"],
+        "did you mean 'speechclip_plus'",
+    ),
+    "weights of another's upstream": ("cli.downstream", ["-u", "hubert_local"], "give them with"),
+    "weights of an upstream": ("cli.downstream", ["-k", "no.ckpt"], "no checkpoint 'no.ckpt'"),
+    "an upstream's configuration": ("cli.downstream", ["-g", "no.yaml"], "-g: no file 'no.yaml'"),
+    "a task's configuration": ("cli.downstream", ["-c", "no.yaml"], "configuration 'no.yaml'"),
+    "a key of a task": (
+        "cli.downstream",
+        ["-o", "downstream_expert.datarc.file_pat=x"],
+        "did you mean 'downstream_expert.datarc.file_path'",
+    ),
+    "a key of a probe's runner": (
+        "cli.downstream",
+        ["-o", "runner.total_step=5"],
+        "did you mean 'total_steps'",
+    ),
+    "a task's folder": ("cli.downstream", ["--data-root", "nowhere"], "/nowhere'"),
+    "a past probe": ("cli.downstream", ["-e", "nowhere"], "no checkpoint of a downstream run"),
+    "a probe's device": ("cli.downstream", ["--device", "gpu"], "auto, cpu, cuda"),
+    "a benchmark": ("cli.benchmark", ["retreival"], "retrieval"),
+    "a benchmark's model": (
+        "cli.benchmark",
+        ["words", "-u", "speechclip_pls"],
+        "'speechclip_plus'",
+    ),
+    "a benchmark's corpus": ("cli.benchmark", ["retrieval", "--data", "flickr8"], "'flickr8k'"),
+    "a benchmark's weights": (
+        "cli.benchmark",
+        ["keywords", "-k", "no.ckpt"],
+        "no checkpoint 'no.ckpt'",
+    ),
+    "a benchmark's folder": (
+        "cli.benchmark",
+        ["spotting", "--data", "flickr8k", "--data-root", "nowhere"],
+        "/nowhere'",
+    ),
+    "a folder to check": ("data.__main__", ["check", "nowhere"], "/nowhere'"),
+    "a corpus to prepare": ("data.__main__", ["prepare", "flickr8", "--out", "x"], "'flickr8k'"),
+    "a checkpoint to convert": ("checkpoints.__main__", ["convert", "no.ckpt", "x"], "'no.ckpt'"),
+    "a released checkpoint": (
+        "checkpoints.__main__",
+        ["convert", "speechclip/models/large/flickr/paralel", "x"],
+        "did you mean 'speechclip/models/large/flickr/parallel'",
+    ),
+    "a part of the miniatures": ("minis.__main__", ["make", "modls"], "models"),
+    "a mini set's task": ("minis.__main__", ["superb", "-d", "icc"], "did you mean 'ic'"),
+    "an upstream on mini sets": (
+        "minis.__main__",
+        ["superb", "-d", "ic", "-u", "speechclip_pls"],
+        "did you mean 'speechclip_plus'",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", QUICK)
 def test_help_and_typing_errors_import_nothing_heavy(case: str, tmp_path: Path):
-    """Guards seconds of waiting for torch before a line that needs none of it."""
-    command, argv, said = QUICK[case]
+    """Guards seconds of waiting for torch or s3prl before a line that needs neither."""
+    module, argv, said = QUICK[case]
     program = (
         "import contextlib, io, sys\n"
-        f"from s3prl_speechclip.cli.{command} import main\n"
+        f"from s3prl_speechclip.{module} import main\n"
         "shown = io.StringIO()\n"
         "with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):\n"
         "    with contextlib.suppress(SystemExit):\n"

@@ -80,6 +80,22 @@ def test_importing_the_package_is_light(tmp_path: Path) -> None:
     assert run(program, tmp_path).strip() == ""
 
 
+def test_names_are_known_before_the_hub_is_imported(tmp_path: Path) -> None:
+    """Fault: a name of s3prl's is refused since its source was read wrongly, or a typo is not."""
+    program = (
+        "import sys\n"
+        "from s3prl_speechclip.downstream.upstream_names import hub_names\n"
+        "read = hub_names()\n"
+        "assert 's3prl' not in sys.modules\n"
+        "import s3prl.hub\n"
+        "module = lambda name: getattr(s3prl.hub, name).__module__\n"
+        "others = {name for name in hub_names() if not module(name).endswith('hubconf')}\n"
+        "print(len(read), read ^ (hub_names() - others))"
+    )
+    count, _, difference = run(program, tmp_path).strip().partition(" ")
+    assert int(count) > 150 and difference == "set()"
+
+
 def test_the_documented_example(root: Path, tmp_path: Path) -> None:
     """Fault: the five lines that a user tries first do not run, or give other shapes."""
     folder = tmp_path / "result" / "pretrain" / "mine"

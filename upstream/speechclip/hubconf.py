@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from s3prl_speechclip.errors import CheckpointError
 from s3prl_speechclip.model.config import VARIANTS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NAMES = (*VARIANTS, "speechclip_encoder")
 LOCAL, URL = "_local", "_url"

@@ -38,10 +38,10 @@ from .branch import convert_branch, official_variant
 from .clip import convert_clip
 from .hubert import convert_hubert
 from .ledger import Ledger
-from .reading import is_official, open_official
+from .reading import open_official
 from .settings import corpus, model_config
 
-__all__ = ["convert_official", "is_official", "read_official"]
+__all__ = ["convert_official", "read_official"]
 
 
 def read_official(path: Path) -> StoredModel:

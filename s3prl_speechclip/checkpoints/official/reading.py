@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,14 +76,6 @@ class OfficialFile:
     """Weights by their official names."""
     step: int
     epoch: int
-
-
-def is_official(path: Path) -> bool:
-    """Check whether a file may be an official checkpoint: an archive written by torch.save."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/data.pkl") for name in archive.namelist())
 
 
 def open_official(path: Path) -> OfficialFile:

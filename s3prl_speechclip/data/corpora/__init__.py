@@ -15,7 +15,15 @@ from ...errors import CorpusError, unknown_name
 from ..manifest import Manifest
 from .corpus import ROOT_VARIABLE, Corpus, default_root
 
-__all__ = ["CORPORA", "ROOT_VARIABLE", "Corpus", "default_root", "load_corpus"]
+__all__ = [
+    "CORPORA",
+    "ROOT_VARIABLE",
+    "Corpus",
+    "check_corpus",
+    "default_root",
+    "find_corpus",
+    "load_corpus",
+]
 
 
 def _declared() -> dict[str, Corpus]:
@@ -63,6 +71,29 @@ def load_corpus(
         CorpusError: the name is unknown, no folder is given, or the corpus is missing, incomplete
             or not in its layout.
     """
+    folder = check_corpus(name, root, archive)
+    corpus = find_corpus(name)
+    if corpus.fetched:
+        from ...minis import mini_set
+
+        package = Path(archive).expanduser() if archive else None
+        made = mini_set(name, package, root=folder)
+        return corpus.read(made.root, skip_broken)
+    assert folder is not None
+    return corpus.read(folder, skip_broken)
+
+
+def check_corpus(
+    name: str, root: str | Path | None = None, archive: str | Path | None = None
+) -> Path | None:
+    """Find the folder of a corpus without reading it; None: that of a fetched one's own.
+
+    Args:
+        name, root, archive: as of `load_corpus`.
+
+    Raises:
+        CorpusError: the name is unknown, or there is no such folder or package file.
+    """
     corpus = find_corpus(name)
     if is_folder(name):
         if root:
@@ -70,11 +101,9 @@ def load_corpus(
         root = name
     folder = Path(root).expanduser().absolute() if root else None
     if corpus.fetched:
-        from ...minis import mini_set
-
-        package = Path(archive).expanduser() if archive else None
-        made = mini_set(name, package, root=folder)
-        return corpus.read(made.root, skip_broken)
+        if archive and not Path(archive).expanduser().exists():
+            raise CorpusError(f"--archive: no file or folder '{archive}'")
+        return folder
     if archive:
         fetched = " and ".join(known.name for known in CORPORA.values() if known.fetched)
         raise CorpusError(f"--archive is for {fetched}; {name} is read from --data-root DIR")
@@ -84,4 +113,6 @@ def load_corpus(
             f"{name} is not fetched and needs its folder: give --data-root DIR, "
             f"or set {ROOT_VARIABLE} to a folder that holds '{name}/'"
         )
-    return corpus.read(folder, skip_broken)
+    if not folder.is_dir():
+        raise CorpusError(f"{name}: no folder '{folder}'; {corpus.expected}")
+    return folder
