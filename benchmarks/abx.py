@@ -17,7 +17,7 @@ from s3prl_speechclip.structures import TaskResult
 
 from .shared.benchmark import Benchmark, Measured, titled_table
 from .shared.board import Column, Figure, Section
-from .shared.encoding import FeatureSource, add_source_options, find_source, frames
+from .shared.encoding import FeatureSource, add_source_options, check_source, find_source, frames
 
 if TYPE_CHECKING:
     from .formulas.abx_scores import Plan
@@ -51,8 +51,9 @@ def run(args: Namespace) -> Measured:
         CorpusError, AudioError: something of the set is missing or cannot be read.
         ResultError: a feature is not a number, or no triphones can be compared.
     """
-    source = find_source(args)
+    check_source(args)  # before a mini set is made
     data = load_phonetic(args.data_root, args.archive)
+    source = find_source(args)
     return Measured(measure(source, data, args.batch_size, args.device))
 
 

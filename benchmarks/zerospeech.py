@@ -43,7 +43,14 @@ from .formulas.semantic_scores import (
 )
 from .shared.benchmark import Benchmark, Measured, titled_table
 from .shared.board import Column, Figure, Section
-from .shared.encoding import LOG_MEL, FeatureSource, add_source_options, find_source, frames
+from .shared.encoding import (
+    LOG_MEL,
+    FeatureSource,
+    add_source_options,
+    check_source,
+    find_source,
+    frames,
+)
 
 __all__ = ["BENCHMARK", "semantic_correlations"]
 
@@ -92,8 +99,9 @@ def run(args: Namespace) -> Measured:
         CorpusError, AudioError: something of the set is missing or cannot be read.
         ResultError: a feature is not a number, or a dataset has no correlation.
     """
-    source = find_source(args)
+    check_source(args)  # before a mini set is made
     data = load_semantic(args.data_root, args.archive)
+    source = find_source(args)
     result, chosen = measure(source, data, args.batch_size)
 
     def write_beside(path: Path) -> None:

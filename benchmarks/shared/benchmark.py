@@ -25,6 +25,7 @@ from s3prl_speechclip.structures import TaskResult
 from .board import Section
 
 if TYPE_CHECKING:
+    from s3prl_speechclip.checkpoints.locate import Located
     from s3prl_speechclip.data.feature_store import FeatureStore
     from s3prl_speechclip.data.manifest import Manifest
     from s3prl_speechclip.model.speechclip import SpeechClip
@@ -66,19 +67,20 @@ class Trial:
     """
 
     def __init__(self, args: Namespace) -> None:
-        from s3prl_speechclip.data.corpora import check_corpus, load_corpus
+        from s3prl_speechclip.data.corpora import load_corpus
         from s3prl_speechclip.data.manifest import Manifest
 
         self.args = args
-        if isinstance(args.data, str):
-            # A mistyped name ends before the model is read.
-            check_corpus(args.data, args.data_root, args.archive)
-        self.model, self.checkpoint, self.checkpoint_hash = load_model(args)
+        # Mistyped names end before a mini set is made, and that before the model is read.
+        find_model(args)
         self.manifest = (
             args.data
             if isinstance(args.data, Manifest)
             else load_corpus(args.data, args.data_root, args.archive, args.skip_broken)
         )
+        for split in getattr(args, "split", None) or ():
+            self.manifest.split(split)
+        self.model, self.checkpoint, self.checkpoint_hash = load_model(args)
         self.notes: list[str] = []
         self.started = time.perf_counter()
 
@@ -326,24 +328,34 @@ def add_corpus_options(p: ArgumentParser, *, splits: bool = True, states: bool =
         )
 
 
-def load_model(args: Namespace) -> tuple[SpeechClip, str, str]:
-    """Return the model that the options name, in evaluation mode, its source and its hash."""
+def find_model(args: Namespace) -> Located | None:
+    """Find the model that the options name, without reading it; None: the model itself is given.
+
+    Raises:
+        ConfigError, CheckpointError: there is none.
+    """
     from s3prl_speechclip.checkpoints.locate import locate_model
 
     given = args.upstream_ckpt
     if given is not None and not isinstance(given, str | Path):
-        from s3prl_speechclip.hashing import state_hash
-        from s3prl_speechclip.runtime.devices import find_device
+        return None
+    return locate_model(args.upstream or DEFAULT_UPSTREAM, None if given is None else str(given))
 
-        model = given if args.device == "auto" else given.to(find_device(args.device))
-        return model.eval(), "in memory", state_hash(given.state_dict())
-    name = args.upstream or DEFAULT_UPSTREAM
-    located = locate_model(name, None if given is None else str(given))
-    logger.info("%s: %s (%s)", name, located.source, located.reason)
+
+def load_model(args: Namespace) -> tuple[SpeechClip, str, str]:
+    """Return the model that the options name, in evaluation mode, its source and its hash."""
+    located = find_model(args)
     # Heavy: a name that was mistyped is found out before.
+    from s3prl_speechclip.hashing import state_hash
     from s3prl_speechclip.model.speechclip import SpeechClip
     from s3prl_speechclip.runtime.devices import find_device
 
+    if located is None:
+        given = args.upstream_ckpt
+        model = given if args.device == "auto" else given.to(find_device(args.device))
+        return model.eval(), "in memory", state_hash(given.state_dict())
+    name = args.upstream or DEFAULT_UPSTREAM
+    logger.info("%s: %s (%s)", name, located.source, located.reason)
     model = SpeechClip.from_pretrained(located.source).to(find_device(args.device))
     return model, located.source, located.digest()
 

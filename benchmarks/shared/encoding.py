@@ -17,7 +17,7 @@ from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, TaskResult
 
 from ..formulas.semantic_scores import Key
-from .benchmark import add_model_options, load_model
+from .benchmark import add_model_options, find_model, load_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -85,12 +85,27 @@ def add_source_options(p: ArgumentParser, part: str) -> None:
     p.add_argument("--archive", metavar="FILE", help="Debian packages (.deb) of the mini set")
 
 
+def check_source(args: Namespace) -> None:
+    """Check the system that the options name, without reading it.
+
+    Raises:
+        ConfigError, CheckpointError: there is none.
+    """
+    name = args.upstream
+    if name == LOG_MEL:
+        if args.upstream_ckpt:
+            raise ConfigError(f"{LOG_MEL} has no checkpoint; leave -k out")
+    elif name is not None and name not in (*VARIANTS, ENCODER):
+        raise ConfigError(unknown_name("upstream", name, (*VARIANTS, ENCODER, LOG_MEL)))
+    else:
+        known = next(iter(VARIANTS)) if name == ENCODER else name
+        find_model(Namespace(upstream=known, upstream_ckpt=args.upstream_ckpt))
+
+
 def find_source(args: Namespace) -> FeatureSource:
-    """Return the system that the options name."""
+    """Return the system that the options name; see `check_source`."""
     name, given = args.upstream, args.upstream_ckpt
     if name == LOG_MEL:
-        if given:
-            raise ConfigError(f"{LOG_MEL} has no checkpoint; leave -k out")
         return spectral_source()
     if name == ENCODER:
         from s3prl_speechclip.runtime.devices import find_device
@@ -99,8 +114,6 @@ def find_source(args: Namespace) -> FeatureSource:
         expert = UpstreamExpert(given, name=name)
         located, model = expert.located, expert.model.to(find_device(args.device))
         return _source(name, expert.size, located.source, located.digest(), model)
-    if name is not None and name not in VARIANTS:
-        raise ConfigError(unknown_name("upstream", name, (*VARIANTS, ENCODER, LOG_MEL)))
     model, checkpoint, digest = load_model(args)
     return _source(model.config.variant, model.config.size, checkpoint, digest, model)
 

@@ -106,8 +106,11 @@ def _demo(args: argparse.Namespace) -> Path:
     from ..cli import benchmark, pretrain
     from ..data.cache import cache_home
     from ..data.corpora import load_corpus
+    from ..pretrain.config import resolve_config
 
     started = time.perf_counter()
+    override = ",,".join(filter(None, (*DEMO_SETTINGS, args.override)))
+    resolve_config(DEMO, overrides=override)  # a mistake in it ends here
 
     def announce(stage: int, what: str, minutes: str, place: Path) -> None:
         logger.info(
@@ -137,7 +140,6 @@ def _demo(args: argparse.Namespace) -> Path:
     announce(2, f"what the shipped {DEMO} makes of its test recordings", "a minute", shipped)
     measure(shipped_model(DEMO), shipped)
     logger.info("look at it: %s", shipped / "keywords.html")
-    override = ",,".join(filter(None, (*DEMO_SETTINGS, args.override)))
     announce(
         3,
         f"training a {DEMO} of your own, on stamps and on named_pictures, which is built first",

@@ -113,6 +113,5 @@ def check_corpus(
             f"{name} is not fetched and needs its folder: give --data-root DIR, "
             f"or set {ROOT_VARIABLE} to a folder that holds '{name}/'"
         )
-    if not folder.is_dir():
-        raise CorpusError(f"{name}: no folder '{folder}'; {corpus.expected}")
+    corpus.require_folder(folder)
     return folder
