@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from small_corpus import write_files
 
 from s3prl_speechclip.benchmarks.shared import s3prl_peer, s3prl_scores
 from s3prl_speechclip.checkpoints import __main__ as checkpoints
@@ -54,6 +55,7 @@ def test_the_released_checkpoints_are_used_as_written(
 ) -> None:
     """Guards what README and documentation do with released checkpoints, line by line."""
     shutil.copyfile(goldens / case / "official.ckpt", tmp_path / "official.ckpt")
+    write_files(*(tmp_path / name for name in ("one.wav", "two.wav", "dog.jpg")), seconds=1)
     python = code(root / "README.md", "python")
     convert = code(root / "docs" / "checkpoints.md", "sh").splitlines()[0].partition("#")[0]
     for arguments in (["-c", python], convert.split()[1:]):
@@ -114,7 +116,7 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
 }
 """Parsers of commands' arguments, by program."""
 LAUNCHERS = re.compile(r"(?:srun |torchrun (?:--\S+ \d+ )?)?(?:\S*python )?(?:-m )?")
-SHELL = ("export ", "sbatch ")
+SHELL = ("export ", "sbatch ", "source .venv/bin/activate")
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=str)

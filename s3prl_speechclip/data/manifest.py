@@ -92,9 +92,10 @@ class Manifest:
     def require(self, role: Literal["validation", "testing"]) -> Manifest:
         """Return the manifest if it has splits for a role, else raise an error."""
         if not (self.dev_splits if role == "validation" else self.test_splits):
+            none = ", or without one: -o runner.eval_step=0" if role == "validation" else ""
             raise CorpusError(
                 f"{self.corpus} has no split for {role}; choose another corpus with --data, and "
-                f"train on this one beside it with -o data.also=[{self.corpus}]"
+                f"train on this one beside it with -o data.also=[{self.corpus}]{none}"
             )
         return self
 

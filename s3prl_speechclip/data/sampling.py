@@ -17,6 +17,25 @@ from ..errors import ConfigError
 POOL = 50  # batches whose recordings are sorted by length together
 
 
+def check_batch_size(batch_size: int, recordings: int, processes: int = 1) -> None:
+    """Check that a training split has a batch, which its processes share.
+
+    Raises:
+        ConfigError: it has not, or the batch cannot be shared out evenly.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"data.batch_size must be at least 1, found {batch_size}")
+    if batch_size > recordings:
+        raise ConfigError(
+            f"data.batch_size is {batch_size} but the training split has {recordings} recordings; "
+            f"lower it to {recordings} or less, such as -o data.batch_size={(recordings + 1) // 2}"
+        )
+    if batch_size % processes:
+        raise ConfigError(
+            f"data.batch_size must be a multiple of the {processes} processes, found {batch_size}"
+        )
+
+
 class BucketBatchSampler:
     """Shuffled batches of recordings of similar lengths, for training.
 
@@ -42,21 +61,9 @@ class BucketBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        count = len(lengths)
         if seed < 0:
             raise ConfigError(f"the seed must not be negative, found {seed}")
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size must be at least 1, found {batch_size}")
-        if batch_size > count:
-            raise ConfigError(
-                f"data.batch_size is {batch_size} but the training split has {count} recordings; "
-                f"lower it to {count} or less"
-            )
-        if batch_size % world_size:
-            raise ConfigError(
-                f"data.batch_size must be a multiple of the {world_size} processes, found "
-                f"{batch_size}"
-            )
+        check_batch_size(batch_size, len(lengths), world_size)
         self._lengths = np.asarray(lengths)
         self._batch_size = batch_size
         self._seed = seed

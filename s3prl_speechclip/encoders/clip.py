@@ -169,7 +169,18 @@ class ClipEncoder(nn.Module):
             Unit vectors (B, E).
         """
         device = self.vocabulary.device
-        rows = [torch.tensor(self._known_rows(text), dtype=torch.int64) for text in texts]
+        found = [self._known_rows(text) for text in texts]
+        short = [text for text, (_, unknown) in zip(texts, found, strict=True) if unknown]
+        if short:
+            logger.warning(
+                "%d of %d texts are read without some tokens that are not in this CLIP's table: "
+                "'%s'%s",
+                len(short),
+                len(texts),
+                short[0][:60],
+                ", ..." if len(short) > 1 else "",
+            )
+        rows = [torch.tensor(known, dtype=torch.int64) for known, _ in found]
         lengths = torch.tensor([len(row) for row in rows], device=device)
         padded = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
         with nullcontext() if self.trainable else torch.no_grad():
@@ -227,10 +238,11 @@ class ClipEncoder(nn.Module):
             fill_color=255,
         )
 
-    def _known_rows(self, text: str) -> list[int]:
+    def _known_rows(self, text: str) -> tuple[list[int], int]:
+        """Return the rows of a text's tokens, and the number of those that the table lacks."""
         ids = encode(text)
         if self.whole_table:
-            return ids[: self.context - 2]
+            return ids[: self.context - 2], 0
         rows: list[int] = []
         unknown = 0
         for token in ids:
@@ -240,9 +252,7 @@ class ClipEncoder(nn.Module):
                 rows += known
             else:
                 unknown += 1
-        if unknown:
-            logger.warning("%d tokens of '%s' are not in this CLIP's table", unknown, text)
-        return rows[: self.context - 2]
+        return rows[: self.context - 2], unknown
 
 
 def image_trunk(clip: Clip) -> nn.Module:

@@ -409,6 +409,8 @@ def _from_pretrained(
     """Load a model; returns it with the names of missing and of unknown weights."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what is missing is reported below, in one line
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # of weights that are read in an instant
     try:
         # Whatever the file holds: half precision is for storage.
         model, info = AutoModel.from_pretrained(
@@ -422,6 +424,8 @@ def _from_pretrained(
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
     # Only masked prediction uses the mask embedding, which fine-tuned files may lack.
     missing = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})
     return model, missing, sorted(info["unexpected_keys"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -18,6 +19,8 @@ from .shipped import SHIPPED, shipped_folder
 if TYPE_CHECKING:  # `--help` of benchmarks reads this module, and needs no torch
     from open_clip.tokenizer import SimpleTokenizer
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 PADDING = 0
 START_OF_TEXT = 49_406
@@ -164,6 +167,23 @@ def find_vocabulary(name: str, captions: Sequence[str] = ()) -> Tensor:
             )
         return corpus_vocabulary(captions)
     return read_vocabulary(Path(name))
+
+
+def shipped_tokens(vocabulary: Tensor) -> Tensor:
+    """Return the ids of a vocabulary that the shipped CLIP has, (V,), with a note of the others."""
+    import torch
+
+    known = torch.isin(vocabulary, _shipped_vocabulary())
+    if not known.all():
+        words = [decode([token]) for token in vocabulary[~known].tolist()]
+        logger.info(
+            "%d of %d tokens of the captions are not among the mini CLIP's, and no keywords: %s%s",
+            len(words),
+            len(vocabulary),
+            ", ".join(words[:5]),
+            ", ..." if len(words) > 5 else "",
+        )
+    return vocabulary[known]
 
 
 def _shipped_vocabulary() -> Tensor:

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from .. import checkpoints
 from ..checkpoints.native import INSIDE_LIMIT, StoredModel, write_checkpoint
 from ..data.audio import read_audio
+from ..data.images import open_image
 from ..encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
 from ..encoders.shipped import ASSETS, SHIPPED
 from ..encoders.speech import S3PRL, build_speech_encoder
 from ..encoders.vocabulary import CONTEXT, decode
-from ..errors import AudioError, CheckpointError
+from ..errors import AudioError, CheckpointError, ImageError
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
 from ..modules.losses import EVERY, MaskedInfoNCE, quantity_loss
@@ -165,16 +166,26 @@ class SpeechClip(nn.Module, ModelHubMixin):
         return replace(output, keywords=replace(output.keywords, words=spell(output.keywords)))
 
     @torch.no_grad()
-    def encode_images(self, pixels: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor | Sequence[str | Path]) -> Tensor:
         """Embed images.
 
         Args:
-            pixels: (B, 3, H, W), output of `clip.preprocess()`.
+            images: paths of image files, see `data.images.open_image`, or pixels (B, 3, H, W),
+                output of `clip.preprocess()`.
 
         Returns:
             (B, E) unit vectors.
+
+        Raises:
+            ImageError: a file that cannot be read.
         """
-        return self.clip.encode_images(pixels)
+        if isinstance(images, Tensor):
+            return self.clip.encode_images(images)
+        if isinstance(images, (str, Path)):
+            raise ImageError(f"expected a list of images, such as ['{images}']")
+        transform = self.clip.preprocess()
+        pixels = torch.stack([transform(open_image(image)) for image in images])
+        return self.clip.encode_images(pixels.to(self.clip.vocabulary.device))
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -18,7 +18,11 @@ from ..runtime.optimization import OptimizerConfig, SchedulerConfig
 
 PRESETS = ("mini", "mini_scratch", "base", "large", "slides", "slides_mini")
 DEFAULT_PRESET = "mini"
-MAY_BE_ZERO = ("gradient_clipping", "spectral_start_steps")  # of RunnerConfig; no other number
+MAY_BE_ZERO = (
+    "eval_step",
+    "gradient_clipping",
+    "spectral_start_steps",
+)  # of RunnerConfig; no other number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,8 @@ class RunnerConfig:
     log_step: int = 20
     """Steps between lines of the log."""
     eval_step: int = 500
-    """Steps between measurements of recall on validation."""
+    """Steps between measurements of recall on validation; 0: none, and the last checkpoint is the
+    best."""
     save_step: int = 500
     """Steps between checkpoints."""
     max_keep: int = 1

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from ..data.batches import PairDataset, approximate_lengths, load_batches, read_ahead
 from ..data.corpora import CORPORA, load_corpus
 from ..data.manifest import Manifest
-from ..data.sampling import BucketBatchSampler
+from ..data.sampling import BucketBatchSampler, check_batch_size
 from ..encoders.image_features import load_image_table
 from ..encoders.speech_features import cached_features
 from ..errors import ConfigError
@@ -30,7 +30,9 @@ def load_manifest(config: PretrainConfig) -> Manifest:
     data = config.data
     archive, skip_broken = data.archive or None, data.skip_broken
     manifest = load_corpus(data.corpus, data.root or None, archive, skip_broken)
-    manifest = manifest.require("validation").train_on(data.languages)
+    if config.runner.eval_step:
+        manifest = manifest.require("validation")
+    manifest = manifest.train_on(data.languages)
     for name in data.also:
         fetched = name in CORPORA and CORPORA[name].fetched
         other = load_corpus(name, None, archive if fetched else None, skip_broken)
@@ -68,7 +70,10 @@ class TrainingData:
         self, config: PretrainConfig, manifest: Manifest, model: SpeechClip, fabric: Fabric
     ) -> None:
         data, train = config.data, manifest.train_split
-        splits = (train, *manifest.dev_splits)
+        validation = manifest.dev_splits if config.runner.eval_step else ()
+        splits = (train, *validation)
+        # Again below, where broken recordings are left out; here before encoders run.
+        check_batch_size(data.batch_size, len(manifest.split(train)), fabric.world_size)
         with fabric.rank_zero_first():
             images, manifest = load_image_table(
                 model.clip,
@@ -115,7 +120,7 @@ class TrainingData:
                 skip_broken=data.skip_broken,
                 features=features.get(split),
             )
-            for split in manifest.dev_splits
+            for split in validation
         }
         """By split."""
 

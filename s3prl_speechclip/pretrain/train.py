@@ -19,8 +19,9 @@ from tqdm import tqdm
 from ..checkpoints import read
 from ..checkpoints.native import StoredModel
 from ..data.manifest import Manifest
+from ..encoders.shipped import SHIPPED
 from ..encoders.spectral_start import learn_spectrum
-from ..encoders.vocabulary import find_vocabulary
+from ..encoders.vocabulary import find_vocabulary, shipped_tokens
 from ..errors import CheckpointError, ConfigError, TrainingError
 from ..model.embedding import RetrievalSet, SpeechEmbeddings, embed_images, embed_speech, in_order
 from ..model.speechclip import SpeechClip
@@ -222,7 +223,7 @@ def pretrain(
                 if log is not None:
                     log.add(state.step, {name: shown[name] for name in values})
             paused = time.perf_counter()
-            is_measured = state.step % runner.eval_step == 0 or is_last
+            is_measured = runner.eval_step > 0 and (state.step % runner.eval_step == 0 or is_last)
             if is_measured:
                 recalls = evaluate(model, data.validation, fabric)
                 shown |= recalls
@@ -276,7 +277,10 @@ def _build_model(
 ) -> SpeechClip:
     if stored is None:
         captions = [u.caption or u.text for u in manifest.split(manifest.train_split)]
-        vocabulary = find_vocabulary(config.model.clip.vocabulary, captions)
+        clip = config.model.clip
+        vocabulary = find_vocabulary(clip.vocabulary, captions)
+        if clip.vocabulary == "corpus" and clip.pretrained == SHIPPED:
+            vocabulary = shipped_tokens(vocabulary)
         model = SpeechClip(config.model, vocabulary)
         if config.init:
             _warm_start(model, config)
@@ -341,6 +345,7 @@ def _describe_training(
     """Return what a checkpoint says about its training."""
     gpu = fabric.device if fabric.device.type == "cuda" else None
     name = fabric.device.type.upper() if gpu is None else torch.cuda.get_device_name(gpu)
+    measured = {"validation_recall@10": round(state.best_recall, 4)} if state.best_step else {}
     return {
         **data.about(),
         "mini": data.manifest.mini or config.model.size == "mini",
@@ -349,7 +354,7 @@ def _describe_training(
         "seed": config.seed,
         "batch_size": config.data.batch_size,
         "hardware": f"{fabric.world_size} x {name}",
-        "validation_recall@10": round(state.best_recall, 4),
+        **measured,
     }
 
 

@@ -15,12 +15,13 @@ import yaml
 from huggingface_hub import HfApi
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from small_models import VOCABULARY, small_config, small_model, speech_batch, waveforms
 
 from s3prl_speechclip import SpeechClip, read_audio
 from s3prl_speechclip.checkpoints.native import StoredModel, read_checkpoint, write_checkpoint
 from s3prl_speechclip.encoders.vocabulary import decode
-from s3prl_speechclip.errors import AudioError, CheckpointError, EncoderError
+from s3prl_speechclip.errors import AudioError, CheckpointError, EncoderError, ImageError
 from s3prl_speechclip.hashing import state_hash
 from s3prl_speechclip.model.config import VARIANTS, SpeechEncoderConfig
 from s3prl_speechclip.pretrain.config import resolve_config
@@ -140,6 +141,19 @@ def test_captions_images_and_speech_share_a_space():
     assert {embedding.shape for embedding in found} == {(1, 24)}
     for embedding in found:
         torch.testing.assert_close(embedding.norm(dim=1), torch.ones(1))
+
+
+def test_image_files_are_their_pixels(tmp_path: Path):
+    """Guards the transform, and the order, of images that are given by path."""
+    model = small_model("speechclip_parallel")
+    paths = [tmp_path / "red.png", tmp_path / "blue.png"]
+    for path in paths:
+        Image.new("RGB", (20, 30), path.stem).save(path)
+    transform = model.clip.preprocess()
+    pixels = torch.stack([transform(Image.open(path)) for path in paths])
+    assert torch.equal(model.encode_images(paths), model.encode_images(pixels))
+    with pytest.raises(ImageError, match="expected a list of images"):
+        model.encode_images(str(paths[0]))
 
 
 def test_objectives_are_weighted_by_the_configuration():

@@ -40,6 +40,35 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ",,".join(f"model.speech_encoder.{name}={value}" for name, value in changes.items())
 
 
+def test_the_default_preset_trains_on_a_corpus_with_any_words(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards a user's first run: captions hold words that the shipped CLIP does not know."""
+    other = tmp_path / "other"
+    shutil.copytree(corpus, other)
+    listing = other / "Flickr8k.token.txt"
+    text = listing.read_text(encoding="utf-8").replace("picture", "zyzzyva")
+    listing.write_text(text, encoding="utf-8")
+    changes = "runner.total_steps=2,,data.batch_size=8"
+    folder = str(tmp_path / "run")
+    with caplog.at_level("INFO"):
+        run("--data", "flickr8k", "--data-root", str(other), "-p", folder, "-o", changes)
+    assert "are not among the mini CLIP's" in caplog.text
+    assert SpeechClip.from_pretrained(folder).about["step"] == 2
+
+
+def test_a_run_without_validation_reads_no_dev_split(corpus: Path, tmp_path: Path) -> None:
+    """Guards against recordings that are read for nothing, and a best checkpoint that is none."""
+    broken = tmp_path / "broken"
+    shutil.copytree(corpus, broken)
+    first = (broken / "Flickr_8k.devImages.txt").read_text(encoding="utf-8").split()[0]
+    (broken / "flickr_audio" / "wavs" / f"{Path(first).stem}_0.wav").write_text("no audio" * 20)
+    assert start(*arguments(broken, tmp_path / "measured", 2)).returncode == 2
+    run(*arguments(broken, tmp_path / "run", 4, overrides="runner.eval_step=0"))
+    assert SpeechClip.from_pretrained(tmp_path / "run").about["step"] == 4
+    assert "recall@10" not in (tmp_path / "run" / "log.csv").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_model_learns_and_can_be_loaded(corpus: Path, tmp_path: Path, variant: str) -> None:
     """Guards against an architecture whose loss has no gradient, or whose files do not load."""
