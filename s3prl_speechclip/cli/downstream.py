@@ -13,7 +13,7 @@ from ..downstream.request import SWEEP, Request
 from ..downstream.task import all_tasks, find_task
 from ..results import markdown_table, write_result
 from ..structures import TaskResult
-from .common import is_main_process, run
+from .common import is_main_process, require, run
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def command(argv: Sequence[str] | None) -> Path | None:
     options["splits"] = tuple(options["splits"] or ())
     options["sweep"] = () if sweep is None else tuple(sweep) or SWEEP
     request = Request(**options, evaluate=mode == "evaluate")
+    require("superb")
     from ..downstream.plan import resolve
 
     plan = resolve(request)

@@ -22,7 +22,7 @@ from ..pretrain.config import (
     read_config,
     resolve_config,
 )
-from .common import add_options, is_main_process, run
+from .common import add_options, is_main_process, require, run
 
 if TYPE_CHECKING:
     from ..pretrain.resume import Start
@@ -134,6 +134,7 @@ def command(argv: Sequence[str] | None) -> Path | None:
         sys.stdout.write(_describe(config))
         return None
     check_corpus(config.data.corpus, config.data.root, config.data.archive)
+    require("train")
     from ..pretrain.train import pretrain
 
     if args.expdir is None:
