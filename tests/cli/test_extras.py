@@ -62,6 +62,8 @@ def test_the_core_loads_encodes_and_registers(root: Path, tmp_path: Path) -> Non
     ("command", "argv", "module", "extra"),
     [
         ("pretrain", ["-p", "run"], "lightning", "train"),
+        ("downstream", ["-u", "fbank"], "lightning", "superb"),
+        ("benchmark", ["retrieval"], "scipy", "train"),
         ("benchmark", ["leaderboard"], "pandas", "superb"),
     ],
 )

@@ -19,7 +19,6 @@ from ..manifest import Manifest, Utterance
 log = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "S3PRL_SPEECHCLIP_DATA"  # a folder that holds one folder a corpus
-OWN = "own"  # the name of all folders of users' own data
 LEFT_OUT = 0.05  # share of a published split that may be unreadable
 SAMPLE = 32  # files whose place decides which folder is meant
 
@@ -69,7 +68,7 @@ class Corpus:
 
     def error(self, message: str) -> CorpusError:
         """Return an error that names the corpus."""
-        return CorpusError(f"{self.title if self.name == OWN else self.name}: {message}")
+        return CorpusError(f"{self.name}: {message}")
 
     def malformed(self, path: Path, form: str, line: str) -> CorpusError:
         """Return an error for a line of a list that has another form."""
