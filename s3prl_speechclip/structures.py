@@ -24,6 +24,12 @@ def _no_indices() -> Tensor:
     return torch.empty(0, dtype=torch.int64)
 
 
+def _no_words() -> Tensor:
+    import torch
+
+    return torch.empty(0, 0, 2, dtype=torch.int64)
+
+
 class _Batch:
     """Tensors that are moved and cut together; what is not for a device stays on the CPU."""
 
@@ -57,6 +63,9 @@ class SpeechBatch(_Batch):
     """(B, L) float32, 16 kHz, in [-1, 1], zero on padding."""
     lengths: Tensor
     """(B,) int64, valid samples."""
+    words: Tensor = field(default_factory=_no_words)
+    """(B, W, 2) int64, onset and offset of each spoken word in samples, zero beyond a recording's
+    words and where they are not known; empty where no recording's are."""
 
 
 @dataclass  # not frozen: Fabric rebuilds what passes a wrapped module, field by field
@@ -83,6 +92,8 @@ class SpeechFeatures(_Batch):
     """Input of the first layer, then the output of each layer; (B, T, D) each."""
     lengths: Tensor
     """(B,) int64, valid frames."""
+    words: Tensor = field(default_factory=_no_words)
+    """(B, W, 2) word times, as in `SpeechBatch`."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +108,11 @@ class Keywords:
     """(B,) int64, keywords per utterance."""
     spans: Tensor | None = None
     """(B, K, 2) float32, onset and offset in seconds from the start of the recording, zero beyond
-    `lengths`; only where CIF segments the frames."""
+    `lengths`; only where a segmenter makes them of frames."""
     queries: Tensor | None = None
     """(B, K, D) continuous keywords before quantisation."""
+    probabilities: Tensor | None = None
+    """(B, K, V) the quantiser's soft choice of a row of the codebook, in training."""
     words: tuple[tuple[str, ...], ...] = ()
     """Text of each utterance's tokens, a string a keyword; filled by `SpeechClip.encode_speech`."""
 

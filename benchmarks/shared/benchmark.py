@@ -36,6 +36,14 @@ RESULTS = Path("result") / "benchmark"
 HASH_DIGITS = 8  # of a checkpoint's SHA-256 in the name of a result file
 TRAINING_STEPS = "training_steps"
 """In protocols: steps that the model was trained for, where its checkpoint says so."""
+SEGMENTER = "segmenter"
+"""In protocols: where the segments of `speechclip_words` came from, one of `SEGMENTED`."""
+SEGMENTED = {
+    "times": "word times of the corpus (oracle), minimum cut for recordings without",
+    "cif": "integrate-and-fire, trained with the model",
+    "mincut": "minimum cut of a hidden state's self-similarity, as arXiv 2305.11435",
+    "windows": "equal parts",
+}
 DEFAULT_UPSTREAM = "speechclip_hybrid"
 
 
@@ -110,13 +118,16 @@ class Trial:
     ) -> TaskResult:
         """Return the record of the measurement; its protocol ends with the notes."""
         from s3prl_speechclip.data.corpora import CORPORA
+        from s3prl_speechclip.model.config import find_variant
 
         config, manifest = self.model.config, self.manifest
         known = CORPORA.get(manifest.corpus)
         steps = self.model.about.get("step")
-        about = {"notes": [*manifest.notes, *self.notes]}
+        about: dict[str, Any] = {"notes": [*manifest.notes, *self.notes]}
         if steps is not None:
             about[TRAINING_STEPS] = steps
+        if find_variant(config.variant).keywords == "words":
+            about[SEGMENTER] = SEGMENTED[config.words.at_inference]
         if self.stored:
             protocol = {**protocol, "hidden_states": STORED}
         return result_record(
@@ -250,7 +261,7 @@ def result_name(result: TaskResult, splits: Iterable[str] | None = None) -> str:
 
 def add_model_options(p: ArgumentParser, also: str = "") -> None:
     """Add the options that name a trained model, or `also`, and where it runs."""
-    from s3prl_speechclip.model.config import VARIANTS
+    from s3prl_speechclip.model.config import SEGMENTATIONS, VARIANTS
 
     p.add_argument(
         "-u",
@@ -265,6 +276,11 @@ def add_model_options(p: ArgumentParser, also: str = "") -> None:
         metavar="CKPT",
         help="experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
         "newest pretraining run of that name, else the shipped mini model)",
+    )
+    p.add_argument(
+        "--segmenter",
+        metavar="NAME",
+        help=f"segmentation of speechclip_words: {', '.join(SEGMENTATIONS)} (default: the model's)",
     )
     p.add_argument(
         "--batch-size",
@@ -352,11 +368,14 @@ def load_model(args: Namespace) -> tuple[SpeechClip, str, str]:
 
     if located is None:
         given = args.upstream_ckpt
+        if args.segmenter is not None:
+            raise ConfigError("a model in memory keeps its own segmenter; leave --segmenter out")
         model = given if args.device == "auto" else given.to(find_device(args.device))
         return model.eval(), "in memory", state_hash(given.state_dict())
     name = args.upstream or DEFAULT_UPSTREAM
     logger.info("%s: %s (%s)", name, located.source, located.reason)
-    model = SpeechClip.from_pretrained(located.source).to(find_device(args.device))
+    model = SpeechClip.from_pretrained(located.source, segmenter=args.segmenter)
+    model = model.to(find_device(args.device))
     return model, located.source, located.digest()
 
 

@@ -7,14 +7,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import AudioError
-from ..structures import SAMPLE_RATE, PairBatch, SpeechBatch
+from ..structures import HOP, SAMPLE_RATE, PairBatch, SpeechBatch
 from .audio import FRAME, audio_info, read_audio
 from .feature_store import FeatureStore, collate_features, frame_count
 from .files import WAV_HEADER
@@ -146,10 +148,11 @@ class PairDataset:
         rows = [row for index in indices if (row := self._read_sound(index, broken)) is not None]
         if not rows:
             return None, broken
-        speech, read = zip(*rows, strict=True)
+        speech, words, read = zip(*rows, strict=True)
         utterances = [self._utterances[index] for index in read]
+        collate = collate_speech if speech[0].ndim == 1 else collate_features
         batch = PairBatch(
-            speech=collate_speech(speech) if speech[0].ndim == 1 else collate_features(speech),
+            speech=replace(collate(speech), words=pad_sequence([*words], batch_first=True)),
             images=self._images[self._image_indices[list(read)]],
             pair_ids=torch.tensor([utterance.pair_id for utterance in utterances]),
             texts=tuple(utterance.english for utterance in utterances),
@@ -157,12 +160,12 @@ class PairDataset:
         )
         return batch, broken
 
-    def _read_sound(self, index: int, broken: list[str]) -> tuple[Tensor, int] | None:
-        """Read a recording or its replacement, with its index; None where it is dropped."""
+    def _read_sound(self, index: int, broken: list[str]) -> tuple[Tensor, Tensor, int] | None:
+        """Read a recording or its replacement, with word times and index; None: it is dropped."""
         tries = min(PATIENCE, len(self))
         for _ in range(tries):
             try:
-                return self._crop(self._read_whole(index), index), index
+                return *self._crop(self._read_whole(index), index), index
             except AudioError as error:
                 if self.on_broken == "raise":
                     raise
@@ -182,16 +185,20 @@ class PairDataset:
             raise AudioError(f"'{path}' could not be read when its features were computed")
         return states
 
-    def _crop(self, speech: Tensor, index: int) -> Tensor:
-        if self._max_samples is None:
-            return speech
-        time = 0 if speech.ndim == 1 else 1
-        limit = self._max_samples if speech.ndim == 1 else frame_count(self._max_samples)
-        if speech.shape[time] <= limit:
-            return speech
-        random = np.random.default_rng([self._seed, self._epoch, index])
-        start = int(random.integers(speech.shape[time] - limit + 1))
-        return speech.narrow(time, start, limit)
+    def _crop(self, speech: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Return what is used of a recording, and (W, 2) samples in it of the words there."""
+        times = [(word.start, word.end) for word in self._utterances[index].words]
+        words = (torch.tensor(times).reshape(-1, 2) * SAMPLE_RATE).round().long()
+        time, step = (0, 1) if speech.ndim == 1 else (1, HOP)
+        start, limit = 0, speech.shape[time]
+        if self._max_samples is not None:
+            limit = self._max_samples if speech.ndim == 1 else frame_count(self._max_samples)
+        if speech.shape[time] > limit:
+            random = np.random.default_rng([self._seed, self._epoch, index])
+            start = int(random.integers(speech.shape[time] - limit + 1))
+            speech = speech.narrow(time, start, limit)
+        words = (words - start * step).clamp(0, limit * step)
+        return speech, words[words[:, 1] > words[:, 0]]
 
 
 def read_ahead(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:

@@ -141,6 +141,11 @@ class ClipEncoder(nn.Module):
         """Convert codebook rows to original BPE ids, any shape."""
         return self.vocabulary[rows]
 
+    def codebook_rows(self, text: str) -> list[int]:
+        """Return the codebook rows of a text's tokens, as many as the text encoder reads."""
+        rows = [self._row_of[token] for token in encode(text) if token in self._row_of]
+        return rows[: self.context - 2]
+
     def image_features(self, pixels: Tensor) -> Tensor:
         """Run the frozen image trunk on pixels (B, 3, H, W); returns features (B, F)."""
         with torch.no_grad():

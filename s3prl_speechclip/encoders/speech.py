@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pickle import UnpicklingError
 from typing import Any
 
@@ -113,10 +114,11 @@ class SpeechEncoder(nn.Module):
             speech: 16 kHz recordings; one shorter than a frame is padded to one.
 
         Returns:
-            Hidden states (B, T, D) and valid frames; states on padding have no meaning.
+            Hidden states (B, T, D) and valid frames, with the recordings' word times; states on
+            padding have no meaning.
         """
         with nullcontext() if self.trainable else torch.no_grad():
-            return self._encode(speech)
+            return replace(self._encode(speech), words=speech.words)
 
     def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
         padded, features, lengths = self.convolve(speech)

@@ -1,7 +1,7 @@
 """The branch: from mixed encoder states to utterance embeddings and keywords.
 
-One class for all variants. `VARIANTS` says which parts a variant has: an embedding from a CLS token
-of its own, and keywords from CLS tokens or from CIF.
+One class for the papers' variants. `VARIANTS` says which parts a variant has: an embedding from a
+CLS token of its own, and keywords from CLS tokens or from CIF.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from torch.nn import functional as F
 
 from ..encoders.clip import ClipEncoder
 from ..modules.attention import build_attention
-from ..modules.cif import CifWeights, firing_spans, integrate_and_fire, scale_to_target
+from ..modules.cif import weighted_sum
 from ..modules.keyword_norm import KeywordNorm
 from ..modules.padding import padding_mask
 from ..modules.quantizer import CosineQuantizer
-from ..structures import Firing, Keywords, SpeechOutput
+from ..modules.segments import CifSegmenter
+from ..structures import Keywords, SpeechFeatures, SpeechOutput
 from .config import ModelConfig, find_variant
 
 
@@ -75,7 +76,7 @@ class Branch(nn.Module):
     def forward(
         self,
         features: Tensor,
-        lengths: Tensor,
+        speech: SpeechFeatures,
         clip: ClipEncoder,
         *,
         scaling: bool = False,
@@ -85,7 +86,7 @@ class Branch(nn.Module):
 
         Args:
             features: mixed encoder states, (B, T, D).
-            lengths: valid frames, (B,).
+            speech: what they are mixed of, and its valid frames.
             clip: frozen CLIP, provides token embeddings and the text encoder.
             scaling: whether CIF scales alpha to the target quantity in training.
             frames: whether to return the hidden states of the frames; without them, CLS tokens
@@ -94,7 +95,7 @@ class Branch(nn.Module):
         Returns:
             Hidden states are the branch's own, one per layer of the attention.
         """
-        tokens = self.tokens
+        tokens, lengths = self.tokens, speech.lengths
         states, padding = self.with_cls(features, lengths)
         tokens_only = not frames and self.segmenter is None
         attended, layers = self.attention(states, padding, tokens if tokens_only else None)
@@ -111,12 +112,12 @@ class Branch(nn.Module):
             vectors = attended[:, int(self.projection is not None) : tokens]
             counts = torch.full_like(lengths, vectors.shape[1])
         else:
-            vectors, counts, spans, firing = self.segmenter(
-                attended[:, tokens:], lengths, scaling=scaling
-            )
+            states = attended[:, tokens:]
+            weights, counts, spans, firing = self.segmenter(states, lengths, scaling=scaling)
+            vectors = weighted_sum(weights, states)
             output = replace(output, firing=firing)
-        keywords, embedding = self.head(vectors, counts, clip)
-        return replace(output, cascaded=embedding, keywords=replace(keywords, spans=spans))
+        keywords, embedding = self.head(vectors, counts, clip, spans=spans)
+        return replace(output, cascaded=embedding, keywords=keywords)
 
     def with_cls(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Put the CLS tokens in front of the frames: (B, N + T, D), with the padding mask."""
@@ -139,58 +140,6 @@ def build_branch(config: ModelConfig, width: int, clip: ClipEncoder) -> Branch:
     module = import_module(f".{find_variant(config.variant).branch}", __package__)
     branch: Branch = module.Branch(config, width, clip)
     return branch
-
-
-class CifSegmenter(nn.Module):
-    """Segment frames into keywords (SpeechCLIP+, arXiv 2402.06959, section 2.2).
-
-    In training the remainder after the last firing is dropped, and while `scaling` holds, alpha is
-    scaled so that the target number fires; in evaluation alpha decides alone and a large enough
-    remainder fires too.
-
-    Args:
-        config: configuration of the whole model.
-        width: D.
-        most: largest number of keywords that CLIP's text encoder reads.
-    """
-
-    def __init__(self, config: ModelConfig, width: int, most: int) -> None:
-        super().__init__()
-        self.config = replace(config.cif, max_fires=min(config.cif.max_fires, most))
-        self.read_padding = not config.batch_invariant
-        self.weights = CifWeights(width, config.cif, read_padding=self.read_padding)
-
-    def forward(
-        self, frames: Tensor, lengths: Tensor, *, scaling: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Firing]:
-        """Segment.
-
-        Args:
-            frames: (B, T, D).
-            lengths: valid frames, (B,).
-            scaling: whether to scale alpha to the target in training.
-
-        Returns:
-            Keyword vectors (B, K, D), zero beyond their count; counts (B,); spans (B, K, 2) in
-            seconds; the firing.
-        """
-        config = self.config
-        alpha = self.weights(frames, padding_mask(lengths, frames.shape[1]))
-        target = (lengths / config.frames_per_keyword).round().long()
-        scaled = alpha
-        if self.training and scaling:
-            scaled = scale_to_target(alpha, target, config.threshold)
-        fired, counts = integrate_and_fire(
-            frames,
-            scaled,
-            threshold=config.threshold,
-            tail_threshold=config.tail_threshold,
-            max_fires=config.max_fires,
-            keep_tail=not self.training,
-            keep_unfired=self.training and self.read_padding,
-        )
-        spans = firing_spans(scaled, counts, lengths, config.threshold)
-        return fired, counts, spans, Firing(alpha=alpha, quantity=alpha.sum(1), target=target)
 
 
 class KeywordHead(nn.Module):
@@ -227,7 +176,7 @@ class KeywordHead(nn.Module):
         self.register_buffer("banned_rows", banned, persistent=False)
 
     def forward(
-        self, vectors: Tensor, lengths: Tensor, clip: ClipEncoder
+        self, vectors: Tensor, lengths: Tensor, clip: ClipEncoder, *, spans: Tensor | None = None
     ) -> tuple[Keywords, Tensor]:
         """Choose tokens and embed the utterance by them.
 
@@ -235,6 +184,7 @@ class KeywordHead(nn.Module):
             vectors: one vector per keyword, (B, K, D).
             lengths: keywords per utterance, (B,).
             clip: frozen CLIP, provides token embeddings and the text encoder.
+            spans: when each keyword was spoken, (B, K, 2) seconds.
 
         Returns:
             The keywords, and unit vectors (B, E).
@@ -249,7 +199,9 @@ class KeywordHead(nn.Module):
             embeddings=quantized.embeddings.masked_fill(beyond.unsqueeze(2), 0.0),
             token_ids=clip.original_ids(quantized.rows).masked_fill(beyond, 0),
             lengths=lengths,
+            spans=spans,
             queries=queries,
+            probabilities=quantized.probabilities,
         )
         return keywords, clip.encode_keywords(keywords.embeddings, lengths)
 

@@ -1,9 +1,9 @@
-"""The five variants, and the configuration of every part of a SpeechCLIP model."""
+"""The six variants, and the configuration of every part of a SpeechCLIP model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 from ..errors import ConfigError, unknown_name
 
@@ -19,8 +19,9 @@ class Variant:
     paper_name: str
     parallel: bool
     """An utterance embedding from a CLS token of its own."""
-    keywords: Literal["cls", "cif"] | None
-    """Where keywords come from: a fixed number of CLS tokens, CIF segments, or nowhere."""
+    keywords: Literal["cls", "cif", "words"] | None
+    """Where keywords come from: a fixed number of CLS tokens, CIF segments, word segments, or
+    nowhere."""
     branch: str = "branch"
     """Module of the package `model` that defines its class `Branch`."""
 
@@ -33,6 +34,7 @@ VARIANTS = {
         Variant("speechclip_plus", "Cascaded SpeechCLIP+", False, "cif"),
         Variant("speechclip_hybrid", "Hybrid SpeechCLIP", True, "cls"),
         Variant("speechclip_hybrid_plus", "Hybrid SpeechCLIP+", True, "cif"),
+        Variant("speechclip_words", "SpeechCLIP by words", False, "words", branch="words"),
     )
 }
 
@@ -159,6 +161,41 @@ class CifConfig:
     quantity_weight: float = 0.25
 
 
+Segmentation = Literal["times", "cif", "mincut", "windows"]
+SEGMENTATIONS = get_args(Segmentation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsConfig:
+    """How `speechclip_words` segments and pools frames."""
+
+    segmenter: Segmentation = "times"
+    """In training: `times`, the corpus's word times, minimum cut for recordings without; `cif`,
+    integrate-and-fire, trained along; `mincut`, minimum cut of a hidden state's self-similarity;
+    `windows`, equal parts."""
+    inference_segmenter: Literal["", Segmentation] = ""
+    """In evaluation; empty: as in training, but `mincut` for `times`, which a bare recording does
+    not have. `times` measures with the word times of the corpus."""
+    pooling: Literal["mean", "attention"] = "mean"
+    """Mean of a segment's frames, or their sum weighted by a learned softmax."""
+    frames_per_word: float = 20.0
+    """Of windows: 0.4 s."""
+    layer: int | None = None
+    """Hidden state that minimum cut compares, 0 is the input of the first layer; None: the middle
+    one."""
+    frames_per_part: float = 8.0
+    """Of the parts that minimum cut makes and then merges: 0.16 s, a syllable."""
+    merge_above: float = 0.0
+    """Cosine of two neighbouring parts' means from which on they are one; 2: never."""
+
+    @property
+    def at_inference(self) -> Segmentation:
+        """The segmenter in evaluation."""
+        if self.inference_segmenter:
+            return self.inference_segmenter
+        return "mincut" if self.segmenter == "times" else self.segmenter
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
     parallel_weight: float = 1.0
@@ -174,6 +211,11 @@ class ObjectiveConfig:
     """Subtracted from the positives' scores."""
     decoupled: bool = False
     """Whether the positive is left out of the denominator (arXiv 2110.06848)."""
+    perplexity_weight: float = 0.0
+    """Weight of the keywords' cross entropy under a small language model of captions that are not
+    those of the speech; 0: no such model."""
+    adversarial_weight: float = 0.0
+    """Weight of the loss against a discriminator between keywords and such captions; 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,15 +233,31 @@ class ModelConfig:
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     keywords: KeywordConfig = field(default_factory=KeywordConfig)
     cif: CifConfig = field(default_factory=CifConfig)
+    words: WordsConfig = field(default_factory=WordsConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
 
-def check_model(config: ModelConfig, width: int, most_keywords: int) -> None:
+def with_segmenter(config: ModelConfig, name: str) -> ModelConfig:
+    """Return the configuration with another segmenter in evaluation.
+
+    Raises:
+        ConfigError: there is no such segmenter, or the model has none.
+    """
+    if find_variant(config.variant).keywords != "words":
+        raise ConfigError(f"a segmenter is for speechclip_words, not for {config.variant}")
+    known: dict[str, Segmentation] = {segmenter: segmenter for segmenter in SEGMENTATIONS}
+    if name not in known:
+        raise ConfigError(unknown_name("segmenter", name, known))
+    return replace(config, words=replace(config.words, inference_segmenter=known[name]))
+
+
+def check_model(config: ModelConfig, width: int, layers: int, most_keywords: int) -> None:
     """Check the numbers of a configuration.
 
     Args:
         config: configuration of the model.
         width: D of its speech encoder.
+        layers: hidden states of its speech encoder.
         most_keywords: positions of its CLIP's text encoder, without start and end of text.
 
     Raises:
@@ -215,6 +273,18 @@ def check_model(config: ModelConfig, width: int, most_keywords: int) -> None:
             f"model.keywords.number must be 1 to {most_keywords} (CLIP's limit), found "
             f"{config.keywords.number}"
         )
+    words = config.words
+    by_words = find_variant(config.variant).keywords == "words"
+    if by_words and words.at_inference == "cif" != words.segmenter:
+        raise ConfigError(
+            "model.words.inference_segmenter=cif needs a model whose CIF was trained, with "
+            f"model.words.segmenter=cif; found {words.segmenter}"
+        )
+    if by_words and words.layer is not None and not 0 <= words.layer < layers:
+        raise ConfigError(
+            f"model.words.layer must be 0 to {layers - 1}, a hidden state of the speech encoder, "
+            f"found {words.layer}"
+        )
     alpha = config.cif.initial_alpha
     if alpha is not None and not 0 < alpha < 1:
         raise ConfigError(f"model.cif.initial_alpha must be between 0 and 1, found {alpha}")
@@ -223,6 +293,8 @@ def check_model(config: ModelConfig, width: int, most_keywords: int) -> None:
         ("keywords.temperature", config.keywords.temperature),
         ("cif.threshold", config.cif.threshold),
         ("cif.frames_per_keyword", config.cif.frames_per_keyword),
+        ("words.frames_per_word", words.frames_per_word),
+        ("words.frames_per_part", words.frames_per_part),
     ):
         if value <= 0:
             raise ConfigError(f"model.{name} must be above 0, found {value}")

@@ -29,7 +29,7 @@ from ..modules.padding import pad_waveforms
 from ..structures import Keywords, SpeechBatch, SpeechFeatures, SpeechOutput
 from .branch import build_branch
 from .card import model_card
-from .config import ModelConfig, check_model, find_variant
+from .config import ModelConfig, check_model, find_variant, with_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,8 @@ class SpeechClip(nn.Module, ModelHubMixin):
             keywords=keywords,
         )
         context = self.clip.context if keywords else CONTEXT
-        check_model(config, self.speech_encoder.width, context - 2)
+        encoder = self.speech_encoder
+        check_model(config, encoder.width, encoder.layers, context - 2)
         self.layer_mix = LayerMix(
             self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
         )
@@ -107,7 +108,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
             speech if isinstance(speech, SpeechFeatures) else self.speech_encoder(speech)
         )
         mixed = self.layer_mix(features.hidden_states)
-        output = self.branch(mixed, features.lengths, self.clip, scaling=scaling, frames=frames)
+        output = self.branch(mixed, features, self.clip, scaling=scaling, frames=frames)
         return replace(output, hidden_states=features.hidden_states + output.hidden_states)
 
     def objective(
@@ -264,6 +265,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         batch_invariant: bool | None = None,
         speech_encoder: str | None = None,
         clip: str | None = None,
+        segmenter: str | None = None,
         **hub: Any,
     ) -> SpeechClip:
         """Load a trained model.
@@ -277,6 +279,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
                 None: the checkpoint's own, with which it was trained.
             speech_encoder: folder of the speech encoder, for a checkpoint that only names it.
             clip: file of CLIP's weights, for a checkpoint that only names them.
+            segmenter: replacement for `WordsConfig.inference_segmenter` of a `speechclip_words`.
             **hub: options of huggingface_hub's download, such as `revision` and `token`.
 
         Returns:
@@ -284,6 +287,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
 
         Raises:
             CheckpointError: there is no such checkpoint, or it cannot be used.
+            ConfigError: the model has no such segmenter.
         """
         stored = checkpoints.read(pretrained_model_name_or_path, **hub)
         config = stored.config
@@ -294,6 +298,8 @@ class SpeechClip(nn.Module, ModelHubMixin):
             config = replace(config, speech_encoder=named)
         if clip is not None:
             config = replace(config, clip=replace(config.clip, pretrained=clip))
+        if segmenter is not None:
+            config = with_segmenter(config, segmenter)
         return cls.from_stored(replace(stored, config=config))
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -132,11 +132,16 @@ def integrate_and_fire(
         keep_tail=target_lengths is None if keep_tail is None else keep_tail,
         keep_unfired=keep_unfired,
     )
+    return weighted_sum(weights, features), lengths
+
+
+def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
+    """Sum frames (B, T, D) by their weights (B, K, T) in each keyword; returns (B, K, D)."""
     # Not in bf16, which would round the shares of the frames that straddle a firing.
     wide = torch.promote_types(weights.dtype, features.dtype)
     with torch.autocast(features.device.type, enabled=False):
-        fired = weights.to(wide) @ features.to(wide)
-    return fired.to(features.dtype), lengths
+        summed = weights.to(wide) @ features.to(wide)
+    return summed.to(features.dtype)
 
 
 def firing_spans(

@@ -18,6 +18,8 @@ class Quantized(NamedTuple):
     """(B, K, D) token embeddings; in training they carry the soft choice's gradient."""
     rows: Tensor
     """(B, K) int64, rows of the codebook."""
+    probabilities: Tensor | None = None
+    """(B, K, V) float32, the soft choice, in training."""
 
 
 class CosineQuantizer(nn.Module):
@@ -62,10 +64,12 @@ class CosineQuantizer(nn.Module):
         if self.config.gumbel:
             scores = scores - torch.empty_like(scores).exponential_().log() / self.temperature
         rows = scores.argmax(-1)
-        soft = scores.softmax(-1).to(codebook.dtype) @ codebook
+        probabilities = scores.softmax(-1)
+        soft = probabilities.to(codebook.dtype) @ codebook
         if not self.config.straight_through:
-            return Quantized(soft, rows)
-        return Quantized(F.embedding(rows, codebook) + (soft - soft.detach()), rows)
+            return Quantized(soft, rows, probabilities)
+        hard = F.embedding(rows, codebook) + (soft - soft.detach())
+        return Quantized(hard, rows, probabilities)
 
 
 def cosine_scores(keywords: Tensor, codebook: Tensor) -> Tensor:

@@ -151,6 +151,7 @@ class TrainingData:
             "recordings": len(self._utterances),
             "hours": round(sum(u.duration for u in self._utterances) / 3600, 2),
             "images": len(self._recordings.image_paths),
+            "recordings_with_word_times": sum(bool(u.words) for u in self._utterances),
         }
 
     def _read(

@@ -40,6 +40,8 @@ class TrainerState:
     best_step: int = 0
     best_recall: float = -1.0
     """Mean recall@10 on validation in percent; below 0 before the first measurement."""
+    formal: Mapping[str, Any] = field(default_factory=dict)
+    """Language model and discriminator of formal supervision; empty without."""
     skipped: int = 0
     """Steps not taken because their loss or gradient was not finite."""
 

@@ -17,14 +17,16 @@ from ..modules.quantizer import code_perplexity
 from ..runtime.distributed import gather, own_rows
 from ..runtime.randomness import random_state, restore_random_state
 from ..structures import PairBatch, SpeechOutput, StepOutput
+from .formal import FormalSupervision
 
 
 class PretrainStep(nn.Module):
     """A model and its objective, as one module that Fabric and DDP can wrap."""
 
-    def __init__(self, model: SpeechClip) -> None:
+    def __init__(self, model: SpeechClip, formal: FormalSupervision | None = None) -> None:
         super().__init__()
         self.model = model
+        self.formal = formal  # not a module: nothing of it is wrapped, or trained by the run
 
     def forward(self, batch: PairBatch, step: int) -> StepOutput:
         """Compute the losses of a batch that is shared by all processes, for this one's share.
@@ -36,7 +38,11 @@ class PretrainStep(nn.Module):
         output, embeddings = self.embed(batch, step)
         gathered = {name: gather(rows) for name, rows in embeddings.items()}
         losses = self.losses(output, gathered, gather(batch.pair_ids), own_rows())
-        return StepOutput(losses, self.report(output))
+        report = self.report(output)
+        if self.formal is not None and output.keywords is not None:
+            report |= self.formal.learn(output.keywords, batch.pair_ids, step)
+            losses |= self.formal.losses(output.keywords, batch.pair_ids)
+        return StepOutput(losses, report)
 
     def embed(self, batch: PairBatch, step: int) -> tuple[SpeechOutput, dict[str, Tensor]]:
         """Run the model; returns its output and (B, E) unit vectors by name."""

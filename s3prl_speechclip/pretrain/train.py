@@ -23,6 +23,7 @@ from ..encoders.shipped import SHIPPED
 from ..encoders.spectral_start import learn_spectrum
 from ..encoders.vocabulary import find_vocabulary, shipped_tokens
 from ..errors import CheckpointError, ConfigError, TrainingError
+from ..model.config import find_variant
 from ..model.embedding import RetrievalSet, SpeechEmbeddings, embed_images, embed_speech, in_order
 from ..model.speechclip import SpeechClip
 from ..modules.recall import recall_at_k
@@ -40,6 +41,7 @@ from ..runtime.randomness import random_state, restore_random_state
 from ..structures import PairBatch
 from .config import PretrainConfig
 from .corpus import TrainingData, load_manifest
+from .formal import FormalSupervision
 from .resume import (
     Start,
     TrainerState,
@@ -109,7 +111,7 @@ def pretrain(
 
     # Each process draws its own dropout; the model above is the same in all.
     fabric.seed_everything(config.seed + fabric.global_rank, verbose=False)
-    step = PretrainStep(model)
+    step = PretrainStep(model, _supervise(config, data.manifest, model, fabric, state))
     module, optimizer = fabric.setup(step, build_optimizer(config.optimizer, model.parameters()))
     if start.state is not None:
         optimizer.load_state_dict(dict(state.optimizer))
@@ -133,7 +135,11 @@ def pretrain(
         rng = {f"{rank}/{name}": s for rank, own in enumerate(states) for name, s in own.items()}
         if fabric.is_global_zero:
             complete = replace(
-                state, optimizer=optimizer.state_dict(), scaler=loss_scale_state(fabric), rng=rng
+                state,
+                optimizer=optimizer.state_dict(),
+                scaler=loss_scale_state(fabric),
+                rng=rng,
+                formal={} if step.formal is None else step.formal.state(),
             )
             about = _describe_training(config, data, fabric, state)
             save_checkpoint(folder, model.stored(about), complete, runner.max_keep)
@@ -292,6 +298,26 @@ def _build_model(
     return SpeechClip.from_stored(replace(stored, config=config.model))
 
 
+def _supervise(
+    config: PretrainConfig,
+    manifest: Manifest,
+    model: SpeechClip,
+    fabric: Fabric,
+    state: TrainerState,
+) -> FormalSupervision | None:
+    """Build the formal supervision of a run that has a weight for it."""
+    objective = config.model.objective
+    if not (objective.perplexity_weight or objective.adversarial_weight):
+        return None
+    one_process = fabric.world_size == 1 and config.runner.gradient_cache == 1
+    if not one_process or config.model.clip.trainable:
+        raise ConfigError(
+            "model.objective.perplexity_weight and adversarial_weight are for one process, without "
+            "runner.gradient_cache, and for a frozen CLIP; set them to 0"
+        )
+    return FormalSupervision(config, manifest, model, state.formal)
+
+
 def _warm_start(model: SpeechClip, config: PretrainConfig) -> None:
     """Replace the new weights that another model has, by name and shape."""
     own = model.state_dict()
@@ -375,6 +401,12 @@ def _log_summary(
         f"{fabric.world_size}, batch {config.data.batch_size}, {config.runner.total_steps} steps, "
         f"in {folder}",
     ]
+    timed = about["recordings_with_word_times"]
+    by_times = find_variant(config.model.variant).keywords == "words"
+    if by_times and config.model.words.segmenter == "times" and timed < about["recordings"]:
+        lines.append(
+            f"{timed:,} of these recordings have word times; the others are cut by minimum cut"
+        )
     if state.step:
         lines.append(f"resuming after step {state.step}")
     logger.info("%s", "\n".join(lines))

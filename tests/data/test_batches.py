@@ -1,6 +1,7 @@
 """Batches: what is read, in what order, and what becomes of recordings that cannot be read."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from s3prl_speechclip.data.batches import (
     read_ahead,
     unique_images,
 )
-from s3prl_speechclip.data.manifest import Manifest, Utterance
+from s3prl_speechclip.data.manifest import Manifest, Utterance, Word
 from s3prl_speechclip.data.sampling import BucketBatchSampler, evaluation_batches, in_split_order
 from s3prl_speechclip.errors import AudioError, ConfigError
 from s3prl_speechclip.structures import PairBatch
@@ -62,6 +63,30 @@ def read(items: PairDataset, *indices: int) -> PairBatch:
 
 def speech_of(items: PairDataset, index: int) -> torch.Tensor:
     return read(items, index).speech.waveforms[0]
+
+
+# --- word times ---
+
+
+def test_words_move_with_the_crop(manifest: Manifest) -> None:
+    """Fault: times count from the start of the file, and name other sounds than were said."""
+    words = (Word("a", 0.0, 0.02), Word("b", 0.02, 0.06))
+    timed = replace(manifest, utterances=(utterance(5, words=words),))
+    whole = read(dataset(timed), 0).speech
+    assert whole.words[0].tolist() == [[0, 320], [320, 960]]
+    cropped = read(dataset(timed, max_samples=500), 0).speech
+    start = round(float(cropped.waveforms[0, 0]) * 2**15) - 5000
+    assert 0 < start <= 500
+    moved = [[max(0, a - start), min(500, b - start)] for a, b in ((0, 320), (320, 960))]
+    assert cropped.words[0].tolist() == [[a, b] for a, b in moved if b > 0]
+
+
+def test_recordings_without_words_have_none(manifest: Manifest) -> None:
+    """Fault: a recording without times takes those of its neighbour."""
+    words = (Word("a", 0.0, 0.02),)
+    mixed = replace(manifest, utterances=(utterance(0), utterance(1, words=words)))
+    assert read(dataset(mixed), 0, 1).speech.words.tolist() == [[[0, 0]], [[0, 320]]]
+    assert not read(dataset(mixed), 0).speech.words.numel()
 
 
 # --- collating ---

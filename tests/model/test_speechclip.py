@@ -367,7 +367,7 @@ def test_the_card_says_what_the_model_is(tmp_path):
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"speechclip_words"}))  # not published
 def test_presets_have_the_published_number_of_trained_parameters(size: str, variant: str):
     """Guards base and large, built from configuration alone, here without memory for weights."""
     config = resolve_config(variant, size).model

@@ -233,3 +233,27 @@ def test_a_loss_that_is_not_finite_is_skipped_and_counted_on_demand(
     assert all(value.isfinite().all() for value in last.values() if value.is_floating_point())
     assert any(not torch.equal(second[name], last[name]) for name in last)
     assert json.loads((folder / "nonfinite.jsonl").read_text())["step"] == 2
+
+
+@pytest.mark.parametrize("variant", ["speechclip_words", "speechclip_cascaded"])
+def test_formal_supervision_is_resumed_exactly(tmp_path: Path, variant: str) -> None:
+    """Guards the critics' own state: weights, optimiser, the captions drawn, no second training."""
+    corpus = write_flickr8k(tmp_path / "flickr8k", train=40)
+    weights = "model.objective.perplexity_weight=0.1,,model.objective.adversarial_weight=0.1"
+    weights += ",,model.clip.trainable=false"
+    argv = ("-u", variant)
+    whole = tmp_path / "whole"
+    run(*arguments(corpus, whole, 6, *argv, overrides=f"{SAVING},,{weights}"))
+    for name in ("loss/perplexity", "loss/adversarial", "discriminator"):
+        assert len(set(column(whole, name))) == 6
+    cut = cut_after_step_3(whole, tmp_path / "cut")
+    run(*arguments(corpus, cut, 6, *argv, "-a", overrides=f"{SAVING},,{weights}"))
+    assert_same_weights(whole, cut)
+    assert losses(cut) == losses(whole)
+    states = [
+        torch.load(folder / "last" / "trainer.pt", weights_only=True)["formal"]
+        for folder in (whole, cut)
+    ]
+    for part in ("language_model", "discriminator"):
+        expected, found = (state[part] for state in states)
+        assert all(torch.equal(value, found[name]) for name, value in expected.items())

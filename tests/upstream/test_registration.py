@@ -21,7 +21,7 @@ from s3prl_speechclip.upstream.speechclip import hubconf
 
 NAMES = [
     f"speechclip_{model}{kind}"
-    for model in ("parallel", "cascaded", "plus", "hybrid", "hybrid_plus", "encoder")
+    for model in ("parallel", "cascaded", "plus", "hybrid", "hybrid_plus", "words", "encoder")
     for kind in ("", "_local", "_url")
 ]
 

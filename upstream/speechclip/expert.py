@@ -15,7 +15,7 @@ from s3prl_speechclip import checkpoints
 from s3prl_speechclip.checkpoints.locate import Located, locate_model
 from s3prl_speechclip.config import build, read_yaml
 from s3prl_speechclip.errors import CheckpointError
-from s3prl_speechclip.model.config import ENCODER, VARIANTS
+from s3prl_speechclip.model.config import ENCODER, VARIANTS, with_segmenter
 from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.padding import pad_waveforms
 from s3prl_speechclip.structures import HOP, SpeechOutput
@@ -34,6 +34,9 @@ class UpstreamConfig:
     """Folder of the speech encoder, for a checkpoint that only names it."""
     clip: str | None = None
     """File of CLIP's weights, for a checkpoint that only names them."""
+    segmenter: str | None = None
+    """Segmenter of a `speechclip_words` in place of the checkpoint's; s3prl's recordings have no
+    word times, so that `times` means minimum cut."""
 
 
 class UpstreamExpert(nn.Module):
@@ -168,4 +171,6 @@ def _load(source: str, config: UpstreamConfig, *, refresh: bool) -> SpeechClip:
     changed = replace(stored.config, speech_encoder=encoder, clip=clip)
     if config.batch_invariant is not None:
         changed = replace(changed, batch_invariant=config.batch_invariant)
+    if config.segmenter is not None:
+        changed = with_segmenter(changed, config.segmenter)
     return SpeechClip.from_stored(replace(stored, config=changed))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ...checkpoints.native import WEIGHTS_FILE, write_checkpoint
 from ...data.corpora import load_corpus
 from ...hashing import file_hash
 from ...model.card import model_card
-from ...model.config import VARIANTS
+from ...model.config import SEGMENTATIONS, VARIANTS
 from ...model.speechclip import SpeechClip
 from ...pretrain.config import resolve_config
 from ...pretrain.train import pretrain
@@ -56,6 +57,18 @@ MODELS: Mapping[str, tuple[str, int, str, Mapping[str, Any]]] = {
 
 Keywords alone learn many times later than beside the parallel embedding, whose loss teaches the
 attention that both share."""
+WORDS = "speechclip_words"
+WORD_RUNS = RUNS / "words"
+WORD_RESULTS = RESULTS / "words"
+WORD_SEEDS = (0, 1, 2)
+WORD_STEPS = 1000
+WORD_LOSSES: Mapping[str, Mapping[str, float]] = {
+    "plain": {},
+    "formal": {"perplexity_weight": 0.1, "adversarial_weight": 0.1},
+}
+"""Weights of the objective by what runs are called."""
+SHIPPED_WORDS = ("times", "plain")
+"""Segmentation and losses of the word-by-word model that ships."""
 ABOUT = {
     # The pictures and recordings of stamps are under the GPL-2.
     "licence": "gpl-2.0",
@@ -127,11 +140,38 @@ def make_models(device: str) -> None:
             if pretrain(config, folder, auto_resume=True, device=device).interrupted:
                 raise KeyboardInterrupt
             run = Located(folder.as_posix(), "trained for the table")
-            _measure(run, "retrieval", f"{name}-seed{seed}", seed, device)
+            _measure(run, "retrieval", RUN_RESULTS, seed, device, keep_states=True)
             if VARIANTS[variant].keywords is not None:
-                _measure(run, "keywords", f"{name}-seed{seed}", seed, device, plot=0)
-    for name in VARIANTS:
-        _ship(name)
+                _measure(run, "keywords", RUN_RESULTS, seed, device, keep_states=True, plot=0)
+    for name in MODELS:
+        if name in VARIANTS:
+            _ship(name, [_model_folder(name, seed) for seed in SEEDS], RUN_RESULTS)
+
+
+def make_words(device: str) -> None:
+    """Train and measure the word-by-word model, and ship it.
+
+    Every segmentation, with and without formal supervision, with several seeds, from the weights of
+    the hybrid that ships. Benchmarks of words measure a model with the segmentation that it was
+    trained with, retrieval with the one that it has for bare recordings.
+    """
+    folders: dict[tuple[str, str], list[Path]] = {}
+    for seed, losses, segmenter in product(WORD_SEEDS, WORD_LOSSES, SEGMENTATIONS):
+        folder = WORD_RUNS / f"{segmenter}-{losses}-seed{seed}"
+        model = {"words": {"segmenter": segmenter}, "objective": WORD_LOSSES[losses]}
+        runner = {**RUNNER, "total_steps": WORD_STEPS}
+        init = (ASSETS / "speechclip_hybrid").as_posix()
+        config = resolve_config(WORDS, seed=seed, init=init, runner=runner, model=model)
+        if pretrain(config, folder, auto_resume=True, device=device).interrupted:
+            raise KeyboardInterrupt
+        run = Located(folder.as_posix(), "trained for the table")
+        by = {"segmenter": segmenter}
+        _measure(run, "words", WORD_RESULTS, seed, device, **by)
+        _measure(run, "keywords", WORD_RESULTS, seed, device, **by, keep_states=True, plot=0)
+        _measure(run, "retrieval", WORD_RESULTS, seed, device, keep_states=True)
+        folders.setdefault((segmenter, losses), []).append(folder)
+        if (segmenter, losses) == SHIPPED_WORDS:
+            _ship(WORDS, folders[SHIPPED_WORDS], WORD_RESULTS)
 
 
 def make_table(device: str) -> None:
@@ -143,6 +183,7 @@ PARTS: Mapping[str, Callable[[str], None]] = {
     "hubert": make_hubert,
     "clip": make_clip,
     "models": make_models,
+    "words": make_words,
     "table": make_table,
 }
 """Steps of the recipe, each given the device."""
@@ -178,23 +219,24 @@ def _write_card(folder: Path, **values: object) -> None:
     (folder / CARD).write_text(template.format(**values), encoding="utf-8")
 
 
-def _measure(run: Located, task: str, name: str, seed: int, device: str, **options: Any) -> None:
+def _measure(
+    run: Located, task: str, results: Path, seed: int, device: str, **options: Any
+) -> None:
     """Write a result of a run, unless it is there already."""
-    path = RUN_RESULTS / f"{task}-{name}.json"
+    path = results / f"{task}-{Path(run.source).name}.json"
     if not is_result_of(path, run):
-        result = evaluate(
-            run.source, task, corpus="stamps", device=device, keep_states=True, **options
-        )
+        result = evaluate(run.source, task, corpus="stamps", device=device, **options)
         write_result(replace(result, seed=seed), path)
 
 
-def _ship(name: str) -> None:
+def _ship(name: str, folders: Sequence[Path], results: Path) -> None:
     """Write the best seed's model into the package, float16, with its card."""
-    models = [SpeechClip.from_pretrained(_model_folder(name, seed)) for seed in SEEDS]
-    best = max(models, key=lambda model: float(model.about["validation_recall@10"]))
+    models = {folder: SpeechClip.from_pretrained(folder) for folder in folders}
+    chosen = max(models, key=lambda each: float(models[each].about["validation_recall@10"]))
+    best = models[chosen]
     folder = ASSETS / name
     write_checkpoint(folder, best.stored(), half=True)
-    result = read_result(RUN_RESULTS / f"retrieval-{name}-seed{best.about['seed']}.json")
+    result = read_result(results / f"retrieval-{chosen.name}.json")
     recall = {
         f"{split}, {embedding}, recall@10": metrics[embedding]["mean"]["recall@10"]
         for split, metrics in result.metrics.items()
