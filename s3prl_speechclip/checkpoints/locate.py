@@ -91,14 +91,18 @@ def check_source(source: str | Path) -> None:
         raise CheckpointError(
             f"'{SHIPPED}' is not one model: name one that the package ships ({', '.join(VARIANTS)})"
         )
-    elif name not in VARIANTS and find_released(name) is None:
-        is_local = path.parent != Path() and path.parent.is_dir()
-        if is_local or HUB_ID.fullmatch(name) is None:
-            raise CheckpointError(
-                f"no checkpoint '{name}': it is no file or folder, no model that the package ships "
-                f"({', '.join(VARIANTS)}), no released one (python -m s3prl_speechclip.checkpoints "
-                "list) and no OWNER/NAME of the Hub; check its spelling"
-            )
+    elif name not in VARIANTS and find_released(name) is None and not is_hub_id(name):
+        raise CheckpointError(
+            f"no checkpoint '{name}': it is no file or folder, no model that the package ships "
+            f"({', '.join(VARIANTS)}), no released one (python -m s3prl_speechclip.checkpoints "
+            "list) and no OWNER/NAME of the Hub; check its spelling"
+        )
+
+
+def is_hub_id(name: str) -> bool:
+    """Return whether a name that is no file or folder may be a model's on the Hub."""
+    folder = Path(name).parent  # where it is there, a file in it is meant
+    return HUB_ID.fullmatch(name) is not None and not folder.is_dir()
 
 
 def is_official(path: Path) -> bool:

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoints.locate import RESULTS, RUN_CONFIG, check_source, is_hub_id
 from ..config import parse_device
 from ..data.corpora import CORPORA, check_corpus, find_corpus
+from ..encoders.shipped import SHIPPED
 from ..errors import ConfigError
 from ..model.config import VARIANTS
 from ..pretrain.config import (
@@ -109,8 +111,6 @@ def parser() -> argparse.ArgumentParser:
 
 def command(argv: Sequence[str] | None) -> Path | None:
     """Run the command line; return the experiment folder."""
-    from ..checkpoints.locate import RESULTS, RUN_CONFIG, check_source
-
     args = parser().parse_args(argv)
     folder = RESULTS / (args.expname or args.upstream or DEFAULT_MODEL)
     if args.expdir:
@@ -133,6 +133,7 @@ def command(argv: Sequence[str] | None) -> Path | None:
     if args.dry_run:  # needs no data
         sys.stdout.write(_describe(config))
         return None
+    _check_encoders(args, config)
     check_corpus(config.data.corpus, config.data.root, config.data.archive)
     require("train")
     from ..pretrain.train import pretrain
@@ -188,6 +189,26 @@ def _resolve(
             f"-u {args.upstream}, but the past run or checkpoint is a {model.variant}; omit -u"
         )
     return change_config(config, args.override or "", changes)
+
+
+def _check_encoders(args: argparse.Namespace, config: PretrainConfig) -> None:
+    """Check `--hubert` and `--clip` as far as that takes no network.
+
+    Raises:
+        ConfigError: there is no such folder or file, or the preset's CLIP takes no weights.
+    """
+    hubert, clip = args.hubert, args.clip
+    if hubert and not (
+        Path(hubert).is_dir() or is_hub_id(hubert) or ":" in hubert or hubert == SHIPPED
+    ):
+        raise ConfigError(f"--hubert: no folder '{hubert}', and no OWNER/NAME of the Hub")
+    if clip and clip != SHIPPED and config.model.clip.name == SHIPPED:
+        raise ConfigError(
+            "--clip gives the weights of an open_clip model, which this preset does not have; take "
+            "-g base or large, or name one such as -o model.clip.name=ViT-B-32"
+        )
+    if clip and Path(clip).suffix and not Path(clip).is_file():
+        raise ConfigError(f"--clip: no file '{clip}'")
 
 
 def _describe(config: PretrainConfig) -> str:

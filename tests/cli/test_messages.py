@@ -127,6 +127,13 @@ QUICK = {
     "an option": ("cli.pretrain", ["--overide", "a=b"], "unrecognized arguments"),
     "a past run": ("cli.pretrain", ["-e", "nowhere"], "no checkpoint 'nowhere'"),
     "initial weights": ("cli.pretrain", ["-i", "result"], "no checkpoint 'result'"),
+    "a speech encoder": ("cli.pretrain", ["--hubert", "hubrt"], "--hubert: no folder 'hubrt'"),
+    "CLIP's weights": (
+        "cli.pretrain",
+        ["-g", "base", "--clip", "no.pt"],
+        "--clip: no file 'no.pt'",
+    ),
+    "CLIP's weights in a preset with its own": ("cli.pretrain", ["--clip", "no.pt"], "-g base"),
     "a device": ("cli.pretrain", ["--device", "gpu"], "auto, cpu, cuda"),
     "a task": ("cli.downstream", ["-u", "fbank", "-d", "fluent_comands"], "fluent_commands"),
     "an upstream": ("cli.downstream", ["-u", "fbnk"], "did you mean 'fbank'"),
