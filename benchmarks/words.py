@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from s3prl_speechclip.data.manifest import Manifest, Word
 from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.model.config import find_variant
 from s3prl_speechclip.structures import TaskResult
 
 from .formulas.keyword_scores import word_of
@@ -71,9 +72,10 @@ PROTOCOL = {
     "bucketing": "else, another word has the same label",
     "unexpected": "else",
     "segmentation": "boundaries strictly inside the utterance, matched one to one within the "
-    "tolerance; cif: spans of keywords; attention: frames at or above the 0.9 quantile of a head's "
-    "CLS attention, as VG-HuBERT (arXiv 2203.15081), the parallel branch's token where there is "
-    "one; uniform: as many equal parts as the utterance has words",
+    "tolerance; spans of the keywords by the name of their segments; attention: frames at or "
+    "above the 0.9 quantile of a head's CLS attention, as VG-HuBERT (arXiv 2203.15081), the "
+    "parallel branch's token where there is one; uniform: as many equal parts as the utterance has "
+    "words",
     "precision": "fp32",
 }
 SHOWN_PATTERNS = (
@@ -83,13 +85,15 @@ SHOWN_PATTERNS = (
     "default token",
     "unexpected",
 )
+SEGMENTS = {"attention": "CLS attention", "cif": "CIF"}
+"""What keywords are segments of, by its name in results."""
 BOUNDARIES = {"P 50 ms": "precision", "R 50 ms": "recall", "F1 50 ms": "f1", "R-value": "r_value"}
 
 
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_model_options(p)
-    add_corpus_options(p)
+    add_corpus_options(p, states=True)
     p.add_argument(
         "--alignments",
         type=Path,
@@ -118,15 +122,30 @@ def run(args: Namespace) -> Measured:
                 "times: flickr8k reads flickr_8k.ctm beside its recordings, spokencoco needs "
                 "--alignments FILE"
             )
-    metrics = {
-        split: split_metrics(trial.model, decode_split(trial, split, attention=True), split)
-        for split in trial.splits
-    }
-    return Measured(trial.record("words", metrics, PROTOCOL))
+    segments = segments_of(trial.model)
+    metrics = {}
+    for split in trial.splits:
+        decoded = decode_split(trial, split, attention=True)
+        metrics[split] = split_metrics(trial.model, decoded, split, segments)
+    return Measured(trial.record("words", metrics, {**PROTOCOL, "segments": segments}))
 
 
-def split_metrics(model: SpeechClip, decoded: Sequence[Decoded], split: str) -> dict[str, Any]:
+def segments_of(model: SpeechClip) -> str:
+    """Return what a model's keywords are segments of, one of `SEGMENTS`."""
+    keywords = find_variant(model.config.variant).keywords
+    return "attention" if keywords == "cls" else str(keywords)
+
+
+def split_metrics(
+    model: SpeechClip, decoded: Sequence[Decoded], split: str, segments: str
+) -> dict[str, Any]:
     """Compute the metrics of a split, decoded with attention.
+
+    Args:
+        model: provides CLIP's text encoder.
+        decoded: recordings of the split.
+        split: name of the split.
+        segments: one of `SEGMENTS`.
 
     Raises:
         CorpusError: no word occurs often enough.
@@ -161,7 +180,7 @@ def split_metrics(model: SpeechClip, decoded: Sequence[Decoded], split: str) -> 
             }
             for one, pattern in zip(words, found, strict=True)
         ],
-        "segmentation": segmentation_metrics(timed),
+        "segmentation": segmentation_metrics(timed, segments),
     }
 
 
@@ -203,13 +222,14 @@ def related_tokens(model: SpeechClip, words: Sequence[str]) -> dict[str, frozens
     return found
 
 
-def segmentation_metrics(decoded: Sequence[Decoded]) -> dict[str, Any]:
+def segmentation_metrics(decoded: Sequence[Decoded], segments: str) -> dict[str, Any]:
     """Score each automatic segmentation's boundaries against those of words, by tolerance."""
     ways = {
-        "cif": [one.segmented() for one in decoded if one.spans],
         "attention": [one.segmented(one.attended) for one in decoded if one.attended],
         "uniform": [one.segmented(_equal_parts(one)) for one in decoded],
     }
+    if spans := [one.segmented() for one in decoded if one.spans]:
+        ways = {segments: spans} | ways
     return {way: boundary_scores_by_tolerance(found) for way, found in ways.items() if found}
 
 
@@ -277,16 +297,23 @@ def table(result: TaskResult) -> str:
         for way, scores in metrics["segmentation"].items():
             found = [scores["50ms"][name] for name in BOUNDARIES.values()]
             rows.append((*first, way, *(f"{figure:.1f}" for figure in found)))
-    return titled_table(result, "words in percent", head, rows)
+    about = f"keywords by {SEGMENTS[result.protocol['segments']]}"
+    return titled_table(result, "words in percent", head, rows, about)
 
 
 def board_figures(result: TaskResult) -> Iterator[Figure]:
     """Return the leaderboard figures of a result."""
+    segments = result.protocol["segments"]
+    keys: dict[str, tuple[str, ...]] = {
+        **{name: (name,) for name in ("recognition", "recognised_well")},
+        **{pattern: ("patterns", pattern) for pattern in SHOWN_PATTERNS},
+        **{name: ("segmentation", segments, "50ms", name) for name in ("f1", "r_value")},
+    }
     for split in result.metrics:
-        for column in ("recognition", "recognised_well"):
-            yield Figure(column=column, keys=(split, column), split=split)
-        for pattern in SHOWN_PATTERNS:
-            yield Figure(column=pattern, keys=(split, "patterns", pattern), split=split)
+        for column, place in keys.items():
+            yield Figure(
+                column=column, keys=(split, *place), split=split, detail=SEGMENTS[segments]
+            )
 
 
 BENCHMARK = Benchmark(
@@ -298,11 +325,15 @@ BENCHMARK = Benchmark(
         title="Word discovery",
         about="Every spoken word is labelled with a keyword. Recognition: share of a word's "
         "occurrences that have its most frequent label, mean over words that occur 10 times or "
-        "more, and percent of those at 75 % or more; then percent of words by what their label is.",
+        "more, and percent of those at 75 % or more; then percent of words by what their label is; "
+        "boundaries of the keywords' segments against those of words, within 50 ms. Named beside a "
+        "system is what its keywords are segments of.",
         columns=(
             Column(name="recognition"),
             Column(name="recognised_well", title="at 75 %"),
             *(Column(name=pattern) for pattern in SHOWN_PATTERNS),
+            Column(name="f1", title="boundary F1"),
+            Column(name="r_value", title="R-value"),
         ),
         rank_by="recognition",
         figures=board_figures,

@@ -104,7 +104,7 @@ def hit_rate(
         hits += here
         found += here > 0
         keywords += len(naming.token_ids)
-    return {"mean": _percent(hits, keywords), "any": _percent(found, len(namings))}
+    return {"mean": percent(hits, keywords), "any": percent(found, len(namings))}
 
 
 def hit_rate_by_slot(
@@ -152,7 +152,7 @@ def shuffled_hit_rate(
     for token, count in keywords.items():
         hit = set().union(*(holding.get(near, ()) for near in neighbours[token]))
         hits += count * len(hit)
-    return _percent(hits, keywords.total() * len(captions))
+    return percent(hits, keywords.total() * len(captions))
 
 
 def naming_scores(
@@ -197,19 +197,23 @@ def keyword_counts(namings: Sequence[Naming]) -> dict[str, float]:
         "keywords_per_word": sum(keywords) / max(1, sum(words)),
         "difference": sum(abs(k - w) for k, w in zip(keywords, words, strict=True)) / count,
         "correlation": _correlation(keywords, words),
-        "duplicates": _percent(repeated, sum(keywords)),
+        "duplicates": percent(repeated, sum(keywords)),
         "distinct": float(len(tokens)),
-        "most_frequent": _percent(max(tokens.values(), default=0), sum(keywords)),
+        "most_frequent": percent(max(tokens.values(), default=0), sum(keywords)),
     }
 
 
 def _overlap(predicted: Sequence[Set], right: Sequence[Set]) -> dict[str, float]:
     shared = sum(len(p & r) for p, r in zip(predicted, right, strict=True))
-    named, wanted = (sum(map(len, sets)) for sets in (predicted, right))
+    return agreement(shared, *(sum(map(len, sets)) for sets in (predicted, right)))
+
+
+def agreement(shared: int, named: int, wanted: int) -> dict[str, float]:
+    """Return `precision`, `recall` and `f1` in percent of counts: right, named, to be named."""
     return {
-        "precision": _percent(shared, named),
-        "recall": _percent(shared, wanted),
-        "f1": _percent(2 * shared, named + wanted),
+        "precision": percent(shared, named),
+        "recall": percent(shared, wanted),
+        "f1": percent(2 * shared, named + wanted),
     }
 
 
@@ -220,6 +224,6 @@ def _correlation(a: Sequence[int], b: Sequence[int]) -> float:
         return 0.0
 
 
-def _percent(part: int, whole: int) -> float:
+def percent(part: int, whole: int) -> float:
     """Return a share in percent; 0 of nothing."""
     return 100.0 * part / whole if whole else 0.0

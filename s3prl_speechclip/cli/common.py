@@ -27,6 +27,7 @@ EXTRAS = {  # of pyproject.toml, by the modules that they bring
         "joblib",
         "lxml",
         "pandas",
+        "sacrebleu",
         "sklearn",
         "tensorboardX",
     ),

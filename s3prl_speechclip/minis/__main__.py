@@ -43,6 +43,7 @@ BENCHMARKS = {
     "retrieval": "stamps",
     "keywords": "stamps",
     "words": "stamps",
+    "transcribe": "stamps",
     "spotting": "stamps",
     "zerospeech": "zerospeech",
     "abx": "abx",
@@ -190,11 +191,12 @@ def _measure_shipped(device: str) -> None:
         located = Located((ASSETS / name).as_posix(), "shipped")
         for task, folder in BENCHMARKS.items():
             path = RESULTS.parent / folder / f"{task}-{name}.json"
-            of_keywords = task in ("keywords", "words")
+            of_keywords = task in ("keywords", "words", "transcribe")
             if is_result_of(path, located) or (of_keywords and variant.keywords is None):
                 continue
             options = ["-u", name, "-k", located.source, "--device", device, "--out", str(path)]
-            keep = ["--keep-states"] if task in ("retrieval", "keywords", "spotting") else []
+            stored = ("retrieval", "keywords", "words", "transcribe", "spotting")
+            keep = ["--keep-states"] if task in stored else []
             benchmark.command([task, *options, *keep])
     bare = Located((ASSETS / "speechclip_hybrid").as_posix(), "shipped")
     for task in ("zerospeech", "abx"):

@@ -22,7 +22,12 @@ from s3prl_speechclip.benchmarks.formulas.word_scores import (
     recognise,
     spoken_word,
 )
-from s3prl_speechclip.benchmarks.words import related_tokens, with_alignments
+from s3prl_speechclip.benchmarks.words import (
+    BENCHMARK,
+    board_figures,
+    related_tokens,
+    with_alignments,
+)
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Manifest, Word
@@ -126,6 +131,13 @@ def test_words_of_a_ctm_are_labelled(corpus: Path, variant: str) -> None:
     assert sum(found["patterns"].values()) == pytest.approx(100.0)
     way = "cif" if variant == "speechclip_plus" else "attention"
     assert found["segmentation"].keys() == {way, "uniform"}
+    # The board says what the segments are, and has boundaries of the keywords' own.
+    figures = list(board_figures(result))
+    assert {one.detail for one in figures} == {"CIF" if way == "cif" else "CLS attention"}
+    (f1,) = (one.keys for one in figures if one.column == "f1")
+    assert f1 == ("test", "segmentation", way, "50ms", "f1")
+    columns = {column.name for column in BENCHMARK.section.columns} if BENCHMARK.section else {}
+    assert {one.column for one in figures} == columns
 
 
 def test_published_alignments_are_read(corpus: Path, tmp_path: Path) -> None:
