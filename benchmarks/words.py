@@ -23,11 +23,12 @@ from .formulas.word_scores import (
     FEWEST,
     PATTERNS,
     RELATED,
-    WELL,
     label_by_attention,
     label_by_span,
     patterns,
     recognise,
+    recognition,
+    shuffled,
     spoken_word,
 )
 from .shared.benchmark import (
@@ -36,6 +37,7 @@ from .shared.benchmark import (
     Trial,
     add_corpus_options,
     add_model_options,
+    rounded,
     titled_table,
 )
 from .shared.board import Column, Figure, Section
@@ -58,12 +60,14 @@ ALIGNMENTS = (
 )
 CHUNK = 256  # words compared with the vocabulary at once
 LEAST_RELATED = 10  # words that count as related to a word at least
+SHUFFLED = "shuffled"
 
 PROTOCOL = {
     "label": "CIF: the keyword whose span shares the most time with the word; CLS tokens: the "
     "keyword that pays the word's frames the most attention, heads averaged",
     "recognition": f"k / N, the share of a word's occurrences with its most frequent label, of "
     f"words that occur {FEWEST} times or more in English recordings with word times",
+    SHUFFLED: "floor: the same labels, dealt to the occurrences of words at random",
     "perfect match": "the label is the word, but for s or es, or one of the word's own tokens "
     "where it has several",
     "default token": "else, the label of at least a tenth of the words and of 3",
@@ -165,8 +169,8 @@ def split_metrics(
         "occurrences": sum(map(len, labels.values())),
         "distinct_words": len(labels),
         "words": len(words),
-        "recognition": round(sum(one.score for one in words) / len(words), 4),
-        "recognised_well": round(100.0 * sum(one.score >= WELL for one in words) / len(words), 4),
+        **rounded(recognition(words)),
+        SHUFFLED: rounded(recognition(recognise(shuffled(labels)))),
         "labels": len({one.label for one in words}),
         "patterns": {name: round(100.0 * counts[name] / len(words), 4) for name in PATTERNS},
         "by_word": [
@@ -285,11 +289,21 @@ def _words(row: dict[str, Any]) -> tuple[Word, ...]:
 
 def table(result: TaskResult) -> str:
     """Lay a result out, a row for each segmentation."""
-    head = ("split", "words", "recognition", ">= 75 %", *SHOWN_PATTERNS, "boundaries", *BOUNDARIES)
+    head = (
+        "split",
+        "words",
+        "recognition",
+        SHUFFLED,
+        ">= 75 %",
+        *SHOWN_PATTERNS,
+        "boundaries",
+        *BOUNDARIES,
+    )
     rows = []
     for split, metrics in result.metrics.items():
         figures = (
             metrics["recognition"],
+            metrics[SHUFFLED]["recognition"],
             metrics["recognised_well"],
             *(metrics["patterns"][pattern] for pattern in SHOWN_PATTERNS),
         )
@@ -306,6 +320,7 @@ def board_figures(result: TaskResult) -> Iterator[Figure]:
     segments = result.protocol["segments"]
     keys: dict[str, tuple[str, ...]] = {
         **{name: (name,) for name in ("recognition", "recognised_well")},
+        SHUFFLED: (SHUFFLED, "recognition"),
         **{pattern: ("patterns", pattern) for pattern in SHOWN_PATTERNS},
         **{name: ("segmentation", segments, "50ms", name) for name in ("f1", "r_value")},
     }
@@ -325,11 +340,13 @@ BENCHMARK = Benchmark(
         title="Word discovery",
         about="Every spoken word is labelled with a keyword. Recognition: share of a word's "
         "occurrences that have its most frequent label, mean over words that occur 10 times or "
-        "more, and percent of those at 75 % or more; then percent of words by what their label is; "
+        "more, the same with labels shuffled among all occurrences, and percent of those words at "
+        "75 % or more; then percent of words by what their label is; "
         "boundaries of the keywords' segments against those of words, within 50 ms. Named beside a "
         "system is what its keywords are segments of.",
         columns=(
             Column(name="recognition"),
+            Column(name=SHUFFLED, title="recognition, shuffled", merit=False),
             Column(name="recognised_well", title="at 75 %"),
             *(Column(name=pattern) for pattern in SHOWN_PATTERNS),
             Column(name="f1", title="boundary F1"),

@@ -20,6 +20,8 @@ from s3prl_speechclip.benchmarks.formulas.word_scores import (
     label_by_span,
     patterns,
     recognise,
+    recognition,
+    shuffled,
     spoken_word,
 )
 from s3prl_speechclip.benchmarks.words import (
@@ -59,6 +61,20 @@ def test_recognition_is_the_share_of_the_most_frequent_label() -> None:
         ("dog", 1, 75.0),
         ("owl", None, 60.0),
     ]
+
+
+def test_shuffled_labels_are_the_same_ones_elsewhere() -> None:
+    """Guards the floor: of two words told apart without fault half are right by chance, more by
+    what the most frequent label of 200 draws of two gains, some 3; a constant label loses nothing.
+    """
+    labels: dict = {"dog": [1] * 200, "cat": [2] * 200}
+    dealt = shuffled(labels)
+    assert [len(own) for own in dealt.values()] == [200, 200]
+    assert sorted(dealt["dog"] + dealt["cat"]) == [1] * 200 + [2] * 200
+    assert recognition(recognise(labels)) == {"recognition": 100.0, "recognised_well": 100.0}
+    assert recognition(recognise(dealt))["recognition"] == pytest.approx(52.0, abs=6.0)
+    constant = shuffled({"dog": [1] * 10, "cat": [1] * 30})
+    assert recognition(recognise(constant))["recognition"] == 100.0
 
 
 def test_each_pattern_has_its_rule() -> None:
