@@ -32,7 +32,7 @@ from .shared.benchmark import (
     titled_table,
 )
 from .shared.board import Column, Figure, Section
-from .shared.decoding import Decoded, decode_split, english_caption, language_of, require_keywords
+from .shared.decoding import Decoded, decode_split, require_keywords
 
 KEYWORDS, SHUFFLED, OTHER, FREQUENT = "keywords", "shuffled", "other_caption", "frequent"
 TRANSCRIPTION, TRANSLATION = "transcription", "translation"
@@ -94,8 +94,8 @@ def run(args: Namespace) -> Measured:
 
 def target(utterance: Utterance) -> Tokens:
     """Return the tokens that a recording's keywords should be: what is said, in English."""
-    said = utterance.text.strip() if language_of(utterance) == "en" else ""
-    return scored_tokens(encode(said or english_caption(utterance)))
+    said = utterance.text.strip() if utterance.spoken_language == "en" else ""
+    return scored_tokens(encode(said or utterance.english))
 
 
 def training_targets(manifest: Manifest) -> list[Tokens]:
