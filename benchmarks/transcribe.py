@@ -100,7 +100,8 @@ def target(utterance: Utterance) -> Tokens:
 
 def training_targets(manifest: Manifest) -> list[Tokens]:
     """Return the distinct captions of the training split; none where there is no such split."""
-    return sorted({target(u) for u in manifest.utterances if u.split == manifest.train_split})
+    found = {target(u) for u in manifest.utterances if u.split == manifest.train_split}
+    return sorted(found - {()})
 
 
 def split_metrics(decoded: Sequence[Decoded], split: str, frequent: Tokens) -> dict[str, Any]:
