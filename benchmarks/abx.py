@@ -200,6 +200,7 @@ BENCHMARK = Benchmark(
     add_options=add_options,
     run=run,
     table=table,
+    extra="superb",
     section=Section(
         name="abx",
         title="ZeroSpeech 2021 phonetic",

@@ -240,6 +240,7 @@ BENCHMARK = Benchmark(
     add_options=add_options,
     run=run,
     table=table,
+    extra="superb",
     section=Section(
         name="keywords",
         title="Keywords",

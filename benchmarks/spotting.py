@@ -389,6 +389,7 @@ BENCHMARK = Benchmark(
     add_options=add_options,
     run=run,
     table=table,
+    extra="superb",
     section=Section(
         name="spotting",
         title="Keyword spotting",

@@ -197,6 +197,7 @@ BENCHMARK = Benchmark(
     add_options=add_options,
     run=run,
     table=table,
+    extra="superb",
     section=Section(
         name="transcribe",
         title="Transcription and translation",

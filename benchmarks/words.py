@@ -89,8 +89,14 @@ SHOWN_PATTERNS = (
     "default token",
     "unexpected",
 )
-SEGMENTS = {"attention": "CLS attention", "cif": "CIF"}
-"""What keywords are segments of, by its name in results."""
+SEGMENTS = {
+    "attention": "CLS attention",
+    "cif": "CIF",
+    "times": "word times",
+    "mincut": "minimum cut",
+    "windows": "windows",
+}
+"""What gives keywords their segments, by its name in results."""
 BOUNDARIES = {"P 50 ms": "precision", "R 50 ms": "recall", "F1 50 ms": "f1", "R-value": "r_value"}
 
 
@@ -135,8 +141,10 @@ def run(args: Namespace) -> Measured:
 
 
 def segments_of(model: SpeechClip) -> str:
-    """Return what a model's keywords are segments of, one of `SEGMENTS`."""
+    """Return what gives a model's keywords their segments, one of `SEGMENTS`."""
     keywords = find_variant(model.config.variant).keywords
+    if keywords == "words":
+        return model.config.words.at_inference
     return "attention" if keywords == "cls" else str(keywords)
 
 
@@ -343,7 +351,7 @@ BENCHMARK = Benchmark(
         "more, the same with labels shuffled among all occurrences, and percent of those words at "
         "75 % or more; then percent of words by what their label is; "
         "boundaries of the keywords' segments against those of words, within 50 ms. Named beside a "
-        "system is what its keywords are segments of.",
+        "system is what gives its keywords their segments.",
         columns=(
             Column(name="recognition"),
             Column(name=SHUFFLED, title="recognition, shuffled", merit=False),

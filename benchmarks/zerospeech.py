@@ -305,6 +305,7 @@ BENCHMARK = Benchmark(
     add_options=add_options,
     run=run,
     table=table,
+    extra="superb",
     section=Section(
         name="zerospeech",
         title="ZeroSpeech 2021 semantic",

@@ -82,4 +82,4 @@ def check(path: Path) -> None:
         raise ResultError(f"'{path}': {error}") from error
 
 
-BENCHMARK = Benchmark(add_options=add_options, run=run)
+BENCHMARK = Benchmark(add_options=add_options, run=run, extra="superb")

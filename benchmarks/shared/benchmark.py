@@ -66,6 +66,8 @@ class Benchmark:
     table: Callable[[TaskResult], str] | None = None
     """Lays a result out for standard output."""
     section: Section | None = None
+    extra: str = "train"
+    """Extra of the package that it needs."""
 
 
 class Trial:

@@ -29,8 +29,9 @@ def command(argv: Sequence[str] | None) -> Path:
     """Run the command line; returns the file that was made."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = parser(words[0] if words else None).parse_args(words)
-    require("superb" if args.task == "leaderboard" else "train")
-    return run_command(load_benchmark(args.task), args)
+    benchmark = load_benchmark(args.task)
+    require(benchmark.extra)
+    return run_command(benchmark, args)
 
 
 main = run(command)

@@ -218,11 +218,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_flickr8k(tmp_path_factory.mktemp("corpus") / "flickr8k", train=2, dev=1, test=3)
 
 
-@pytest.mark.parametrize("variant", ["speechclip_plus", "speechclip_hybrid"])
+@pytest.mark.parametrize("variant", ["speechclip_plus", "speechclip_hybrid", "speechclip_words"])
 def test_the_command_measures_every_kind_of_keywords(
     corpus: Path, tmp_path: Path, variant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guards the way from recordings to table and board, for CIF and CLS tokens; a model knows
+    """Guards the way from recordings to table and board, for each kind; a model knows
     nothing of two captions, so that its own score is that of a stranger."""
     model = small_model(variant)
     result = evaluate(model, "transcribe", corpus="flickr8k", root=corpus)

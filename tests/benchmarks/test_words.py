@@ -26,6 +26,7 @@ from s3prl_speechclip.benchmarks.formulas.word_scores import (
 )
 from s3prl_speechclip.benchmarks.words import (
     BENCHMARK,
+    SEGMENTS,
     board_figures,
     related_tokens,
     with_alignments,
@@ -35,6 +36,7 @@ from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Manifest, Word
 from s3prl_speechclip.encoders.vocabulary import encode
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.model.config import WordsConfig
 from s3prl_speechclip.results import read_result
 
 
@@ -134,24 +136,34 @@ def write_ctm(corpus: Path, manifest: Manifest) -> None:
     (corpus / "flickr_audio" / "flickr_8k.ctm").write_text("\n".join(lines), encoding="utf-8")
 
 
-@pytest.mark.parametrize("variant", ["speechclip_plus", "speechclip_hybrid"])
-def test_words_of_a_ctm_are_labelled(corpus: Path, variant: str) -> None:
-    """Guards the whole way from Flickr8k's alignments to a result, for spans and attention."""
+@pytest.mark.parametrize(
+    ("variant", "way"),
+    [
+        ("speechclip_plus", "cif"),
+        ("speechclip_hybrid", "attention"),
+        ("speechclip_words", "times"),
+        ("speechclip_words", "windows"),
+    ],
+)
+def test_words_of_a_ctm_are_labelled(corpus: Path, variant: str, way: str) -> None:
+    """Guards the whole way from Flickr8k's alignments to a result, for all kinds of segments."""
     write_ctm(corpus, flickr8k.read(corpus))
-    result = evaluate(small_model(variant), "words", corpus="flickr8k", root=corpus)
+    own = {"words": WordsConfig(inference_segmenter=way)} if variant == "speechclip_words" else {}
+    result = evaluate(small_model(variant, **own), "words", corpus="flickr8k", root=corpus)
     found = result.metrics["test"]
     assert found["words"] == 2
     assert found["occurrences"] == 2 * 3 * CAPTIONS
     assert {row["word"] for row in found["by_word"]} == {"a", "picture"}
     assert all(row["count"] == 3 * CAPTIONS for row in found["by_word"])
     assert sum(found["patterns"].values()) == pytest.approx(100.0)
-    way = "cif" if variant == "speechclip_plus" else "attention"
     assert found["segmentation"].keys() == {way, "uniform"}
     # The board says what the segments are, and has boundaries of the keywords' own.
     figures = list(board_figures(result))
-    assert {one.detail for one in figures} == {"CIF" if way == "cif" else "CLS attention"}
+    assert {one.detail for one in figures} == {SEGMENTS[way]}
     (f1,) = (one.keys for one in figures if one.column == "f1")
     assert f1 == ("test", "segmentation", way, "50ms", "f1")
+    if way == "times":  # the oracle finds all boundaries
+        assert found["segmentation"][way]["50ms"]["f1"] == 100.0
     columns = {column.name for column in BENCHMARK.section.columns} if BENCHMARK.section else {}
     assert {one.column for one in figures} == columns
 

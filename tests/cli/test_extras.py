@@ -65,6 +65,7 @@ def test_the_core_loads_encodes_and_registers(root: Path, tmp_path: Path) -> Non
         ("downstream", ["-u", "fbank"], "lightning", "superb"),
         ("benchmark", ["retrieval"], "scipy", "train"),
         ("benchmark", ["leaderboard"], "pandas", "superb"),
+        ("benchmark", ["transcribe"], "sacrebleu", "superb"),
     ],
 )
 def test_a_missing_extra_is_one_line_that_names_it(

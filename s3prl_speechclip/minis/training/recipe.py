@@ -166,7 +166,8 @@ def make_words(device: str) -> None:
             raise KeyboardInterrupt
         run = Located(folder.as_posix(), "trained for the table")
         by = {"segmenter": segmenter}
-        _measure(run, "words", WORD_RESULTS, seed, device, **by)
+        _measure(run, "words", WORD_RESULTS, seed, device, **by, keep_states=True)
+        _measure(run, "transcribe", WORD_RESULTS, seed, device, **by, keep_states=True)
         _measure(run, "keywords", WORD_RESULTS, seed, device, **by, keep_states=True, plot=0)
         _measure(run, "retrieval", WORD_RESULTS, seed, device, keep_states=True)
         folders.setdefault((segmenter, losses), []).append(folder)
