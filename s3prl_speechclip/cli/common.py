@@ -40,7 +40,8 @@ NOISY = (
     "huggingface_hub",
     "lightning",
     "lightning.fabric",
-    "lightning.fabric.utilities.rank_zero",  # whose level no import sets again
+    "lightning.fabric.utilities.rank_zero",  # whose level no import sets again, as the next
+    "lightning.pytorch.utilities.rank_zero",
     "timm",
 )
 """Loggers of other libraries that say nothing to users below a warning."""
