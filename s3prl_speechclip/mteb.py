@@ -19,9 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from mteb.models.abs_encoder import AbsEncoder
-from mteb.models.model_implementations import MODEL_REGISTRY
-from mteb.models.model_meta import ModelMeta, ScoringFunction
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,6 +33,17 @@ from .model.config import VARIANTS, find_variant
 from .model.speechclip import SpeechClip
 from .results import versions
 from .runtime.devices import find_device
+
+try:
+    from mteb.models.abs_encoder import AbsEncoder
+    from mteb.models.model_implementations import MODEL_REGISTRY
+    from mteb.models.model_meta import ModelMeta, ScoringFunction
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"the package '{error.name}' is missing; on Python 3.11 or later install what this needs "
+        "with: pip install 's3prl_speechclip[mteb]'",
+        name=error.name,
+    ) from error
 
 if TYPE_CHECKING:
     from mteb.types import BatchedInput

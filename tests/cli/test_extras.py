@@ -80,6 +80,12 @@ def test_a_missing_extra_is_one_line_that_names_it(
     assert "Traceback" not in done.stderr
 
 
+def test_mteb_that_is_missing_is_named_with_its_extra(tmp_path: Path) -> None:
+    """Guards the one extra that no command needs."""
+    done = run("import s3prl_speechclip.mteb", tmp_path, ("mteb",))
+    assert "pip install 's3prl_speechclip[mteb]'" in done.stderr.splitlines()[-1]
+
+
 def test_extras_are_those_of_the_package(root: Path) -> None:
     """Guards the message against an extra that does not bring the module."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
