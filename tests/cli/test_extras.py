@@ -64,6 +64,7 @@ def test_the_core_loads_encodes_and_registers(root: Path, tmp_path: Path) -> Non
         ("pretrain", ["-p", "run"], "lightning", "train"),
         ("downstream", ["-u", "fbank"], "lightning", "superb"),
         ("benchmark", ["retrieval"], "scipy", "train"),
+        ("minis", ["demo"], "timm", "minis"),
         ("benchmark", ["leaderboard"], "pandas", "superb"),
         ("benchmark", ["transcribe"], "sacrebleu", "superb"),
     ],
@@ -72,7 +73,8 @@ def test_a_missing_extra_is_one_line_that_names_it(
     command: str, argv: list[str], module: str, extra: str, tmp_path: Path
 ) -> None:
     """Guards against a traceback that leaves the user to find the package."""
-    program = f"from s3prl_speechclip.cli.{command} import main; sys.exit(main({argv}))"
+    module_of = "minis.__main__" if command == "minis" else f"cli.{command}"
+    program = f"from s3prl_speechclip.{module_of} import main; sys.exit(main({argv}))"
     done = run(program, tmp_path, (module,))
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
