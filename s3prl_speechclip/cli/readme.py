@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import sys
@@ -44,6 +45,8 @@ def place(name: str) -> re.Pattern[str]:
 
 def command(argv: Sequence[str] | None) -> Path:
     """Copy the last demo's result, if any, and rewrite the tables; returns their folder."""
+    prog = "python -m s3prl_speechclip.cli.readme"
+    argparse.ArgumentParser(prog=prog, description=__doc__).parse_args(argv)
     made = DEMO_RESULTS / "trained" / "retrieval.json"
     if made.is_file():
         shutil.copyfile(made, COMMITTED)

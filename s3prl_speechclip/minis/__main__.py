@@ -146,12 +146,12 @@ def _demo(args: argparse.Namespace) -> Path:
     announce(
         3,
         f"training a {DEMO} of your own, on stamps and on named_pictures, which is built first",
-        "5 minutes",
+        "6 minutes",
         RESULTS / DEMO,
     )
     folder = pretrain.command(["-u", DEMO, "-a", "-o", override])
     assert folder is not None  # one process
-    announce(4, "measuring it as the shipped one was", "a minute", trained)
+    announce(4, "measuring it as the shipped one was", "half a minute", trained)
     measure(folder, trained)
     table = demo_table(read_demo(trained), read_demo(shipped))
     sys.stdout.write(f"\n{table}\n")

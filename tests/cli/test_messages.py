@@ -114,6 +114,7 @@ QUICK = {
     },
     "help of pretraining": ("cli.pretrain", ["--help"], "usage: run_"),
     "help of downstream": ("cli.downstream", ["--help"], "usage: run_"),
+    "help of make readme": ("cli.readme", ["--help"], "usage: "),
     "help of benchmarks": ("cli.benchmark", ["--help"], "usage: run_"),
     "a model": ("cli.pretrain", ["-u", "speechclip_hybird"], "did you mean 'speechclip_hybrid'"),
     "a corpus": ("cli.pretrain", ["--data", "flickr8"], "did you mean 'flickr8k'"),
