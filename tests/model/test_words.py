@@ -14,6 +14,7 @@ from s3prl_speechclip.model.config import KeywordConfig, WordsConfig
 from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.segments import FRAME
 from s3prl_speechclip.structures import SAMPLE_RATE
+from s3prl_speechclip.upstream.speechclip.expert import UpstreamExpert
 
 WORDS = "speechclip_words"
 
@@ -61,6 +62,8 @@ def test_the_segmenter_is_chosen_where_a_model_is_loaded(tmp_path: Path) -> None
     spans = chosen.encode_speech(recording).keywords.spans[0]
     torch.testing.assert_close(spans[:, 1] - spans[:, 0], torch.full((len(spans),), 0.098))
     assert not torch.equal(model.encode_speech(recording).keywords.spans[0], spans)
+    upstream = UpstreamExpert(tmp_path / "own", {"segmenter": "windows"}, name=WORDS)
+    assert torch.equal(upstream(recording)["keywords"].spans[0], spans)
     chosen.save_pretrained(tmp_path / "chosen")
     again = SpeechClip.from_pretrained(tmp_path / "chosen")
     assert again.config.words.at_inference == "windows"
