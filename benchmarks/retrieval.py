@@ -119,7 +119,8 @@ def run(args: Namespace) -> Measured:
             features=stored.get(split),
         )
         speech = embed_speech(model, data, workers=args.num_workers)
-        utterances = [trial.manifest.split(split)[i] for i in speech.indices.tolist()]
+        rows = trial.manifest.split(split)
+        utterances = [rows[index] for index in speech.indices.tolist()]
         if not utterances:
             raise ResultError(f"no recording of split '{split}' can be read")
         described = torch.isin(data.image_ids, speech.pair_ids)
