@@ -58,6 +58,8 @@ def test_names_are_read_and_held_out_pictures_left_out(tmp_path: Path, archive: 
     for utterance in manifest.utterances:
         seconds = len(read_audio(manifest.path(utterance.audio))) / 16_000
         assert seconds == pytest.approx(utterance.duration, abs=1e-4)
+        assert [word.text for word in utterance.words] == [utterance.text]
+        assert 0 <= utterance.words[0].start < utterance.words[0].end <= seconds
         assert open_image(manifest.path(utterance.image)).size[0] > 16
 
 

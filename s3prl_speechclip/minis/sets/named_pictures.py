@@ -65,6 +65,7 @@ def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
             speaker=voice,
             synthetic=True,
             duration=readings[path].duration,
+            words=readings[path].words,
         )
         for draft, voice, path in plan
         if not readings[path].fault
