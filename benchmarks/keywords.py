@@ -11,6 +11,7 @@ from typing import Any
 
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, decode
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.options import add_option
 from s3prl_speechclip.structures import TaskResult
 
 from .formulas.keyword_scores import (
@@ -86,21 +87,19 @@ def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_model_options(p)
     add_corpus_options(p, states=True)
-    p.add_argument(
-        "--page",
-        type=int,
-        default=SHOWN,
-        metavar="N",
-        help="recordings of each split shown as named best, drawn at random and failed, each, on "
+    add_option(
+        p,
+        "--page N",
+        "recordings of each split shown as named best, drawn at random and failed, each, on "
         "the page beside the result, NAME.html; 0: no page (default: %(default)s)",
+        default=SHOWN,
     )
-    p.add_argument(
-        "--plot",
-        type=int,
-        default=PLOTTED,
-        metavar="N",
-        help="recordings of each split whose keywords are drawn among CLIP's tokens, "
+    add_option(
+        p,
+        "--plot N",
+        "recordings of each split whose keywords are drawn among CLIP's tokens, "
         "NAME.png; 0: no plot (default: %(default)s)",
+        default=PLOTTED,
     )
 
 

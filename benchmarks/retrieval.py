@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3prl_speechclip.data.files import read_lines
 from s3prl_speechclip.errors import CorpusError, ResultError
+from s3prl_speechclip.options import add_option
 from s3prl_speechclip.structures import TaskResult
 
 from .shared.benchmark import (
@@ -67,12 +68,12 @@ def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_model_options(p)
     add_corpus_options(p, states=True)
-    p.add_argument(
-        "--transcripts",
-        type=Path,
-        metavar="FILE",
-        help="a recogniser's output, lines of an utterance's id and its English text: what speech "
+    add_option(
+        p,
+        "--transcripts FILE",
+        "a recogniser's output, lines of an utterance's id and its English text: what speech "
         "recognition and CLIP's text encoder retrieve",
+        type=Path,
     )
 
 

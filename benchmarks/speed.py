@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3prl_speechclip.errors import ConfigError
+from s3prl_speechclip.options import add_option
 from s3prl_speechclip.results import markdown_table, result_record
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, TaskResult
 
@@ -77,24 +78,23 @@ def add_options(p: ArgumentParser) -> None:
     add_model_options(p)
     p.set_defaults(upstream=None)
     add_corpus_options(p, splits=False)
-    p.add_argument(
-        "--repetitions",
-        type=int,
-        metavar="N",
-        help="how often each is measured (default: 10 for a model, 3 for a comparison)",
+    add_option(
+        p,
+        "--repetitions N",
+        "how often each is measured (default: 10 for a model, 3 for a comparison)",
     )
-    p.add_argument(
-        "--against-s3prl",
-        metavar="PYTHON",
-        help="Python of an environment in which s3prl's own runner starts; 'python -m "
+    add_option(
+        p,
+        "--against-s3prl PYTHON",
+        "Python of an environment in which s3prl's own runner starts; 'python -m "
         "s3prl_speechclip.benchmarks.shared.s3prl_peer FOLDER' makes one",
     )
-    p.add_argument(
-        "--only",
+    add_option(
+        p,
+        "--only KEY",
+        f"comparison to make; may be given again (default: all): {', '.join(GOALS)}",
         action="append",
         choices=GOALS,
-        metavar="KEY",
-        help=f"comparison to make; may be given again (default: all): {', '.join(GOALS)}",
     )
     p.add_argument(
         "--precision",
@@ -102,21 +102,17 @@ def add_options(p: ArgumentParser) -> None:
         default="fp32",
         help="of forward passes in comparisons (default: %(default)s)",
     )
-    p.add_argument(
-        "--seconds",
+    add_option(
+        p,
+        "--seconds S",
+        "length of recordings in comparisons (default: %(default)s)",
         type=float,
         default=2.3,
-        metavar="S",
-        help="length of recordings in comparisons (default: %(default)s)",
     )
-    p.add_argument(
-        "--openmp",
-        action="store_true",
-        help="measure busy_core under several settings of OpenMP's waiting threads",
+    add_option(
+        p, "--openmp", "measure busy_core under several settings of OpenMP's waiting threads"
     )
-    p.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="chooses the recordings (default: 0)"
-    )
+    add_option(p, "--seed N", "chooses the recordings (default: 0)", default=0)
 
 
 def run(args: Namespace) -> Measured:

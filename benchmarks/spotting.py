@@ -11,6 +11,7 @@ import numpy as np
 
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS, encode
 from s3prl_speechclip.errors import ConfigError, CorpusError, ResultError
+from s3prl_speechclip.options import add_option
 from s3prl_speechclip.structures import TaskResult
 
 from .formulas.keyword_scores import read_caption, stop_words
@@ -79,12 +80,11 @@ def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_model_options(p)
     add_corpus_options(p, states=True)
-    p.add_argument(
-        "--fewest",
-        type=int,
+    add_option(
+        p,
+        "--fewest N",
+        "recordings whose captions have a word, for it to be a query (default: %(default)s)",
         default=FEWEST,
-        metavar="N",
-        help="recordings whose captions have a word, for it to be a query (default: %(default)s)",
     )
 
 

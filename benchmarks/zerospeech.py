@@ -27,6 +27,7 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     load_semantic,
 )
 from s3prl_speechclip.errors import ResultError
+from s3prl_speechclip.options import add_option
 from s3prl_speechclip.structures import TaskResult
 
 from .formulas.semantic_scores import (
@@ -84,11 +85,8 @@ class Choice:
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
     add_source_options(p, "semantic")
-    p.add_argument(
-        "--submission",
-        type=Path,
-        metavar="DIR",
-        help="also write the files that the official toolkit reads",
+    add_option(
+        p, "--submission DIR", "also write the files that the official toolkit reads", type=Path
     )
 
 

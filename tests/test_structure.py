@@ -29,7 +29,7 @@ FOLDERS = {  # where setup.py takes the package's parts from
 
 # Each part imports from its own tier and those before; within a tier without going in circles.
 TIERS = (
-    ("structures", "errors", "config", "model.config", "atomic", "hashing", "results"),
+    ("structures", "errors", "config", "model.config", "atomic", "hashing", "options", "results"),
     ("modules", "data"),
     ("data.corpora", "minis"),
     ("encoders",),

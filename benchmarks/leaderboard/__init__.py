@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from s3prl_speechclip.errors import ResultError
+from s3prl_speechclip.options import add_option
 
 from ..shared.benchmark import Benchmark
 from .sections import PAGE, SHEET, TABLE
@@ -25,28 +26,26 @@ OWN_RUNS = Path("result")
 
 def add_options(p: ArgumentParser) -> None:
     """Add the options."""
-    p.add_argument(
-        "--results",
+    add_option(
+        p,
+        "--results DIR",
+        f"folders of result files, read to the bottom (default: {OWN_RUNS}, your own runs)",
         type=Path,
         nargs="+",
         default=[OWN_RUNS],
-        metavar="DIR",
-        help=f"folders of result files, read to the bottom (default: {OWN_RUNS}, your own runs)",
     )
-    p.add_argument(
-        "--out",
+    add_option(
+        p,
+        "--out DIR",
+        f"folder for {TABLE} and {SHEET} (default: the first folder of results)",
         type=Path,
-        metavar="DIR",
-        help=f"folder for {TABLE} and {SHEET} (default: the first folder of results)",
     )
-    p.add_argument(
-        "--html", type=Path, metavar="FILE", help=f"the page (default: {PAGE} in that folder)"
-    )
-    p.add_argument(
-        "--check",
+    add_option(p, "--html FILE", f"the page (default: {PAGE} in that folder)", type=Path)
+    add_option(
+        p,
+        "--check FILE",
+        "only check that a result file can stand on the leaderboard; names field and reason",
         type=Path,
-        metavar="FILE",
-        help="only check that a result file can stand on the leaderboard; names field and reason",
     )
 
 

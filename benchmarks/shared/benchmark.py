@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from s3prl_speechclip import benchmarks
 from s3prl_speechclip.config import parse_device
 from s3prl_speechclip.errors import ConfigError, unknown_name
+from s3prl_speechclip.options import add_option
 from s3prl_speechclip.results import STORED, markdown_table, result_record, write_result
 from s3prl_speechclip.structures import TaskResult
 
@@ -265,44 +266,31 @@ def add_model_options(p: ArgumentParser, also: str = "") -> None:
     """Add the options that name a trained model, or `also`, and where it runs."""
     from s3prl_speechclip.model.config import SEGMENTATIONS, VARIANTS
 
-    p.add_argument(
-        "-u",
-        "--upstream",
-        metavar="NAME",
+    add_option(
+        p,
+        "-u --upstream NAME",
+        f"model: {', '.join(VARIANTS)}{also} (default: %(default)s)",
         default=DEFAULT_UPSTREAM,
-        help=f"model: {', '.join(VARIANTS)}{also} (default: %(default)s)",
     )
-    p.add_argument(
-        "-k",
-        "--upstream_ckpt",
-        metavar="CKPT",
-        help="experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
+    add_option(
+        p,
+        "-k --upstream_ckpt CKPT",
+        "experiment or checkpoint folder, official .ckpt, or Hub id (default: the "
         "newest pretraining run of that name, else the shipped mini model)",
     )
-    p.add_argument(
-        "--segmenter",
-        metavar="NAME",
-        help=f"segmentation of speechclip_words: {', '.join(SEGMENTATIONS)} (default: the model's)",
+    add_option(
+        p,
+        "--segmenter NAME",
+        f"segmentation of speechclip_words: {', '.join(SEGMENTATIONS)} (default: the model's)",
     )
-    p.add_argument(
-        "--batch-size",
-        type=int,
-        default=32,
-        metavar="N",
-        help="recordings encoded at once (default: %(default)s)",
-    )
-    p.add_argument(
-        "--device",
-        type=parse_device,
-        default="auto",
-        metavar="DEVICE",
-        help="auto, cpu, cuda or cuda:N (default: auto)",
-    )
-    p.add_argument(
-        "--out",
+    add_option(p, "--batch-size N", "recordings encoded at once (default: %(default)s)", default=32)
+    device = "auto, cpu, cuda or cuda:N (default: auto)"
+    add_option(p, "--device DEVICE", device, type=parse_device, default="auto")
+    add_option(
+        p,
+        "--out FILE",
+        f"result file (default: {RESULTS}/<task>-<corpus>-<model>-<hash>.json)",
         type=Path,
-        metavar="FILE",
-        help=f"result file (default: {RESULTS}/<task>-<corpus>-<model>-<hash>.json)",
     )
 
 
@@ -310,38 +298,30 @@ def add_corpus_options(p: ArgumentParser, *, splits: bool = True, states: bool =
     """Add the options that name a corpus, its `splits`, and whether hidden `states` are kept."""
     from s3prl_speechclip.data.corpora import CORPORA
 
-    p.add_argument(
-        "--data",
-        metavar="CORPUS",
+    add_option(
+        p,
+        "--data CORPUS",
+        f"{', '.join(CORPORA)}, or a folder of own data (default: %(default)s)",
         default="stamps",
-        help=f"{', '.join(CORPORA)}, or a folder of own data (default: %(default)s)",
     )
-    p.add_argument("--data-root", metavar="DIR", help="folder of the corpus")
-    p.add_argument(
-        "--archive",
-        metavar="FILE",
-        help="Debian package (.deb) of stamps, where apt cannot fetch it",
-    )
-    p.add_argument(
-        "--skip-broken",
-        action="store_true",
-        help="leave out, and count, recordings and images that are missing or broken",
+    add_option(p, "--data-root DIR", "folder of the corpus")
+    add_option(p, "--archive FILE", "Debian package (.deb) of stamps, where apt cannot fetch it")
+    add_option(
+        p, "--skip-broken", "leave out, and count, recordings and images that are missing or broken"
     )
     if splits:
-        p.add_argument(
-            "--split",
+        add_option(
+            p,
+            "--split NAME",
+            "split to measure; may be given again (default: the corpus' test splits)",
             action="append",
-            metavar="NAME",
-            help="split to measure; may be given again (default: the corpus' test splits)",
         )
-        p.add_argument(
-            "--num-workers", type=int, default=0, metavar="N", help="processes that read audio"
-        )
+        add_option(p, "--num-workers N", "processes that read audio", default=0)
     if states:
-        p.add_argument(
+        add_option(
+            p,
             "--keep-states",
-            action="store_true",
-            help="keep the frozen speech encoder's hidden states of the measured splits, in "
+            "keep the frozen speech encoder's hidden states of the measured splits, in "
             "float16, and read those kept before",
         )
 

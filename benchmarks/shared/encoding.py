@@ -13,6 +13,7 @@ from tqdm import tqdm
 from s3prl_speechclip.data.corpora.zerospeech import ZeroSpeech
 from s3prl_speechclip.errors import ConfigError, unknown_name
 from s3prl_speechclip.model.config import ENCODER, VARIANTS
+from s3prl_speechclip.options import add_option
 from s3prl_speechclip.results import result_record
 from s3prl_speechclip.structures import HOP, SAMPLE_RATE, TaskResult
 
@@ -76,13 +77,13 @@ class FeatureSource:
 def add_source_options(p: ArgumentParser, part: str) -> None:
     """Add the options that name a system, and the folder of a part of ZeroSpeech 2021."""
     add_model_options(p, f"; {ENCODER}: the speech encoder alone; {LOG_MEL}: the spectral baseline")
-    p.add_argument(
-        "--data-root",
-        metavar="DIR",
-        help=f"folder that holds ZeroSpeech 2021's {part}/ (default: a mini set, built at its "
+    add_option(
+        p,
+        "--data-root DIR",
+        f"folder that holds ZeroSpeech 2021's {part}/ (default: a mini set, built at its "
         "first use)",
     )
-    p.add_argument("--archive", metavar="FILE", help="Debian packages (.deb) of the mini set")
+    add_option(p, "--archive FILE", "Debian packages (.deb) of the mini set")
 
 
 def check_source(args: Namespace) -> None:

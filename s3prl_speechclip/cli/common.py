@@ -12,9 +12,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from ..errors import ConfigError, SpeechClipError, first_line
+from ..options import add_option
 
 EXIT_USER_ERROR = 2
 EXTRAS = {  # of pyproject.toml, by the modules that they bring
@@ -107,20 +107,6 @@ def _missing(module: str, extra: str) -> str:
         f"the package '{module}' is missing; install what this needs with: "
         f"pip install 's3prl_speechclip[{extra}]'"
     )
-
-
-def add_option(to: argparse._ActionsContainer, form: str, text: str, **settings: Any) -> None:
-    """Add an option in the form of a manual, `-n --expname NAME`, to a parser or a group of it.
-
-    The name of the value comes last, and is N for a whole number; without one it is a switch.
-    """
-    flags = form.split()
-    if flags[-1].startswith("-"):
-        settings["action"] = "store_true"
-    else:
-        settings["metavar"] = flags.pop()
-        settings |= {"type": int} if settings["metavar"] == "N" else {}
-    to.add_argument(*flags, help=text, **settings)
 
 
 def add_options(parser: argparse.ArgumentParser, manual: str) -> None:

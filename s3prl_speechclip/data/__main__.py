@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..cli.common import add_option, run
+from ..cli.common import run
 from ..errors import AudioError, ConfigError, CorpusError, ImageError, unknown_name
+from ..options import add_option
 from ..structures import SAMPLE_RATE
 from .audio import audio_info, read_audio
 from .cache import writing

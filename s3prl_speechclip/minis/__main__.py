@@ -14,6 +14,7 @@ from ..config import parse_device
 from ..downstream.task import find_task
 from ..downstream.upstream_names import check_upstream
 from ..errors import ConfigError, unknown_name
+from ..options import add_option
 from ..results import read_result
 from . import PLACES, SUPERB
 from .training.report import (
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         "demo", help="show what the shipped hybrid model can do, train one, and compare them"
     )
     demo.set_defaults(command=_demo)
-    demo.add_argument("-o", "--override", default="", metavar="K=V", help="as of run_pretrain.py")
+    add_option(demo, "-o --override K=V", "as of run_pretrain.py", default="")
 
     make = commands.add_parser(
         "make", help="train the mini encoders and the models on them, ship and measure them"
@@ -77,18 +78,12 @@ def parser() -> argparse.ArgumentParser:
     )
     superb.set_defaults(command=_superb)
     short = ", ".join(find_task(name).short for name in SUPERB)
-    add = superb.add_argument
-    add("-d", dest="tasks", nargs="+", default=SUPERB, metavar="TASK", help=f"some of {short}")
-    add("-u", dest="systems", nargs="+", default=SYSTEMS, metavar="NAME", help="upstreams")
-    add(
-        "--seeds",
-        type=int,
-        nargs="+",
-        default=SEEDS,
-        metavar="N",
-        help="seeds of weights, batches and dropout",
+    add_option(superb, "-d TASK", f"some of {short}", dest="tasks", nargs="+", default=SUPERB)
+    add_option(superb, "-u NAME", "upstreams", dest="systems", nargs="+", default=SYSTEMS)
+    add_option(
+        superb, "--seeds N", "seeds of weights, batches and dropout", nargs="+", default=SEEDS
     )
-    add("--out", type=Path, default=SUPERB_RESULTS, metavar="DIR", help="folder of the results")
+    add_option(superb, "--out DIR", "folder of the results", type=Path, default=SUPERB_RESULTS)
     for command in (make, superb):
         text = "auto, cpu, cuda or cuda:N (default: auto)"
         command.add_argument("--device", type=parse_device, default="auto", help=text)
