@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..downstream.request import SWEEP, Request
 from ..downstream.task import all_tasks, find_task
+from ..options import add_option
 from ..results import markdown_table, write_result
 from ..structures import TaskResult
 from .common import is_main_process, require, run
@@ -38,17 +39,17 @@ def parser() -> argparse.ArgumentParser:
     )
     for option in fields(Request):
         if option.metadata:
-            settings = dict(option.metadata["settings"])
-            settings["help"] = settings["help"].format(tasks=names)
+            form, text, settings = option.metadata.values()
             # A list that is not given is None, since `append` extends its default.
-            settings["default"] = None if option.default == () else option.default
-            p.add_argument(*option.metadata["flags"], dest=option.name, **settings)
-    p.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help=f"result file (default: {RESULT_FILE} in the experiment folder, or result-SPLIT.json "
+            default = None if option.default == () else option.default
+            about = {**settings, "default": default, "dest": option.name}
+            add_option(p, form, text.format(tasks=names), **about)
+    add_option(
+        p,
+        "--out FILE",
+        f"result file (default: {RESULT_FILE} in the experiment folder, or result-SPLIT.json "
         "where only other splits were measured)",
+        type=Path,
     )
     return p
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,22 +23,16 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def _option(flags: str, help: str, **settings: Any) -> Any:
+def _option(form: str, text: str, **settings: Any) -> Any:
     """Declare a field by its option of the command line; the letters and names are s3prl's.
 
     Args:
-        flags: names of the option, then how the help names its value.
-        help: description; `{tasks}` stands for the names of the tasks.
+        form: see `add_option`.
+        text: description; `{tasks}` stands for the names of the tasks.
         settings: others of `ArgumentParser.add_argument`.
     """
-    names = [name for name in flags.split() if name.startswith("-")]
-    metavar = flags.split()[len(names) :]
-    if metavar:
-        settings["metavar"] = metavar[0]
-    return field(
-        default=settings.pop("default", None),
-        metadata={"flags": names, "settings": {"help": help, **settings}},
-    )
+    default = settings.pop("default", None)
+    return field(default=default, metadata={"form": form, "text": text, "settings": settings})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +76,6 @@ class Request:
         "-a --auto_resume",
         "continue from the newest checkpoint in the experiment folder, or begin at step 0 where "
         "there is none; suits jobs that a cluster starts again",
-        action="store_true",
         default=False,
     )
     evaluate: bool = False
@@ -92,20 +86,15 @@ class Request:
         action="append",
         default=(),
     )
-    trainable: bool | None = _option(
-        "-f --upstream_trainable", "fine-tune the upstream too", action="store_true"
-    )
+    trainable: bool | None = _option("-f --upstream_trainable", "fine-tune the upstream too")
     selection: str | None = _option(
         "-s --upstream_feature_selection NAME",
         f"entry of the upstream's output (default: {DEFAULTS['selection']}, weighted)",
     )
-    layer: int | None = _option(
-        "-l --upstream_layer_selection N", "one state of those, from 0", type=int
-    )
+    layer: int | None = _option("-l --upstream_layer_selection N", "one state of those, from 0")
     normalize: bool | None = _option(
         "--upstream_feature_normalize",
         "layer-normalise states before they are weighted",
-        action="store_true",
     )
     data_root: str | None = _option(
         "--data-root DIR", "folder of the corpus (default: the mini set)"
@@ -130,7 +119,6 @@ class Request:
     seed: int | None = _option(
         "--seed N",
         f"seed of the probe's weights, batches and dropout (default: {DEFAULTS['seed']})",
-        type=int,
     )
     device: str = _option(
         "--device DEVICE",
@@ -148,7 +136,7 @@ class Request:
 
 KEPT = (*DEFAULTS, "checkpoint", "upstream_config", "layer", "variant")
 S3PRL: Mapping[str, str] = {
-    option.name: option.metadata["flags"][-1].removeprefix("--")
+    option.name: re.findall(r"--(\w+)", option.metadata["form"])[-1]
     for option in fields(Request)
     if option.name in KEPT
 }
