@@ -90,12 +90,11 @@ def run(args: Namespace) -> Measured:
         ResultError: an embedding is not a number.
     """
     trial = Trial(args)  # before what is heavy, so that a mistyped name is found at once
-    model, splits, stored = trial.model, trial.splits, trial.stored
+    model = trial.model
 
     import torch
 
-    from s3prl_speechclip.encoders.image_features import load_image_table
-    from s3prl_speechclip.model.embedding import embed_images, embed_speech, retrieval_set
+    from s3prl_speechclip.model.embedding import embed_images, embed_speech
     from s3prl_speechclip.modules.recall import retrieval_ranks
 
     from .formulas.retrieval_scores import (
@@ -106,19 +105,9 @@ def run(args: Namespace) -> Measured:
     )
 
     transcripts = read_transcripts(Path(args.transcripts)) if args.transcripts else {}
-    images, trial.manifest = load_image_table(
-        model.clip, trial.manifest, splits, skip_broken=args.skip_broken
-    )
     metrics: dict[str, Any] = {}
-    for split in splits:
-        data = retrieval_set(
-            trial.manifest,
-            split,
-            images,
-            batch_size=args.batch_size,
-            skip_broken=args.skip_broken,
-            features=stored.get(split),
-        )
+    for split in trial.splits:
+        data = trial.retrieval_set(split)
         speech = embed_speech(model, data, workers=args.num_workers)
         rows = trial.manifest.split(split)
         utterances = [rows[index] for index in speech.indices.tolist()]

@@ -102,15 +102,11 @@ def run(args: Namespace) -> Measured:
     trial = Trial(args)
     model = trial.model
 
-    from s3prl_speechclip.encoders.image_features import load_image_table
-    from s3prl_speechclip.model.embedding import embed_images, retrieval_set
+    from s3prl_speechclip.model.embedding import embed_images
 
-    images, trial.manifest = load_image_table(
-        model.clip, trial.manifest, trial.splits, skip_broken=args.skip_broken
-    )
     metrics = {}
     for split in trial.splits:
-        data = retrieval_set(trial.manifest, split, images, batch_size=args.batch_size)
+        data = trial.retrieval_set(split)
         pictures = dict(zip(data.image_ids.tolist(), embed_images(model, data), strict=True))
         everything = len(trial.manifest.split(split))
         decoded = decode_split(trial, split, attention=True, vectors=everything)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from s3prl_speechclip.checkpoints.locate import Located
     from s3prl_speechclip.data.feature_store import FeatureStore
     from s3prl_speechclip.data.manifest import Manifest
+    from s3prl_speechclip.encoders.image_features import ImageTable
+    from s3prl_speechclip.model.embedding import RetrievalSet
     from s3prl_speechclip.model.speechclip import SpeechClip
 
 logger = logging.getLogger(__name__)
@@ -114,6 +116,30 @@ class Trial:
             when="on",
             workers=self.args.num_workers,
             skip_broken=self.args.skip_broken,
+        )
+
+    @cached_property
+    def images(self) -> ImageTable:
+        """Features of the measured splits' images; recordings of broken ones leave the corpus."""
+        from s3prl_speechclip.encoders.image_features import load_image_table
+
+        images, self.manifest = load_image_table(
+            self.model.clip, self.manifest, self.splits, skip_broken=self.args.skip_broken
+        )
+        return images
+
+    def retrieval_set(self, split: str) -> RetrievalSet:
+        """Return a split's recordings and images, ready to be embedded."""
+        from s3prl_speechclip.model.embedding import retrieval_set
+
+        images = self.images  # first, since it may leave recordings out
+        return retrieval_set(
+            self.manifest,
+            split,
+            images,
+            batch_size=self.args.batch_size,
+            skip_broken=self.args.skip_broken,
+            features=self.stored.get(split),
         )
 
     def record(

@@ -126,6 +126,22 @@ def test_an_image_whose_recordings_are_all_broken_is_left_out_and_noted(tmp_path
     )
 
 
+def test_recordings_of_a_broken_image_are_left_out_of_kept_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards --keep-states with --skip-broken against states of another row's recording."""
+    monkeypatch.setenv("S3PRL_SPEECHCLIP_CACHE", str(tmp_path / "cache"))
+    manifest = flickr8k.read(write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=3))
+    manifest.path(manifest.split("test")[0].image).write_bytes(b"not an image")
+    model = small_model("speechclip_parallel")
+    read, kept = (
+        evaluate(model, "retrieval", corpus=manifest, skip_broken=True, keep_states=keep)
+        for keep in (False, True)
+    )
+    assert read.metrics["test"]["recordings"] == 2 * CAPTIONS
+    assert kept.metrics == read.metrics
+
+
 def transcript_file(path: Path, texts: dict[str, str]) -> Path:
     path.write_text("".join(f"{name} {text}\n" for name, text in texts.items()), encoding="utf-8")
     return path
