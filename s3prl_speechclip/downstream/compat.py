@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import io
 import logging
@@ -17,6 +18,7 @@ import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +55,25 @@ def quiet() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+class _Nothing(types.ModuleType):
+    """A module whose every name is None."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def import_without(name: str, *absent: str) -> Any:
+    """Import a module of s3prl's, with stand-ins for others that it imports and never calls."""
+    there = {other: sys.modules[other] for other in absent if other in sys.modules}
+    sys.modules |= {other: _Nothing(other) for other in absent}
+    try:
+        return importlib.import_module(name)
+    finally:
+        for other in absent:
+            del sys.modules[other]
+        sys.modules |= there
 
 
 def _audio_backend() -> bool:

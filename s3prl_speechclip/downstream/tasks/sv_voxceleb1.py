@@ -6,9 +6,7 @@ folder whatever corpus they are of, and needs a GPU: mended here.
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,25 +47,9 @@ def _prepare(section: Values, folder: Path) -> None:
                 )
             for name in fields[1:]:
                 require_recording(path, number, Path(data["file_path"]) / part / "wav" / name)
-    if MODULE not in sys.modules:
-        _import_data_set()
+    from ..compat import import_without
 
-
-def _import_data_set() -> None:
-    """Import s3prl's data set with stand-ins for what it imports and does not use."""
-    stand_ins: dict[str, Any] = {
-        "sox": types.SimpleNamespace(Transformer=None),
-        "librosa": types.SimpleNamespace(),
-        "librosa.util": types.SimpleNamespace(find_files=None),
-    }
-    there = {name: sys.modules[name] for name in stand_ins if name in sys.modules}
-    sys.modules.update(stand_ins)
-    try:
-        module: Any = importlib.import_module(MODULE)
-    finally:
-        for name in stand_ins:
-            del sys.modules[name]
-        sys.modules.update(there)
+    module = import_without(MODULE, "sox", "librosa", "librosa.util")
     module.SpeakerVerifi_train.__init__ = _list_recordings
 
 

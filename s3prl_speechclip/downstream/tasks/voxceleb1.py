@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
-import sys
 import tempfile
-import types
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +24,9 @@ def _place(root: Path) -> Values:
 
 
 def _prepare(section: Values, folder: Path) -> None:
-    if "librosa" not in sys.modules and importlib.util.find_spec("librosa") is None:
-        # s3prl imports its `find_files`, and never calls it.
-        util = types.ModuleType("librosa.util")
-        vars(util)["find_files"] = None
-        librosa = types.ModuleType("librosa")
-        vars(librosa)["util"] = util
-        sys.modules |= {"librosa": librosa, "librosa.util": util}
-    from s3prl.downstream.voxceleb1 import dataset
+    from ..compat import import_without
 
+    dataset = import_without("s3prl.downstream.voxceleb1.dataset", "librosa", "librosa.util")
     data = section["datarc"]
     _check_split_file(Path(data["file_path"]), Path(data["meta_data"]))
     # s3prl keeps its lists of files inside the installed package, and reads them for any corpus.
