@@ -29,21 +29,37 @@ class Bucketed:
     follow it, as s3prl's `ctc` task wants them.
 
     Args:
-        entries: path and token ids of each recording.
+        split: folders below `path`.
+        tokenizer: s3prl's text encoder.
         bucket_size: recordings to an item; 1: an item is one recording.
+        path: root of the corpus.
         ascending: the shortest texts first instead.
+        others: other keys of s3prl's configuration.
 
     Raises:
-        CorpusError: there are no recordings.
+        CorpusError: there are no recordings, or a file of the corpus is missing or malformed.
     """
 
-    def __init__(self, entries: Sequence[Entry], bucket_size: int, ascending: bool = False) -> None:
+    def __init__(
+        self,
+        split: Sequence[str],
+        tokenizer: Any,
+        bucket_size: int,
+        path: str,
+        ascending: bool = False,
+        **others: Any,
+    ) -> None:
+        entries = self.read(Path(path), split, tokenizer, **others)
         if not entries:
             raise CorpusError("a split holds no recordings; check the corpus's files")
         # Ties by path, so that batches do not depend on the file system's order.
         by_path = sorted(entries, key=lambda entry: str(entry[0]))
         self.entries = sorted(by_path, key=lambda entry: len(entry[1]), reverse=not ascending)
         self.bucket_size = bucket_size
+
+    def read(self, root: Path, splits: Sequence[str], tokenizer: Any, **others: Any) -> list[Entry]:
+        """Read the path and token ids of each recording."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -56,31 +72,11 @@ class Bucketed:
 
 
 class LibriDataset(Bucketed):
-    """Transcripts as the tokenizer's units.
+    """Transcripts as the tokenizer's units."""
 
-    Args:
-        split: folders below `path`.
-        tokenizer: s3prl's text encoder.
-        path: root of the corpus.
-        bucket_size, ascending: see `Bucketed`.
-        others: keys of s3prl's configuration that are not used.
-
-    Raises:
-        CorpusError: a folder or a transcript is missing.
-    """
-
-    def __init__(
-        self,
-        split: Sequence[str],
-        tokenizer: Any,
-        bucket_size: int,
-        path: str,
-        ascending: bool = False,
-        **others: Any,
-    ) -> None:
-        texts = transcripts(Path(path), split)
-        entries = [(file, tokenizer.encode(text)) for file, text in texts]
-        super().__init__(entries, bucket_size, ascending)
+    def read(self, root: Path, splits: Sequence[str], tokenizer: Any, **others: Any) -> list[Entry]:
+        """Read LibriSpeech."""
+        return [(file, tokenizer.encode(text)) for file, text in transcripts(root, splits)]
 
 
 def transcripts(root: Path, splits: Sequence[str]) -> Iterator[tuple[Path, str]]:

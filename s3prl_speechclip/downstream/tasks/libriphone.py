@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.files import read_lines
 from ...errors import CorpusError
-from ..ctc_corpora import LIBRISPEECH, Bucketed, leave_padding_blank, transcripts
+from ..ctc_corpora import LIBRISPEECH, Bucketed, Entry, leave_padding_blank, transcripts
 from ..heads import recognised
 from ..task import Layout, Metric, Task, Values
 
@@ -25,37 +25,36 @@ NAMED = 5  # words without a pronunciation that a message names
 
 
 class LibriPhoneDataset(Bucketed):
-    """Phones of the first pronunciation that the lexicons have of each word.
+    """Phones of the first pronunciation that the lexicons have of each word."""
 
-    Args:
-        lexicon: lexicons, files of lines `WORD PH PH ...`, earlier entries first in rank.
-        split, tokenizer, bucket_size, path, ascending, others: see `LibriDataset`.
-
-    Raises:
-        CorpusError: a file is missing, a word has no pronunciation, or a phone is not in the
-            vocabulary.
-    """
-
-    def __init__(
+    def read(
         self,
-        split: Sequence[str],
+        root: Path,
+        splits: Sequence[str],
         tokenizer: Any,
-        bucket_size: int,
-        path: str,
-        lexicon: Sequence[str],
-        ascending: bool = False,
+        *,
+        lexicon: Sequence[str] = (),
         **others: Any,
-    ) -> None:
+    ) -> list[Entry]:
+        """Read LibriSpeech.
+
+        Args:
+            root, splits, tokenizer, others: see `Bucketed`.
+            lexicon: lexicons, files of lines `WORD PH PH ...`, earlier entries first in rank.
+
+        Raises:
+            CorpusError: a word has no pronunciation, or a phone is not in the vocabulary.
+        """
         phones: dict[str, list[str]] = {}
         for line in (line for file in lexicon for line in read_lines(Path(file))):
             word, *pronunciation = line.split()
             if pronunciation:
                 phones.setdefault(word, pronunciation)
-        texts = list(transcripts(Path(path), split))
+        texts = list(transcripts(root, splits))
         unknown = sorted({word for _, text in texts for word in text.split()} - phones.keys())
         if unknown:
             raise CorpusError(
-                f"{len(unknown)} words of {', '.join(split)} are in no lexicon "
+                f"{len(unknown)} words of {', '.join(splits)} are in no lexicon "
                 f"({', '.join(unknown[:NAMED])}); {G2P}; put them beside the others, or add the "
                 f"words to '{lexicon[-1]}'"
             )
@@ -66,7 +65,7 @@ class LibriPhoneDataset(Bucketed):
             if tokenizer.unk_idx in tokens:
                 raise CorpusError(f"'{file}': a phone of '{spoken}' is not in the vocabulary")
             entries.append((file, tokens))
-        super().__init__(entries, bucket_size, ascending)
+        return entries
 
 
 def _place(root: Path) -> Values:

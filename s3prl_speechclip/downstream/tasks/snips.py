@@ -9,7 +9,7 @@ from typing import Any
 
 from ...data.files import read_json, read_text
 from ...errors import CorpusError
-from ..ctc_corpora import Bucketed, leave_padding_blank
+from ..ctc_corpora import Bucketed, Entry, leave_padding_blank
 from ..heads import recognised
 from ..task import Layout, Metric, Task, Values, first_existing
 
@@ -21,29 +21,13 @@ SPEAKERS = "speakers.json"  # of a corpus in this layout with speakers of its ow
 
 
 class SnipsDataset(Bucketed):
-    """Characters of the words between the marks of their slots.
+    """Characters of the words between the marks of their slots."""
 
-    Args:
-        split, tokenizer, bucket_size, path, ascending: see `LibriDataset`.
-        others: other keys of s3prl's configuration; `<split>_speakers` names a split's speakers.
-
-    Raises:
-        CorpusError: a file is missing, a line has another form, or a speaker has no recordings.
-    """
-
-    def __init__(
-        self,
-        split: Sequence[str],
-        tokenizer: Any,
-        bucket_size: int,
-        path: str,
-        ascending: bool = False,
-        **others: Any,
-    ) -> None:
-        root = Path(path)
+    def read(self, root: Path, splits: Sequence[str], tokenizer: Any, **others: Any) -> list[Entry]:
+        """Read Audio SNIPS; `<split>_speakers` of `others` names a split's speakers."""
         labels = _read_labels(root / LABELS)
-        entries = []
-        for name in split:
+        entries: list[Entry] = []
+        for name in splits:
             files = sorted((root / name).rglob("*.wav"))
             speakers = others.get(f"{name}_speakers")
             if speakers:
@@ -58,7 +42,7 @@ class SnipsDataset(Bucketed):
                 logger.warning("%s: %d recordings have no labels", name, len(files) - len(labelled))
             _check_slots(root / LABELS, [labels[file.stem] for file in labelled], tokenizer)
             entries += [(file, tokenizer.encode(labels[file.stem])) for file in labelled]
-        super().__init__(entries, bucket_size, ascending)
+        return entries
 
 
 def _read_labels(path: Path) -> dict[str, str]:
