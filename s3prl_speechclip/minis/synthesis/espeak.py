@@ -12,11 +12,12 @@ import _ctypes
 import ctypes
 import math
 import shutil
+from collections.abc import Sequence
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_void_p
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import espeakng_loader
 import numpy as np
@@ -46,12 +47,6 @@ class _Event(ctypes.Structure):
 
 
 _Callback = CFUNCTYPE(c_int, POINTER(c_short), c_int, POINTER(_Event))
-
-
-class _Sound(NamedTuple):
-    symbol: str
-    first: int  # sample
-    stop: int
 
 
 def read(text: str, voice: Voice, libraries: tuple[Path, ...] = ()) -> Reading:
@@ -112,13 +107,13 @@ def _read(library: ctypes.CDLL, text: str, voice: Voice) -> Reading:
         raise CorpusError(f"espeak-ng's voice '{voice.name}' says nothing for '{text}'")
     samples = np.concatenate(parts)
     ends = [*(min(first, len(samples)) for first, _ in marks[1:]), len(samples)]
-    sounds = [
-        _Sound(symbol, first, end)
+    phones = tuple(
+        Phone(symbol, first / sample_rate, end / sample_rate)
         for (first, symbol), end in zip(marks, ends, strict=False)
         if symbol and end > first  # not a pause
-    ]
-    phones = tuple(Phone(s.symbol, s.first / sample_rate, s.stop / sample_rate) for s in sounds)
-    return Reading(samples, sample_rate, _timed(text, words, sounds, sample_rate), phones)
+    )
+    timed = _timed(text, [(first / sample_rate, place) for first, place in words], phones)
+    return Reading(samples, sample_rate, timed, phones)
 
 
 @cache
@@ -141,24 +136,24 @@ def english_data() -> Path:
 
 
 def _timed(
-    text: str, marks: list[tuple[int, int]], sounds: list[_Sound], sample_rate: int
+    text: str, marks: Sequence[tuple[float, int]], phones: Sequence[Phone]
 ) -> tuple[Word, ...]:
-    """Return the words, each timed by the sounds between its mark and the next word's.
+    """Return the words, each timed by the phones between its mark and the next word's.
 
     A number has a mark for each of its parts, and words such as `of the` share one; so marks are
     sorted into the words of the text by their position.
     """
     names = words_of(text)
-    onsets: dict[int, int] = {}  # place in `names` -> sample
-    for sample, position in marks:
+    onsets: dict[int, float] = {}  # place in `names` -> seconds
+    for second, position in marks:
         place = sum(offset <= position for offset, _ in names) - 1
-        onsets.setdefault(max(0, place), sample)
+        onsets.setdefault(max(0, place), second)
     places = sorted(onsets)
     words = []
     for this, following in zip(places, [*places[1:], len(names)], strict=True):
         until = onsets.get(following, math.inf)
-        own = [sound for sound in sounds if onsets[this] <= sound.first < until]
+        own = [phone for phone in phones if onsets[this] <= phone.start < until]
         if own:
             name = " ".join(name for _, name in names[this:following])
-            words.append(Word(name, own[0].first / sample_rate, own[-1].stop / sample_rate))
+            words.append(Word(name, own[0].start, own[-1].end))
     return tuple(words)
