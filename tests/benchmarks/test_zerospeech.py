@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
 import yaml
-from semantic_lists import write_gold, write_pairs
 from small_models import small_model, waveforms
 
 from s3prl_speechclip import evaluate
@@ -164,8 +164,8 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> ZeroSpeech:
                 for b in range(a):
                     score = round(float(random.uniform(0, 10)), 2)
                     pairs.append(Pair(kind, "near", WORDS[a], WORDS[b], score, NAN))
-        write_gold(folder / "gold.csv", tokens)
-        write_pairs(folder / "pairs.csv", pairs)
+        pd.DataFrame(tokens).to_csv(folder / "gold.csv", index=False)
+        pd.DataFrame(pairs).to_csv(folder / "pairs.csv", index=False)
     return load_semantic(root)
 
 

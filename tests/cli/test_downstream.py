@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import TORCHRUN
 
 from s3prl_speechclip.cli.downstream import command, downstream_table, main
 from s3prl_speechclip.data.cache import CACHE_VARIABLE
@@ -68,16 +69,7 @@ def test_two_processes_train_what_one_does(corpus: Path, tmp_path: Path):
     alone = command([*options(corpus, tmp_path / "one", 5)])
     assert alone == tmp_path / "one" / "result.json"
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            str(ROOT / "run_downstream.py"),
-            *options(corpus, tmp_path / "two", 5),
-        ],
+        [*TORCHRUN, str(ROOT / "run_downstream.py"), *options(corpus, tmp_path / "two", 5)],
         capture_output=True,
         text=True,
         timeout=900,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import signal
 import subprocess
@@ -342,27 +341,14 @@ def test_a_dry_run_needs_neither_corpus_nor_hub(
     assert 0 < int(counts[2].replace(",", "")) <= int(counts[1].replace(",", ""))
 
 
-def test_offline_the_missing_encoder_is_named(corpus: Path, tmp_path: Path) -> None:
+def test_offline_the_missing_encoder_is_named(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Guards the base preset where there is no hub: what is missing, and how to provide it."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "s3prl_speechclip.cli.pretrain",
-            "-g",
-            "base",
-            "--data",
-            "flickr8k",
-            "--data-root",
-            str(corpus),
-            "-p",
-            str(tmp_path / "run"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")},
-    )
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    run = str(tmp_path / "run")
+    done = start("-g", "base", "--data", "flickr8k", "--data-root", str(corpus), "-p", run)
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     assert "facebook/hubert-base-ls960" in last
