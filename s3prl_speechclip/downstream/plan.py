@@ -143,10 +143,6 @@ def _runner(config: Values, request: Request) -> RunnerConfig:
     values = dict(config.get("runner") or {})
     if values.get("fp16"):
         values["precision"] = "fp16"
-    values.pop("feature_cache_gb", None)  # of earlier versions' checkpoints, as the next
-    kept = values.pop("feature_cache", None)
-    if kept is not None:
-        values |= {"cache": "off"} if kept == "off" else {"cache_precision": kept}
     if values.get("cache") is False:  # what YAML makes of `off`
         values["cache"] = "off"
     if request.cache is not None:

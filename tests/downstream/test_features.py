@@ -23,7 +23,7 @@ from s3prl_speechclip.downstream import features as features_module
 from s3prl_speechclip.downstream import training as training_module
 from s3prl_speechclip.downstream.batches import Items
 from s3prl_speechclip.downstream.features import Features
-from s3prl_speechclip.downstream.plan import Plan, resolve
+from s3prl_speechclip.downstream.plan import resolve
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.downstream.run_state import RunFolder, read_state
@@ -348,15 +348,6 @@ def test_an_upstream_that_hangs_on_the_batch_encodes_one_at_a_time(
     training.features.rate = 320
     training.prepare("train")
     assert training.features.batched is batched
-
-
-def test_a_plan_of_an_earlier_version_is_read(write_corpus: Write, tmp_path: Path):
-    """Guards checkpoints whose configuration has runner.feature_cache."""
-    plan = resolve(ask("fluent_commands", write_corpus("fluent_commands"), tmp_path / "run"))
-    for old, cache, precision in (("off", "off", "fp32"), ("fp16", "auto", "fp16")):
-        section = plan.config["runner"] | {"feature_cache": old, "feature_cache_gb": 2}
-        found: Plan = replace(plan, config=plan.config | {"runner": section})
-        assert (found.runner.cache, found.runner.cache_precision) == (cache, precision)
 
 
 def test_loaders_give_the_same_items_named_and_read(write_corpus: Write, tmp_path: Path, model):
