@@ -8,16 +8,15 @@ seeds are each runner's own. Scores are those after the last step.
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
-
-import pandas as pd
 
 from s3prl_speechclip.errors import SpeechClipError
 from s3prl_speechclip.results import markdown_table, read_result
@@ -32,6 +31,10 @@ SEEDS = (0, 1, 2)
 STEPS = {"total_steps": 250, "eval_step": 250, "save_step": 250}
 LINE = re.compile(r"^(dev|test) at step \d+: (\S+)", re.MULTILINE)
 CERTAIN = 2.0  # standard errors
+COLUMNS: Mapping[str, Callable[[str], Any]] = {
+    **{"task": str, "runner": str, "seed": int, "steps": int},
+    **{"dev": float, "test": float},
+}
 
 
 def measure(runner: str, task: str, seed: int, python: str, folder: Path) -> dict[str, Any]:
@@ -104,13 +107,22 @@ def main() -> None:
                 with tempfile.TemporaryDirectory(prefix="scores-") as scratch:
                     run = measure(runner, task, seed, args.python, Path(scratch))
                 runs = sorted([*runs, run], key=lambda r: (r["task"], r["runner"], r["seed"]))
-                pd.DataFrame(runs).to_csv(args.out, index=False)
+                with args.out.open("w", encoding="utf-8", newline="") as file:
+                    writer = csv.DictWriter(file, run, lineterminator="\n")
+                    writer.writeheader()
+                    writer.writerows(runs)
     sys.stdout.write(f"{scores_table(read_runs(args.out))}\n{args.out}\n")
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
     """Read the runs of a file; none where there is no file."""
-    return pd.read_csv(path).to_dict("records") if path.is_file() else []
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: kind(row[name]) for name, kind in COLUMNS.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 if __name__ == "__main__":
