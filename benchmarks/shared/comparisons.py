@@ -411,11 +411,12 @@ def _rates(args: Namespace, waiting: Mapping[str, str]) -> tuple[float, float]:
     return statistics.median(rates[True]), statistics.median(rates[False])
 
 
-def training_rate(seconds: float = 4.0, batch_size: int = 32) -> float:
+def training_rate() -> float:
     """Return the examples per second of the mini hybrid model's training on stored features."""
     from s3prl_speechclip.encoders.shipped import ASSETS
     from s3prl_speechclip.model.speechclip import SpeechClip
 
+    seconds, batch_size = 4.0, 32
     model = SpeechClip.from_pretrained(ASSETS / "speechclip_hybrid")
     with torch.no_grad():
         features = model.speech_encoder(noise(batch_size, 2.3))

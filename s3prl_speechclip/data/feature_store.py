@@ -353,24 +353,20 @@ def stored() -> list[Stored]:
     return sorted(found, key=lambda folder: folder.used)
 
 
-def evict(spared: Path | None = None, limit: float | None = None) -> None:
+def evict(spared: Path | None = None) -> None:
     """Remove folders until all together are below the limit, but none that a process uses.
 
     Args:
         spared: a folder to keep.
-        limit: bytes; None: what the environment says.
 
     Raises:
         ConfigError: the environment's limit is no number.
     """
-    if limit is None:
-        text = os.environ.get(LIMIT_VARIABLE, str(LIMIT))
-        try:
-            limit = float(text) * 1e9
-        except ValueError:
-            raise ConfigError(
-                f"{LIMIT_VARIABLE} is a number of 10^9 bytes, found '{text}'"
-            ) from None
+    text = os.environ.get(LIMIT_VARIABLE, str(LIMIT))
+    try:
+        limit = float(text) * 1e9
+    except ValueError:
+        raise ConfigError(f"{LIMIT_VARIABLE} is a number of 10^9 bytes, found '{text}'") from None
     folders = stored()
     total = sum(folder.size for folder in folders)
     for folder in folders:

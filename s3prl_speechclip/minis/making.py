@@ -131,9 +131,9 @@ def record(
     return made
 
 
-def draw(drawings: Sequence[Drawing], root: Path, what: str = "preparing pictures") -> list[Made]:
+def draw(drawings: Sequence[Drawing], root: Path) -> list[Made]:
     """Write pictures, in order; one that cannot be drawn is a fault."""
-    return list(in_workers(partial(_draw, root), drawings, what))
+    return list(in_workers(partial(_draw, root), drawings, "preparing pictures"))
 
 
 def write_audio(path: Path, samples: np.ndarray) -> Made:

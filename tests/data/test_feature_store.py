@@ -244,7 +244,8 @@ def test_what_was_not_used_for_longest_goes_first(
     evict()
     assert [found.about["encoder"] for found in stored()] == ["one", "new", "newest"]
     assert held.exists()
-    evict(limit=0)
+    monkeypatch.setenv(LIMIT_VARIABLE, "0")
+    evict()
     assert [found.about["encoder"] for found in stored()] == ["one"]
 
 

@@ -61,7 +61,7 @@ Examples = tuple[Array, NDArray[np.str_]]
 """Features of N words, (layers, N, D), or (N, D) of one layer, and the words, (N,)."""
 
 
-def evaluate_hubert(folder: Path, stamps: Manifest, seed: int = 0) -> TaskResult:
+def evaluate_hubert(folder: Path, stamps: Manifest) -> TaskResult:
     """Probe a HuBERT that ships for words, beside the spectrum of what it reads.
 
     Raises:
@@ -88,12 +88,12 @@ def evaluate_hubert(folder: Path, stamps: Manifest, seed: int = 0) -> TaskResult
     said = Counter(word.text for _, word in test if word.text in known)
     metrics = {"words": scores, "chance": {"words": 100 * max(said.values()) / said.total()}}
     return result_record(
-        started=started, task="probe", metrics=metrics, protocol=WORDS, **_about(folder, seed)
+        started=started, task="probe", metrics=metrics, protocol=WORDS, **_about(folder)
     )
 
 
 @torch.no_grad()
-def evaluate_clip(folder: Path, stamps: Manifest, seed: int = 0) -> TaskResult:
+def evaluate_clip(folder: Path, stamps: Manifest) -> TaskResult:
     """Measure zero-shot retrieval between written captions and unseen images, beside chance."""
     started = time.perf_counter()
     encoder = load_shipped(folder)
@@ -127,7 +127,7 @@ def evaluate_clip(folder: Path, stamps: Manifest, seed: int = 0) -> TaskResult:
         task="image_text_retrieval",
         metrics=metrics,
         protocol=PICTURES,
-        **_about(folder, seed),
+        **_about(folder),
     )
 
 
@@ -192,7 +192,7 @@ def _written(recall: Mapping[str, Any]) -> dict[str, Any]:
     return {new: recall[old] for old, new in names.items() if old in recall}
 
 
-def _about(folder: Path, seed: int) -> dict[str, Any]:
+def _about(folder: Path) -> dict[str, Any]:
     """Return the fields that the results of both encoders share."""
     return {
         "system": f"mini_{folder.name}",
@@ -200,6 +200,6 @@ def _about(folder: Path, seed: int) -> dict[str, Any]:
         "corpus": "stamps",
         "checkpoint": str(folder),
         "checkpoint_hash": file_hash(folder / "model.safetensors"),
-        "seed": seed,
+        "seed": 0,
         "mini": True,
     }
