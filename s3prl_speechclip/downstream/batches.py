@@ -31,7 +31,7 @@ from ..runtime.randomness import (
 )
 from ..structures import HOP
 from .probe import one_line
-from .reading import Naming, add_converted, naming, take_converted
+from .recordings import Naming, add_converted, naming, take_converted
 
 SHORTEST = HOP // 2  # samples; s3prl rounds frames, and what rounds to none has no features
 

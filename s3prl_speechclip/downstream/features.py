@@ -27,7 +27,7 @@ from ..runtime.distributed import gather_objects
 from ..structures import SAMPLE_RATE
 from .batches import Draw, Items
 from .plan import Plan
-from .reading import Naming
+from .recordings import Naming
 from .settings import value_at
 from .task import EXPERT
 from .upstreams import Upstream, as_states

@@ -17,7 +17,7 @@ from ..errors import AudioError, ConfigError, CorpusError, SpeechClipError
 from ..runtime.randomness import own_randomness
 from .compat import quiet
 from .plan import Plan
-from .reading import read_as_mono
+from .recordings import read_as_mono
 from .task import EXPERT, Task
 from .upstreams import check_selection
 

@@ -20,7 +20,7 @@ from ..runtime.distributed import gather_objects
 from ..structures import TaskResult
 from . import compat
 from .plan import Plan, read_own, refuse_overwriting, resolve
-from .reading import take_converted
+from .recordings import take_converted
 from .request import Request
 from .run_state import RunFolder, Weights, read_state
 from .settings import without_paths

@@ -34,7 +34,7 @@ from .probe import (
     data_loader,
     new_records,
 )
-from .reading import Naming
+from .recordings import Naming
 from .run_state import RunFolder, RunState
 from .task import Scores
 from .upstreams import Upstream

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...errors import CorpusError
 from .. import debian
 from . import espeak, flite
-from .reading import Phone, Reading, spoken, words_of
+from .aloud import Phone, Reading, spoken, words_of
 from .voices import Voice
 
 __all__ = ["Phone", "Reading", "Voice", "fetch_libraries", "read_aloud", "spoken", "words_of"]

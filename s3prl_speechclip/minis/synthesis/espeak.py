@@ -25,7 +25,7 @@ import numpy as np
 from ...data.cache import CACHE_VARIABLE, cache_home, made_once
 from ...data.manifest import Word
 from ...errors import CorpusError
-from .reading import Phone, Reading, same_noise, words_of
+from .aloud import Phone, Reading, same_noise, words_of
 from .voices import Voice
 
 # Names and values of espeak-ng's speak_lib.h.

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...data.manifest import Word
 from ...errors import CorpusError
-from .reading import Phone, Reading, same_noise, words_of
+from .aloud import Phone, Reading, same_noise, words_of
 from .voices import Voice
 
 PACKAGES = ("libflite1", "libasound2t64|libasound2")

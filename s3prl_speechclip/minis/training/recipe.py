@@ -30,8 +30,8 @@ from ...structures import SAMPLE_RATE, TaskResult
 from . import units
 from .clip import TRUNK_PACKAGE, ClipRecipe, ship_clip, train_clip
 from .clip_data import load_pictures, training_pictures
+from .evaluation import evaluate_clip, evaluate_hubert
 from .hubert import HubertRecipe, ship_hubert, train_hubert
-from .probe import evaluate_clip, evaluate_hubert
 from .report import NO_NORM, models_report
 from .speech import load_speech
 

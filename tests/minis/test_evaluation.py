@@ -15,7 +15,7 @@ from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import EncoderError
 from s3prl_speechclip.minis.synthesis import fetch_libraries, read_aloud
 from s3prl_speechclip.minis.synthesis.voices import VOICES
-from s3prl_speechclip.minis.training.probe import evaluate_hubert, word_probe
+from s3prl_speechclip.minis.training.evaluation import evaluate_hubert, word_probe
 from s3prl_speechclip.results import read_result, write_result
 
 TINY = {
