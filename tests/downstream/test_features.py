@@ -18,7 +18,7 @@ from torch import nn
 
 from s3prl_speechclip.benchmarks.shared.s3prl_peer import write_mini_hubert
 from s3prl_speechclip.data.audio import read_audio
-from s3prl_speechclip.downstream import compat, reading
+from s3prl_speechclip.downstream import compat, recordings
 from s3prl_speechclip.downstream import features as features_module
 from s3prl_speechclip.downstream import training as training_module
 from s3prl_speechclip.downstream.batches import Items
@@ -68,7 +68,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def without_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail where a recording is read or encoded."""
-    monkeypatch.setattr(reading, "read_audio", lambda path: pytest.fail(f"reads {path}"))
+    monkeypatch.setattr(recordings, "read_audio", lambda path: pytest.fail(f"reads {path}"))
     monkeypatch.setattr(Features, "_encode", lambda *_: pytest.fail("encodes"))
 
 
