@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 PACKAGE = "s3prl_speechclip"
 FOLDERS = ("upstream", "benchmarks", "downstream_configs")
 RESULTS = Path("benchmarks") / "results"  # stay in the checkout
-SCRIPTS = ("pretrain", "benchmark")
+SCRIPTS = ("pretrain", "downstream", "benchmark")
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md", PACKAGE, *FOLDERS)
 NOT_SOURCES = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
 
