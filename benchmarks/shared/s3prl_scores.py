@@ -26,7 +26,12 @@ from .s3prl_peer import run_s3prl, write_mini_hubert
 
 SCORES = Path("benchmarks") / "results" / "speed" / "s3prl-scores.csv"
 TASKS = ("fluent_commands", "speech_commands")
-RUNNERS = ("s3prl", "s3prl_speechclip")
+OWN: Mapping[str, str] = {
+    "s3prl_speechclip": "fp32",
+    "s3prl_speechclip, bf16": "bf16",
+}
+"""Precision of the encoder in this project's runner."""
+RUNNERS = ("s3prl", *OWN)
 SEEDS = (0, 1, 2)
 STEPS = {"total_steps": 250, "eval_step": 250, "save_step": 250}
 LINE = re.compile(r"^(dev|test) at step \d+: (\S+)", re.MULTILINE)
@@ -54,7 +59,8 @@ def measure(runner: str, task: str, seed: int, python: str, folder: Path) -> dic
         scores = {split: float(value) for split, value in LINE.findall(log)}
     else:
         options = ["-k", str(hubert), "--seed", str(seed)]
-        options += ["-o", ",,".join(f"runner.{key}={value}" for key, value in STEPS.items())]
+        settings = {**STEPS, "encoder_precision": OWN[runner]}
+        options += ["-o", ",,".join(f"runner.{key}={value}" for key, value in settings.items())]
         cache = cache_without_features(folder / "cache")
         run_downstream(task, "hf_hubert_custom", folder / "own", cache, *options)
         result = read_result(folder / "own" / "run" / "result.json")
@@ -63,24 +69,28 @@ def measure(runner: str, task: str, seed: int, python: str, folder: Path) -> dic
 
 
 def scores_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Lay runs out, a task a row: test accuracies in percent, and their difference."""
+    """Lay runs out, a task and runner a row: test accuracies in percent, and how they differ.
+
+    A runner is compared with s3prl's where both have several seeds.
+    """
     rows = []
     for task in TASKS:
-        found = [
-            [100 * run["test"] for run in runs if (run["task"], run["runner"]) == (task, runner)]
-            for runner in RUNNERS
-        ]
-        if min(map(len, found)) < 2:
-            continue  # not measured yet
-        theirs, ours = found
-        difference = fmean(ours) - fmean(theirs)
-        error = math.sqrt(sum(stdev(each) ** 2 / len(each) for each in found))
-        within = "yes" if abs(difference) <= CERTAIN * error else "no"
-        shown = [
-            f"{', '.join(f'{value:.1f}' for value in each)}: {fmean(each):.1f}" for each in found
-        ]
-        rows.append((task, *shown, f"{difference:+.1f} ± {error:.1f}", within))
-    head = ("task", "s3prl's runner", "this one", "difference", "within two standard errors")
+        for runner in RUNNERS:
+            found, theirs = (
+                [100 * run["test"] for run in runs if (run["task"], run["runner"]) == (task, name)]
+                for name in (runner, RUNNERS[0])
+            )
+            if min(len(found), len(theirs)) < 2:
+                continue  # not measured yet
+            difference = fmean(found) - fmean(theirs)
+            error = math.sqrt(sum(stdev(each) ** 2 / len(each) for each in (found, theirs)))
+            within = "yes" if abs(difference) <= CERTAIN * error else "no"
+            compared = (
+                ("", "") if runner == RUNNERS[0] else (f"{difference:+.1f} ± {error:.1f}", within)
+            )
+            seeds = ", ".join(f"{value:.1f}" for value in found)
+            rows.append((task, runner, seeds, f"{fmean(found):.1f}", *compared))
+    head = ("task", "runner", "seeds", "mean", "difference", "within two standard errors")
     return markdown_table(head, rows)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..benchmarks.retrieval import table as retrieval_table
+from ..benchmarks.shared.s3prl_scores import SCORES, read_runs, scores_table
 from ..benchmarks.speed import table as speed_table
 from ..benchmarks.speed import waiting_table
 from ..errors import ResultError
@@ -20,7 +21,7 @@ from .common import run
 DOCS = Path("docs")
 PAGES = {
     **dict.fromkeys(("demo", "superb"), DOCS / "miniatures.md"),
-    **dict.fromkeys(("speed", "waiting"), DOCS / "speed.md"),
+    **dict.fromkeys(("speed", "scores", "waiting"), DOCS / "speed.md"),
 }
 """Pages by the tables that they hold."""
 COMMITTED = Path("benchmarks") / "results" / "demo.json"
@@ -34,6 +35,7 @@ def blocks(root: Path = Path()) -> dict[str, str]:
         "demo": retrieval_table(read_result(root / COMMITTED)) + "\n",
         "superb": superb_table(superb),
         "speed": speed_table(read_result(root / SPEED / "two-cores.json")) + "\n",
+        "scores": scores_table(read_runs(root / SCORES)) + "\n",
         "waiting": waiting_table(read_result(root / SPEED / "busy-core.json")) + "\n",
     }
 

@@ -89,6 +89,7 @@ def test_scores_of_both_runners_are_compared_over_seeds() -> None:
     ]
     runs.append({"task": "speech_commands", "runner": "s3prl", "seed": 0, "test": 0.5})
     _, _, *rows = scores_table(runs).splitlines()
-    (row,) = rows
+    theirs, row = rows
+    assert "fluent_commands" in theirs and "50.0, 52.0, 54.0" in theirs
     # Each mean is off by 2 / sqrt(3) points, their difference by sqrt(8 / 3).
     assert "+3.0 ± 1.6" in row and row.rstrip(" |").endswith("yes")
