@@ -330,28 +330,46 @@ def cache_without_features(folder: Path) -> dict[str, str]:
 
 
 def compare_intent_runs(args: Namespace, steps: int) -> dict[str, Any]:
-    """Compare a whole run of intent classification on its mini set with s3prl's own runner's."""
+    """Compare a whole run of intent classification on its mini set with s3prl's own runner's.
+
+    Beside it: a second run, with the features of the first, and one in bf16.
+    """
     from s3prl_speechclip.minis import mini_set
 
     mini_set("fluent_commands")  # made before the clock starts
     runner = {"total_steps": steps, "eval_step": steps // 2, "save_step": steps // 2}
-    changes = ",,".join(f"runner.{key}={value}" for key, value in runner.items())
     with tempfile.TemporaryDirectory(prefix="speed-") as scratch:
         folder = Path(scratch)
         hubert = write_mini_hubert(folder / "hubert")
-        cache = cache_without_features(folder / "cache")
-        own = ("-k", str(hubert), "-o", changes)
-        ours, own_peak = run_downstream(
-            "fluent_commands", "hf_hubert_custom", folder / "ours", cache, *own
-        )
+        first, other = (cache_without_features(folder / name) for name in ("first", "other"))
+        own = {}
+        for name, cache, precision in (
+            ("ours", first, "fp32"),
+            ("with_stored_features", first, "fp32"),
+            ("with_bf16", other, "bf16"),
+        ):
+            settings = {**runner, "encoder_precision": precision}
+            changes = ",,".join(f"runner.{key}={value}" for key, value in settings.items())
+            options = ("-k", str(hubert), "-o", changes)
+            own[name] = run_downstream(
+                "fluent_commands", "hf_hubert_custom", folder / name, cache, *options
+            )
+        seconds = {name: run[0] for name, run in own.items()}
+        beside = {name: rounded(value) for name, value in seconds.items() if name != "ours"}
+        found = {"ours": seconds["ours"], **beside}
         if args.against_s3prl is None:
             reason = "s3prl's runner needs --against-s3prl"
-            return {"ours": ours, "theirs": None, "ratio": None, "reason": reason}
+            return {**found, "theirs": None, "ratio": None, "reason": reason}
         theirs, their_peak = run_s3prl(
             args.against_s3prl, "fluent_commands", hubert, folder / "theirs", runner
         )
-    peaks = {"ours": own_peak, "theirs": their_peak}
-    return {"ours": ours, "theirs": theirs, "ratio": theirs / ours, "command_peak_mib": peaks}
+    return {
+        **found,
+        "theirs": theirs,
+        "ratio": theirs / seconds["ours"],
+        "ratios_beside": {name: rounded(theirs / value) for name, value in beside.items()},
+        "command_peak_mib": {"ours": own["ours"][1], "theirs": their_peak},
+    }
 
 
 def time_mini_tasks(args: Namespace) -> dict[str, Any]:
