@@ -355,8 +355,8 @@ def compare_intent_runs(args: Namespace, steps: int) -> dict[str, Any]:
                 "fluent_commands", "hf_hubert_custom", folder / name, cache, *options
             )
         seconds = {name: run[0] for name, run in own.items()}
-        beside = {name: rounded(value) for name, value in seconds.items() if name != "ours"}
-        found = {"ours": seconds["ours"], **beside}
+        beside = [name for name in seconds if name != "ours"]
+        found = {"ours": seconds["ours"], **{name: rounded(seconds[name]) for name in beside}}
         if args.against_s3prl is None:
             reason = "s3prl's runner needs --against-s3prl"
             return {**found, "theirs": None, "ratio": None, "reason": reason}
@@ -367,7 +367,7 @@ def compare_intent_runs(args: Namespace, steps: int) -> dict[str, Any]:
         **found,
         "theirs": theirs,
         "ratio": theirs / seconds["ours"],
-        "ratios_beside": {name: rounded(theirs / value) for name, value in beside.items()},
+        "ratios_beside": {name: rounded(theirs / seconds[name]) for name in beside},
         "command_peak_mib": {"ours": own["ours"][1], "theirs": their_peak},
     }
 
