@@ -21,7 +21,6 @@ from typing import Any
 from s3prl_speechclip.errors import SpeechClipError
 from s3prl_speechclip.results import markdown_table, read_result
 
-from .comparisons import cache_without_features, run_downstream
 from .s3prl_peer import run_s3prl, write_mini_hubert
 
 SCORES = Path("benchmarks") / "results" / "speed" / "s3prl-scores.csv"
@@ -52,6 +51,8 @@ def measure(runner: str, task: str, seed: int, python: str, folder: Path) -> dic
         python: of s3prl's environment.
         folder: of scratch.
     """
+    from .comparisons import cache_without_features, run_downstream
+
     hubert = write_mini_hubert(folder / "hubert")
     if runner == "s3prl":
         run_s3prl(python, task, hubert, folder / "s3prl", STEPS, seed)

@@ -50,7 +50,7 @@ class Corpus:
     @property
     def expected(self) -> str:
         """The remedy for a corpus in another layout."""
-        return f"expected there: {self.layout}"
+        return f"expected in its folder (--data-root DIR): {self.layout}"
 
     def public_name(self, manifest: Manifest) -> str:
         """Return the name that results give to what was read.
