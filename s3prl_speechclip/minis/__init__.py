@@ -8,6 +8,8 @@ choice is seeded, so that each machine makes the same files.
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from ..config import read_yaml
 from ..data.cache import cache_home, check_owner, is_prepared, made_once
 from ..data.manifest import MANIFEST
 from ..errors import ConfigError, CorpusError, unknown_name
+
+logger = logging.getLogger(__name__)
 
 SUPERB = ("fluent_commands", "snips", "libriphone", "speech_commands", "quesst14_dtw")
 NAMES = ("stamps", "named_pictures", *SUPERB, "zerospeech", "abx")
@@ -60,7 +64,9 @@ def mini_set(name: str, archive: Path | None = None, *, root: Path | None = None
     if not is_prepared(folder, listing):
         from .sets import fill  # late: only making needs voices and drawing
 
+        started = time.perf_counter()
         folder = made_once(folder, lambda to: fill(name, to, archive))
+        logger.info("%s: made in %.0f s, in '%s'", name, time.perf_counter() - started, folder)
     elif root is None:
         check_owner(folder)
     settings = read_yaml(Path(__file__).with_name("superb.yaml"))
