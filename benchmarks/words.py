@@ -96,7 +96,7 @@ SEGMENTS = {
     "mincut": "minimum cut",
     "windows": "windows",
 }
-"""What gives keywords their segments, by its name in results."""
+"""Titles of the sources of keywords' segments, by their names in results."""
 BOUNDARIES = {"P 50 ms": "precision", "R 50 ms": "recall", "F1 50 ms": "f1", "R-value": "r_value"}
 
 
