@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 100  # broken recordings in a row before the corpus, not a file, is at fault
 
+_NO_WORDS = torch.zeros(0, 2, dtype=torch.int64)
+
 OnBroken = Literal["raise", "replace", "drop"]
 
 
@@ -110,11 +112,17 @@ class PairDataset:
         self._max_samples = max_samples
         self._seed = seed
         self._epoch = 0
+        self._words = [_word_samples(utterance) for utterance in utterances]
         self._states: FeatureStore | None = None
         self._images = torch.empty(len(self.image_paths), 0)
 
     def __len__(self) -> int:
         return len(self._utterances)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether what is read lies on a GPU already."""
+        return self._states is not None and self._states.on_device
 
     def at(self, epoch: int) -> PairDataset:
         """Return the same recordings with the crops of an epoch; `broken` is shared."""
@@ -177,18 +185,17 @@ class PairDataset:
 
     def _read_whole(self, index: int) -> Tensor:
         """Read a waveform, (L,), or hidden states, (layers, T, D)."""
+        states = None if self._states is None else self._states.read(index)
+        if states is not None:
+            return states
         path = self._manifest.path(self._utterances[index].audio)
-        if self._states is None:
-            return torch.from_numpy(read_audio(path))
-        states = self._states.read(index)
-        if states is None:
+        if self._states is not None:
             raise AudioError(f"'{path}' could not be read when its features were computed")
-        return states
+        return torch.from_numpy(read_audio(path))
 
     def _crop(self, speech: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Return what is used of a recording, and (W, 2) samples in it of the words there."""
-        times = [(word.start, word.end) for word in self._utterances[index].words]
-        words = (torch.tensor(times).reshape(-1, 2) * SAMPLE_RATE).round().long()
+        words = self._words[index]
         time, step = (0, 1) if speech.ndim == 1 else (1, HOP)
         start, limit = 0, speech.shape[time]
         if self._max_samples is not None:
@@ -197,8 +204,18 @@ class PairDataset:
             random = np.random.default_rng([self._seed, self._epoch, index])
             start = int(random.integers(speech.shape[time] - limit + 1))
             speech = speech.narrow(time, start, limit)
-        words = (words - start * step).clamp(0, limit * step)
-        return speech, words[words[:, 1] > words[:, 0]]
+        if len(words):
+            words = (words - start * step).clamp(0, limit * step)
+            words = words[words[:, 1] > words[:, 0]]
+        return speech, words
+
+
+def _word_samples(utterance: Utterance) -> Tensor:
+    """Return (W, 2) first and last samples of a recording's words."""
+    if not utterance.words:
+        return _NO_WORDS
+    times = torch.tensor([(word.start, word.end) for word in utterance.words])
+    return (times * SAMPLE_RATE).round().long()
 
 
 def read_ahead(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
@@ -224,7 +241,8 @@ def load_batches(
         AudioError: a recording cannot be read, with the message of `read_audio` whichever process
             read it.
     """
-    reads = call_ahead(dataset.read, batches, workers, torch.cuda.is_available())
+    pin_memory = torch.cuda.is_available() and not dataset.on_device
+    reads = call_ahead(dataset.read, batches, workers, pin_memory)
     for batch, broken in reads:
         for message in broken:
             if message not in dataset.broken:

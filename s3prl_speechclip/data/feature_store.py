@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -26,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..atomic import atomic_file
 from ..errors import ConfigError, CorpusError
@@ -149,6 +151,10 @@ class FeatureFolder:
             found = self._read[key] = torch.from_numpy(block.reshape(shape))
         return found
 
+    def size(self, key: str) -> int:
+        """Return the bytes of a recording's features."""
+        return math.prod(self._entries[key].shape) * self._dtype.itemsize
+
     @contextmanager
     def writer(self) -> Iterator[Writer]:
         """Append features; those of whole recordings are kept, however the block ends.
@@ -243,6 +249,7 @@ class FeatureStore:
     def __init__(self, folder: FeatureFolder, keys: Sequence[str | None]) -> None:
         self._folder = folder
         self._keys = keys
+        self._loaded: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         """Return the number of the split's recordings, those that could not be read included."""
@@ -251,7 +258,26 @@ class FeatureStore:
     def read(self, recording: int) -> Tensor | None:
         """Return a recording's hidden states, (layers, T, D); None: it was unreadable."""
         key = self._keys[recording]
-        return None if key is None else self._folder.read(key)
+        if key is None:
+            return None
+        return self._loaded[key] if self.on_device else self._folder.read(key)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether `to` moved the hidden states to a GPU."""
+        return bool(self._loaded)
+
+    def size(self) -> int:
+        """Return the bytes of all hidden states."""
+        return sum(self._folder.size(key) for key in {*self._keys} if key is not None)
+
+    def to(self, device: torch.device) -> FeatureStore:
+        """Return a store that reads from the memory of a GPU, where all of it is copied."""
+        store = FeatureStore(self._folder, self._keys)
+        store._loaded = {
+            key: self._folder.read(key).to(device) for key in {*self._keys} if key is not None
+        }
+        return store
 
 
 class KnownRecordings:
@@ -322,13 +348,24 @@ def collate_features(blocks: Sequence[Tensor]) -> SpeechFeatures:
     Returns:
         Hidden states in float32.
     """
-    layers, _, width = blocks[0].shape
     lengths = torch.tensor([block.shape[1] for block in blocks])
+    if blocks[0].is_cuda:
+        return SpeechFeatures(tuple(pad_at_once(blocks).unbind(0)), lengths)
+    layers, _, width = blocks[0].shape
     padded = torch.empty(layers, len(blocks), int(lengths.max()), width)
     for row, block in enumerate(blocks):
         padded[:, row, : block.shape[1]] = block
         padded[:, row, block.shape[1] :] = 0.0
     return SpeechFeatures(tuple(padded.unbind(0)), lengths)
+
+
+def pad_at_once(blocks: Sequence[Tensor]) -> Tensor:
+    """Pad (layers, T, D) blocks to (layers, B, longest T, D) float32 in few calls.
+
+    On a GPU calls are what takes time; on a CPU `collate_features` reads and writes less.
+    """
+    frames = pad_sequence([block.transpose(0, 1) for block in blocks], batch_first=True)
+    return frames.float().permute(2, 0, 1, 3).contiguous()
 
 
 class Stored(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from lightning.fabric import Fabric
 
 from ..data.batches import PairDataset, approximate_lengths, load_batches, read_ahead
@@ -18,6 +19,8 @@ from ..model.embedding import RetrievalSet, retrieval_set
 from ..model.speechclip import SpeechClip
 from ..structures import PairBatch, SpeechBatch
 from .config import PretrainConfig
+
+DEVICE_SHARE = 0.25  # of a GPU's memory, for the hidden states of the training split
 
 
 def load_manifest(config: PretrainConfig) -> Manifest:
@@ -107,9 +110,12 @@ class TrainingData:
             seed=config.seed,
             on_broken="replace" if data.skip_broken else "raise",
         )
-        self._train = self._recordings.reading(
-            features.get(train), images.of(self._recordings.image_paths)
-        )
+        states = features.get(train)
+        if states and fabric.device.type == "cuda":
+            memory = torch.cuda.get_device_properties(fabric.device).total_memory
+            if states.size() < DEVICE_SHARE * memory:
+                states = states.to(fabric.device)
+        self._train = self._recordings.reading(states, images.of(self._recordings.image_paths))
         self._lengths = approximate_lengths(manifest, self._utterances, data.max_samples)
         self.validation: dict[str, RetrievalSet] = {
             split: retrieval_set(

@@ -26,6 +26,7 @@ from s3prl_speechclip.data.feature_store import (
     collate_features,
     evict,
     frame_count,
+    pad_at_once,
     stored,
 )
 from s3prl_speechclip.data.manifest import Manifest, Utterance
@@ -33,6 +34,7 @@ from s3prl_speechclip.errors import AudioError, CorpusError
 from s3prl_speechclip.structures import HOP, SpeechFeatures
 
 LAYERS, WIDTH = 3, 4
+NO_GPU = not torch.cuda.is_available()
 FRAMES = (5, 0, 9, 7)  # of four recordings; the second could not be read
 
 
@@ -102,6 +104,35 @@ def test_each_recording_gets_its_own_states(folder: FeatureFolder) -> None:
         found = store.read(n)
         assert found is not None and torch.equal(found, block(n))
     assert store.read(1) is None
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(NO_GPU, reason="needs a GPU"))],
+)
+def test_a_copy_in_a_devices_memory_reads_the_same(
+    folder: FeatureFolder, dataset: PairDataset, device: str
+) -> None:
+    """Fault: a store that was copied to a GPU gives another recording, or one it could not read."""
+    store = split(folder).to(torch.device(device))
+    assert store.size() == sum(2 * LAYERS * FRAMES[n] * WIDTH for n in (0, 2, 3))
+    assert store.read(1) is None
+    dataset.on_broken = "drop"
+    copied, read = (
+        [*load_batches(each, [[0, 1, 3], [2, 0]])] for each in (dataset.reading(store), dataset)
+    )
+    for one, other in zip(copied, read, strict=True):
+        assert isinstance(one.speech, SpeechFeatures) and isinstance(other.speech, SpeechFeatures)
+        assert one.indices.tolist() == other.indices.tolist()
+        assert torch.equal(one.speech.lengths, other.speech.lengths)
+        for a, b in zip(one.speech.hidden_states, other.speech.hidden_states, strict=True):
+            assert a.device.type == device and torch.equal(a.cpu(), b.cpu())
+
+
+def test_padding_at_once_is_padding_one_by_one() -> None:
+    """Fault: what a GPU pads differs from what a CPU pads."""
+    blocks = [block(0), block(2), block(3)]
+    assert torch.equal(pad_at_once(blocks), torch.stack([*collate_features(blocks).hidden_states]))
 
 
 def test_padding_is_zero_and_lengths_are_frames() -> None:
