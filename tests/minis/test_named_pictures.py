@@ -12,8 +12,8 @@ from s3prl_speechclip.data.images import open_image
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.minis import debian
 from s3prl_speechclip.minis.pictures import CARDS, EMOJI_FONT, EMOJI_NAMES, FONT, NAMES, WORD_CARDS
-from s3prl_speechclip.minis.sets.named_pictures import READERS, build
-from s3prl_speechclip.minis.synthesis.voices import HELD_OUT_VOICES
+from s3prl_speechclip.minis.sets.named_pictures import FAMILIAR, OTHERS, build
+from s3prl_speechclip.minis.synthesis.voices import HELD_OUT_VOICES, VOICES
 
 from .conftest import MakeDeb
 
@@ -51,8 +51,10 @@ def test_names_are_read_and_held_out_pictures_left_out(tmp_path: Path, archive: 
     assert {u.caption for u in manifest.utterances} == {"zebra", "cow"}
     assert "1 that look like a stamp" in manifest.notes[0]
     zebras = [u for u in manifest.utterances if u.caption == "zebra"]
-    assert [u.text for u in zebras] == ["zebra"] * READERS
-    assert len({u.speaker for u in zebras}) == READERS
+    assert [u.text for u in zebras] == ["zebra"] * (FAMILIAR + OTHERS)
+    speakers = {u.speaker for u in zebras}
+    assert len(speakers & VOICES.keys()) == FAMILIAR
+    assert len(speakers - VOICES.keys()) == OTHERS
     assert len({u.pair_id for u in zebras}) == 1
     assert not {u.speaker for u in manifest.utterances} & HELD_OUT_VOICES.keys()
     for utterance in manifest.utterances:

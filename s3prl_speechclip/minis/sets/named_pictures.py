@@ -2,12 +2,14 @@
 
 Pictures that look like one of the stamps that are held out from training are left out, so that
 training on both never shows a held-out picture; the voices that the stamps hold out read nothing.
+Half the readers of a name are drawn from some fifty voices that read nothing of the stamps, so that
+a word is heard from more speakers.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,14 @@ from ...data.manifest import MANIFEST, Manifest, Utterance
 from .. import mini_set
 from ..making import Saying, draw, file_name, record
 from ..pictures import copies, fingerprints, read_drafts
-from ..synthesis.voices import HELD_OUT_VOICES, VOICES
+from ..synthesis.voices import HELD_OUT_VOICES, VOICES, Voice, training_speakers
 from .stamps import TRAIN, UNSEEN
 
 SOURCES = ("emoji", "word_cards")
 IMAGES = "images/"
-READERS = 4  # of the stamps' voices that training uses
+FAMILIAR = 2  # readers of a name, of the stamps' voices that training uses
+OTHERS = 2  # readers that read nothing else to the models
+READING: Mapping[str, Voice] = {**VOICES, **training_speakers()}
 
 
 def make(folder: Path, archive: Path | None) -> None:
@@ -48,7 +52,7 @@ def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
         for draft in kept
         for voice in readers(draft.captions[0])
     ]
-    sayings = {path: Saying(VOICES[voice], draft.captions[0]) for draft, voice, path in plan}
+    sayings = {path: Saying(READING[voice], draft.captions[0]) for draft, voice, path in plan}
     readings = record(sayings, folder, archive, keep_faults=True)
     # Pictures of one name are one answer.
     names = sorted({draft.captions[0] for draft in kept})
@@ -91,7 +95,11 @@ def build(folder: Path, held_out: Sequence[Path], archive: Path | None) -> None:
 
 
 def readers(name: str) -> tuple[str, ...]:
-    """Choose the voices, keys of `VOICES`, that read a name; the same at every run."""
+    """Choose the voices, keys of `READING`, that read a name; the same at every run."""
     random = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
-    voices = [voice for voice in VOICES if voice not in HELD_OUT_VOICES]
-    return tuple(voices[k] for k in random.choice(len(voices), READERS, replace=False))
+    familiar = [voice for voice in VOICES if voice not in HELD_OUT_VOICES]
+    chosen = [
+        *random.choice(familiar, FAMILIAR, replace=False),
+        *random.choice([*training_speakers()], OTHERS, replace=False),
+    ]
+    return tuple(map(str, chosen))
