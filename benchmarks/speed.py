@@ -70,7 +70,7 @@ GOALS = {
     "busy_core": Goal("examples a second", 3, at_most=True),
     "superb_mini_minutes": Goal("minutes", 5, at_most=True),
 }
-"""By a comparison's key in result files; `shared/comparisons.py` measures them."""
+"""By a comparison's key in result files; `peers/comparisons.py` measures them."""
 
 
 def add_options(p: ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def add_options(p: ArgumentParser) -> None:
         p,
         "--against-s3prl PYTHON",
         "Python of an environment in which s3prl's own runner starts; 'python -m "
-        "s3prl_speechclip.benchmarks.shared.s3prl_peer FOLDER' makes one",
+        "s3prl_speechclip.benchmarks.peers.runner FOLDER' makes one",
     )
     add_option(
         p,
@@ -177,7 +177,7 @@ def _compare(args: Namespace) -> Measured:
 
 def _compared(key: str, args: Namespace) -> dict[str, Any]:
     """Measure both sides of a comparison; returns what result files hold."""
-    from .shared.comparisons import MEASURES, peak_memory, rounded, start_peak_memory
+    from .peers.comparisons import MEASURES, peak_memory, rounded, start_peak_memory
 
     measure, goal = MEASURES[key], GOALS[key]
     start_peak_memory(args.device)
@@ -200,7 +200,7 @@ def _time_model(args: Namespace) -> Measured:
     """Time training steps and encoding of one batch; the model is left as it is."""
     import torch
 
-    from .shared.comparisons import rounded, side_by_side, training_step
+    from .peers.comparisons import rounded, side_by_side, training_step
 
     trial = Trial(args)
     model = trial.model
@@ -328,7 +328,7 @@ BENCHMARK = Benchmark(
         name="speed",
         title="Speed",
         about="On the machine that the corpus column names. Columns after the first three are "
-        "ratios to another program or a plain formula, see `benchmarks/shared/comparisons.py`.",
+        "ratios to another program or a plain formula, see `benchmarks/peers/comparisons.py`.",
         columns=(
             Column(name="train", title="training, examples/s"),
             Column(name="encode", title="encoding, recordings/s"),

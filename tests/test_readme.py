@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from small_corpus import write_files
 
-from s3prl_speechclip.benchmarks.shared import s3prl_peer, s3prl_scores
+from s3prl_speechclip.benchmarks.peers import runner, scores
 from s3prl_speechclip.checkpoints import __main__ as checkpoints
 from s3prl_speechclip.cli import benchmark, downstream, pretrain
 from s3prl_speechclip.cli.readme import PAGES, blocks, place
@@ -111,8 +111,8 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
     "s3prl_speechclip.data": data.parser().parse_args,
     "s3prl_speechclip.checkpoints": checkpoints.parser().parse_args,
     "s3prl_speechclip.minis": minis.parser().parse_args,
-    "s3prl_speechclip.benchmarks.shared.s3prl_peer": s3prl_peer.parser().parse_args,
-    "s3prl_speechclip.benchmarks.shared.s3prl_scores": s3prl_scores.parser().parse_args,
+    "s3prl_speechclip.benchmarks.peers.runner": runner.parser().parse_args,
+    "s3prl_speechclip.benchmarks.peers.scores": scores.parser().parse_args,
 }
 """Parsers of commands' arguments, by program."""
 LAUNCHERS = re.compile(r"(?:srun |torchrun (?:--\S+ \d+ )?)?(?:\S*python )?(?:-m )?")

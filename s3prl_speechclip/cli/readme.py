@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..benchmarks.peers.scores import SCORES, read_runs, scores_table
 from ..benchmarks.retrieval import table as retrieval_table
-from ..benchmarks.shared.s3prl_scores import SCORES, read_runs, scores_table
 from ..benchmarks.speed import table as speed_table
 from ..benchmarks.speed import waiting_table
 from ..errors import ResultError

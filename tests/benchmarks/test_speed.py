@@ -13,9 +13,9 @@ from small_models import small_model
 
 from s3prl_speechclip import evaluate
 from s3prl_speechclip.benchmarks import speed
-from s3prl_speechclip.benchmarks.shared.comparisons import MEASURES
-from s3prl_speechclip.benchmarks.shared.s3prl_peer import write_mini_hubert
-from s3prl_speechclip.benchmarks.shared.s3prl_scores import LINE, scores_table
+from s3prl_speechclip.benchmarks.peers.comparisons import MEASURES
+from s3prl_speechclip.benchmarks.peers.runner import write_mini_hubert
+from s3prl_speechclip.benchmarks.peers.scores import LINE, scores_table
 from s3prl_speechclip.cli.benchmark import main
 from s3prl_speechclip.data.corpora import load_corpus
 from s3prl_speechclip.downstream.upstreams import load_upstream

@@ -16,7 +16,7 @@ from downstream_runs import ask
 from small_models import small_model
 from torch import nn
 
-from s3prl_speechclip.benchmarks.shared.s3prl_peer import write_mini_hubert
+from s3prl_speechclip.benchmarks.peers.runner import write_mini_hubert
 from s3prl_speechclip.data.audio import read_audio
 from s3prl_speechclip.downstream import compat, recordings
 from s3prl_speechclip.downstream import features as features_module

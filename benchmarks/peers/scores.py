@@ -1,7 +1,7 @@
 """Scores of s3prl's own runner and of this project's, on the mini sets, three seeds each.
 
-`python -m s3prl_speechclip.benchmarks.shared.s3prl_scores PYTHON` runs what its file lacks, with
-the Python that `s3prl_peer` prints. Upstream, sets, configurations and schedules are the same; the
+`python -m s3prl_speechclip.benchmarks.peers.scores PYTHON` runs what its file lacks, with
+the Python that `runner.py` prints. Upstream, sets, configurations and schedules are the same; the
 seeds are each runner's own. Scores are those after the last step.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 from s3prl_speechclip.errors import SpeechClipError
 from s3prl_speechclip.results import markdown_table, read_result
 
-from .s3prl_peer import run_s3prl, write_mini_hubert
+from .runner import run_s3prl, write_mini_hubert
 
 SCORES = Path("benchmarks") / "results" / "speed" / "s3prl-scores.csv"
 TASKS = ("fluent_commands", "speech_commands")

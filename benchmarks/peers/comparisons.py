@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from s3prl_speechclip.structures import SAMPLE_RATE, PairBatch, SpeechBatch, SpeechFeatures
 
-from .s3prl_peer import OPENMP, run_command, run_s3prl, without_openmp, write_mini_hubert
+from .runner import OPENMP, run_command, run_s3prl, without_openmp, write_mini_hubert
 
 if TYPE_CHECKING:
     from s3prl_speechclip.model.speechclip import SpeechClip

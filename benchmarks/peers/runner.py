@@ -1,6 +1,6 @@
 """s3prl's own runner, in an environment of its own, to measure this project beside.
 
-`python -m s3prl_speechclip.benchmarks.shared.s3prl_peer FOLDER` makes the environment, 5 GB, and
+`python -m s3prl_speechclip.benchmarks.peers.runner FOLDER` makes the environment, 5 GB, and
 prints its Python, which `run_benchmark.py speed --against-s3prl` takes. That runner does not start
 on the PyTorch that this project needs.
 """
