@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from s3prl_speechclip.errors import ResultError
 from s3prl_speechclip.minis.training.recipe import RESULTS, TABLE
-from s3prl_speechclip.minis.training.report import models_report, verdict
+from s3prl_speechclip.minis.training.report import models_report, verdict, words_table
 from s3prl_speechclip.results import read_result, write_result
 
 COMMITTED = Path(__file__).resolve().parents[2] / RESULTS
+RUNS, WORDS = COMMITTED / "runs", COMMITTED / "words"
 
 
 def test_the_committed_report_is_what_the_results_give():
     """Guards the report against edits by hand, or results that changed under it."""
-    assert (COMMITTED / TABLE).read_text(encoding="utf-8") == models_report(COMMITTED / "runs")
+    assert (COMMITTED / TABLE).read_text(encoding="utf-8") == models_report(RUNS, WORDS)
 
 
 def test_a_mean_is_that_of_its_seeds():
@@ -26,7 +28,7 @@ def test_a_mean_is_that_of_its_seeds():
     both = [at[d]["recall@10"] for at in found for d in ("image_to_speech", "speech_to_image")]
     line = next(
         line
-        for line in models_report(COMMITTED / "runs").splitlines()
+        for line in models_report(RUNS, WORDS).splitlines()
         if "parallel branch" in line and "test_image" in line
     )
     assert f"| speechclip_parallel | {sum(both) / len(both):.1f} " in " ".join(line.split())
@@ -54,4 +56,20 @@ def test_a_missing_metric_is_named(tmp_path):
             del result.metrics["test_image"]["parallel"]
         write_result(result, tmp_path / path.name)
     with pytest.raises(ResultError, match="speechclip_hybrid-seed0.json' lacks 'parallel' on test"):
-        models_report(tmp_path)
+        models_report(tmp_path, WORDS)
+
+
+def test_every_segmentation_has_a_row_of_three_seeds():
+    """Guards the words' table against a run that is missing, and one cell, computed by hand."""
+    rows = [line.split() for line in words_table(WORDS).splitlines()[2:]]
+    assert [(row[1], row[3]) for row in rows] == [
+        (segments, losses)
+        for segments in ("cif", "mincut", "times", "windows")
+        for losses in ("formal", "plain")
+    ]
+    scores = [
+        read_result(WORDS / f"words-cif-formal-seed{seed}.json").metrics["test_speaker"]
+        for seed in (0, 1, 2)
+    ]
+    mean = fmean(score["recognition"] for score in scores)
+    assert rows[0][5:7] == [f"{mean:.1f}", "±"]

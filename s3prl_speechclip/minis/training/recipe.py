@@ -181,7 +181,7 @@ def make_words(device: str) -> None:
 
 def make_table(device: str) -> None:
     """Write the table of all runs from their committed results."""
-    (RESULTS / TABLE).write_text(models_report(RUN_RESULTS), encoding="utf-8")
+    (RESULTS / TABLE).write_text(models_report(RUN_RESULTS, WORD_RESULTS), encoding="utf-8")
 
 
 PARTS: Mapping[str, Callable[[str], None]] = {

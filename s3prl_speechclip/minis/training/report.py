@@ -56,11 +56,28 @@ CLAIMS = (
     ("keyword batch norm helps, hit rate", "keywords", HIT_RATE, "speechclip_hybrid", NO_NORM),
 )
 """Claim of the papers, benchmark, figure, and the two models that are compared."""
+WORD_FIGURES = {
+    "word recognition": ("words", "test_speaker", ("recognition",)),
+    "hit rate": ("keywords", "test_speaker", ("without_stop_words", "hit_rate", "mean")),
+    "hit rate, new pictures": (
+        "keywords",
+        "test_image",
+        ("without_stop_words", "hit_rate", "mean"),
+    ),
+    "word error": ("transcribe", "test_speaker", ("transcription", "keywords", "word_error")),
+    "content-word F1": ("transcribe", "test_speaker", ("transcription", "keywords", "f1")),
+    "recall@10": ("retrieval", "test_speaker", ("cascaded", "mean", "recall@10")),
+}
+"""Columns of the word-by-word models' table: benchmark, split, figure."""
 CERTAIN = 2.0  # standard errors
 
 
-def models_report(results: Path) -> str:
-    """Report whether the papers' claims hold for the models of all seeds.
+def models_report(results: Path, words: Path) -> str:
+    """Report whether the papers' claims hold for the models of all seeds, and on words.
+
+    Args:
+        results: folder of the models' results.
+        words: folder of those of the word-by-word models.
 
     Raises:
         ResultError: a result cannot be read, or lacks a figure.
@@ -73,7 +90,23 @@ def models_report(results: Path) -> str:
             cells = (models[0], _spread(one), models[1], _spread(other), *verdict(one, other))
             rows.append((claim, split, *cells))
     template = Path(__file__).with_name("models_report.md").read_text(encoding="utf-8")
-    return template.format(claims=markdown_table(head, rows))
+    return template.format(claims=markdown_table(head, rows), words=words_table(words))
+
+
+def words_table(results: Path) -> str:
+    """Compare the word-by-word models by segments in training and losses, over seeds."""
+    runs = {path.stem.partition("-")[2].rpartition("-")[0] for path in results.glob("words-*.json")}
+    rows = [
+        (
+            *run.split("-"),
+            *(
+                _spread(_seeds(results, task, run, split, figure))
+                for task, split, figure in WORD_FIGURES.values()
+            ),
+        )
+        for run in sorted(runs)
+    ]
+    return markdown_table(("segments", "losses", *WORD_FIGURES), rows)
 
 
 def demo_table(trained: Mapping[str, TaskResult], shipped: Mapping[str, TaskResult]) -> str:
