@@ -112,7 +112,6 @@ class PairDataset:
         self._max_samples = max_samples
         self._seed = seed
         self._epoch = 0
-        self._words = [_word_samples(utterance) for utterance in utterances]
         self._states: FeatureStore | None = None
         self._images = torch.empty(len(self.image_paths), 0)
 
@@ -195,7 +194,7 @@ class PairDataset:
 
     def _crop(self, speech: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Return what is used of a recording, and (W, 2) samples in it of the words there."""
-        words = self._words[index]
+        words = _word_samples(self._utterances[index])
         time, step = (0, 1) if speech.ndim == 1 else (1, HOP)
         start, limit = 0, speech.shape[time]
         if self._max_samples is not None:

@@ -20,7 +20,7 @@ from ..model.speechclip import SpeechClip
 from ..structures import PairBatch, SpeechBatch
 from .config import PretrainConfig
 
-DEVICE_SHARE = 0.25  # of a GPU's memory, for the hidden states of the training split
+DEVICE_SHARE = 0.25  # of a GPU's free memory, for the hidden states of the training split
 
 
 def load_manifest(config: PretrainConfig) -> Manifest:
@@ -112,8 +112,8 @@ class TrainingData:
         )
         states = features.get(train)
         if states and fabric.device.type == "cuda":
-            memory = torch.cuda.get_device_properties(fabric.device).total_memory
-            if states.size() < DEVICE_SHARE * memory:
+            free, _ = torch.cuda.mem_get_info(fabric.device)
+            if states.size() < DEVICE_SHARE * free:
                 states = states.to(fabric.device)
         self._train = self._recordings.reading(states, images.of(self._recordings.image_paths))
         self._lengths = approximate_lengths(manifest, self._utterances, data.max_samples)

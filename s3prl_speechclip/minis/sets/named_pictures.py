@@ -25,7 +25,8 @@ SOURCES = ("emoji", "word_cards")
 IMAGES = "images/"
 FAMILIAR = 2  # readers of a name, of the stamps' voices that training uses
 OTHERS = 2  # readers that read nothing else to the models
-READING: Mapping[str, Voice] = {**VOICES, **training_speakers()}
+OTHER_VOICES = training_speakers()
+READING: Mapping[str, Voice] = {**VOICES, **OTHER_VOICES}
 
 
 def make(folder: Path, archive: Path | None) -> None:
@@ -100,6 +101,6 @@ def readers(name: str) -> tuple[str, ...]:
     familiar = [voice for voice in VOICES if voice not in HELD_OUT_VOICES]
     chosen = [
         *random.choice(familiar, FAMILIAR, replace=False),
-        *random.choice([*training_speakers()], OTHERS, replace=False),
+        *random.choice([*OTHER_VOICES], OTHERS, replace=False),
     ]
     return tuple(map(str, chosen))
