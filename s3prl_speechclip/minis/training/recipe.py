@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from ...atomic import atomic_file
 from ...benchmarks.shared.benchmark import evaluate
 from ...checkpoints.locate import Located
 from ...checkpoints.native import WEIGHTS_FILE, write_checkpoint
+from ...config import merge
 from ...data.corpora import load_corpus
 from ...hashing import file_hash
 from ...model.card import model_card
@@ -27,6 +32,7 @@ from ...pretrain.config import resolve_config
 from ...pretrain.train import pretrain
 from ...results import markdown_table, read_result, write_result
 from ...structures import SAMPLE_RATE, TaskResult
+from ..sets.stamps import DEV_SPLITS
 from . import units
 from .clip import TRUNK_PACKAGE, ClipRecipe, ship_clip, train_clip
 from .clip_data import load_pictures, training_pictures
@@ -34,6 +40,7 @@ from .evaluation import evaluate_clip, evaluate_hubert
 from .hubert import HubertRecipe, ship_hubert, train_hubert
 from .report import NO_NORM, models_report
 from .speech import load_speech
+from .tried import TRIALS, TRIED_STEPS, tried_figures, tried_table
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +48,7 @@ ASSETS = Path("s3prl_speechclip") / "assets" / "mini"
 RUNS = Path("result") / "mini"
 RESULTS = Path("benchmarks") / "results" / "mini"
 RUN_RESULTS = RESULTS / "runs"
+TRIED = RESULTS / "tried.csv"
 CARD = TABLE = "README.md"
 SEEDS = (0, 1, 2)
 RUNNER = {"eval_step": 500, "save_step": 250, "log_step": 20}
@@ -179,9 +187,41 @@ def make_words(device: str) -> None:
             _ship(WORDS, folders[SHIPPED_WORDS], WORD_RESULTS)
 
 
+def make_tried(device: str) -> None:
+    """Train models with one thing changed, and measure each on the validation splits."""
+    rows = pd.read_csv(TRIED).to_dict("records") if TRIED.is_file() else []
+    kept = {"retrieval": {"keep_states": True}, "keywords": {"keep_states": True, "plot": 0}}
+    for name, (variant, changes) in TRIALS.items():
+        if any(row["setting"] == name for row in rows):
+            continue
+        folder = RUNS / "tried" / re.sub(r"\W+", "_", name)
+        init = (ASSETS / "speechclip_hybrid").as_posix() if variant != "speechclip_hybrid" else ""
+        runner = {**RUNNER, "total_steps": TRIED_STEPS, "eval_step": 0}
+        values = merge({"runner": runner, "data": DATA}, changes)
+        config = resolve_config(variant, seed=SEEDS[0], init=init, **values)
+        if pretrain(config, folder, auto_resume=True, device=device).interrupted:
+            raise KeyboardInterrupt
+        digest = Located(folder.as_posix(), "tried").digest()
+        row: dict[str, Any] = {
+            "setting": name,
+            "seed": config.seed,
+            "steps": TRIED_STEPS,
+            "checkpoint": digest,
+        }
+        for task in ("retrieval", "keywords"):
+            found = evaluate(
+                folder, task, corpus="stamps", split=list(DEV_SPLITS), device=device, **kept[task]
+            )
+            row |= tried_figures(found)
+        rows.append(row)
+        with atomic_file(TRIED) as partial:
+            pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\n")
+
+
 def make_table(device: str) -> None:
     """Write the table of all runs from their committed results."""
-    (RESULTS / TABLE).write_text(models_report(RUN_RESULTS, WORD_RESULTS), encoding="utf-8")
+    text = models_report(RUN_RESULTS, WORD_RESULTS, tried_table(TRIED))
+    (RESULTS / TABLE).write_text(text, encoding="utf-8")
 
 
 PARTS: Mapping[str, Callable[[str], None]] = {
@@ -189,6 +229,7 @@ PARTS: Mapping[str, Callable[[str], None]] = {
     "clip": make_clip,
     "models": make_models,
     "words": make_words,
+    "tried": make_tried,
     "table": make_table,
 }
 """Steps of the recipe, each given the device."""

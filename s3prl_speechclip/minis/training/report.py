@@ -72,12 +72,13 @@ WORD_FIGURES = {
 CERTAIN = 2.0  # standard errors
 
 
-def models_report(results: Path, words: Path) -> str:
-    """Report whether the papers' claims hold for the models of all seeds, and on words.
+def models_report(results: Path, words: Path, tried: str) -> str:
+    """Report whether the papers' claims hold for the models of all seeds, on words, and on trials.
 
     Args:
         results: folder of the models' results.
         words: folder of those of the word-by-word models.
+        tried: table of the settings that were tried, as Markdown.
 
     Raises:
         ResultError: a result cannot be read, or lacks a figure.
@@ -90,7 +91,8 @@ def models_report(results: Path, words: Path) -> str:
             cells = (models[0], _spread(one), models[1], _spread(other), *verdict(one, other))
             rows.append((claim, split, *cells))
     template = Path(__file__).with_name("models_report.md").read_text(encoding="utf-8")
-    return template.format(claims=markdown_table(head, rows), words=words_table(words))
+    claims = markdown_table(head, rows)
+    return template.format(claims=claims, words=words_table(words), tried=tried)
 
 
 def words_table(results: Path) -> str:
