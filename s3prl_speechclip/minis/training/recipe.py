@@ -208,9 +208,9 @@ def make_tried(device: str) -> None:
             "steps": TRIED_STEPS,
             "checkpoint": digest,
         }
-        for task in ("retrieval", "keywords"):
+        for split, task in product(DEV_SPLITS, kept):
             found = evaluate(
-                folder, task, corpus="stamps", split=list(DEV_SPLITS), device=device, **kept[task]
+                folder, task, corpus="stamps", split=split, device=device, **kept[task]
             )
             row |= tried_figures(found)
         rows.append(row)
