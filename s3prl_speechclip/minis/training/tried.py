@@ -23,10 +23,6 @@ TRIALS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "speechclip_hybrid",
         {"model": {"attention": {"dropout": 0.1}}},
     ),
-    "hybrid, temperature learned": (
-        "speechclip_hybrid",
-        {"model": {"objective": {"learn_temperature": True}}},
-    ),
     "hybrid, stamps alone": ("speechclip_hybrid", {"data": {"also": []}}),
     "hybrid, English alone": ("speechclip_hybrid", {"data": {"languages": ["en"]}}),
     "hybrid, 2 keywords for 4": ("speechclip_hybrid", {"model": {"keywords": {"number": 2}}}),
@@ -34,10 +30,6 @@ TRIALS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "plus, 30 frames a keyword for 20": (
         "speechclip_plus",
         {"model": {"cif": {"frames_per_keyword": 30}}},
-    ),
-    "plus, never scaled to the target": (
-        "speechclip_plus",
-        {"model": {"cif": {"scaling_steps": 0}}},
     ),
 }
 """Variant, and the one thing that differs from the recipe; plus begins with the shipped hybrid."""
