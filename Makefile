@@ -1,6 +1,6 @@
 # make venv    .venv with the pinned dependencies and this package, editable
 # make demo    what the shipped hybrid model can do, then train one and compare them
-# make mini    train the mini encoders and the models on them anew, some hours, and measure them
+# make mini    train the mini encoders and the models on them anew, most of a day, and measure them
 # make superb-mini  SUPERB's five tasks on their mini sets, three seeds, two models, two baselines
 # make bench   speed beside plain formulas; with S3PRL=PYTHON beside s3prl's own runner too
 # make leaderboard  gather the committed results and the published ones
