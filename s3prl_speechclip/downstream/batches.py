@@ -167,6 +167,8 @@ class Items:
             if random or number is None or not names.is_whole(wav, number):
                 maker = f"{type(self._data).__module__} {seed if random else ''}"
                 samples = partial(self._samples, index, seed)
+                if number is None:  # computed, maybe from stand-ins, whose values mean nothing
+                    wav = samples()
                 return (names.add_part(wav, number, maker, samples), *item[1:]), random
         return item, random
 

@@ -60,6 +60,8 @@ class SpeechEncoder(nn.Module):
         EncoderError: the model is of another hop.
     """
 
+    can_train = True
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -73,16 +75,12 @@ class SpeechEncoder(nn.Module):
         if hop != HOP:
             raise EncoderError(f"speech encoders have a hop of {HOP} samples; found {hop}")
         self.model = model
-        self.trainable = trainable
         self.normalize_waveform = normalize_waveform
         self.batch_invariant = batch_invariant
         # A skipped layer would leave out its hidden state, and the layer mix needs one of each.
         model.config.layerdrop = 0.0
-        model.requires_grad_(trainable)
-        if hasattr(model, "masked_spec_embed"):
-            # Only masked prediction uses it; without a gradient DDP would wait for it.
-            model.masked_spec_embed.requires_grad_(False)
-        self.train(self.training)
+        self.trainable = trainable
+        self._set_gradients()
 
     @property
     def width(self) -> int:
@@ -102,6 +100,18 @@ class SpeechEncoder(nn.Module):
             "model_type": self.model.config.model_type,
             **{name: value for name, value in values.items() if name not in PROVENANCE},
         }
+
+    def unfreeze(self) -> None:
+        """Let the mode decide whether the encoder is trained, where it can be."""
+        self.trainable = self.can_train
+        self._set_gradients()
+
+    def _set_gradients(self) -> None:
+        self.model.requires_grad_(self.trainable)
+        if hasattr(self.model, "masked_spec_embed"):
+            # Only masked prediction uses it; without a gradient DDP would wait for it.
+            self.model.masked_spec_embed.requires_grad_(False)
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> SpeechEncoder:
         super().train(mode and self.trainable)
@@ -188,6 +198,8 @@ class SpectralEncoder(SpeechEncoder):
         model: a transformers model of one of `SPECTRAL`.
     """
 
+    can_train = False
+
     def __init__(self, model: PreTrainedModel) -> None:
         nn.Module.__init__(self)
         config = model.config
@@ -204,8 +216,7 @@ class SpectralEncoder(SpeechEncoder):
         self.model = model
         self.trainable = self.normalize_waveform = False
         self.batch_invariant = True
-        model.requires_grad_(False)
-        self.train(self.training)
+        self._set_gradients()
 
     def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
         rows = zip(speech.waveforms, speech.lengths.tolist(), strict=True)
@@ -241,6 +252,8 @@ class S3prlEncoder(SpeechEncoder):
         EncoderError: there is no such upstream, or its layers differ in width or hop.
     """
 
+    can_train = False
+
     def __init__(self, name: str, *, batch_invariant: bool) -> None:
         from s3prl.nn import S3PRLUpstream
 
@@ -264,8 +277,7 @@ class S3prlEncoder(SpeechEncoder):
             )
         self.trainable = self.normalize_waveform = False
         self.batch_invariant = batch_invariant
-        self.model.requires_grad_(False)
-        self.train(self.training)
+        self._set_gradients()
 
     @property
     def width(self) -> int:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import random
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
+from s3prl_speechclip.data.audio import read_audio
+from s3prl_speechclip.data.feature_store import recording_key
+from s3prl_speechclip.downstream import recordings
 from s3prl_speechclip.downstream.batches import (
     Batch,
     Items,
     evaluation_batches,
     training_batches,
 )
+from s3prl_speechclip.downstream.recordings import Naming
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.runtime.randomness import own_randomness
 
@@ -159,3 +165,37 @@ def test_a_split_smaller_than_its_batch_is_an_error():
     """Guards against a run that waits for ever for its first batch."""
     with pytest.raises(CorpusError, match="lower the batch size"):
         batches(loader(Crops(3), drop_last=True), 1)
+
+
+class Louder(Dataset[Any]):
+    """Recordings that the data set computes with after reading them."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
+        return 2 * recordings._read(self.paths[index])[0], f"name{index}"
+
+
+def test_a_recording_that_a_data_set_computes_is_known_by_its_samples(tmp_path: Path):
+    """Guards against a key made of a stand-in's value: other corpora have the same numbers."""
+    kept = {}
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        paths = [tmp_path / folder / f"{k}.wav" for k in range(2)]
+        for path in paths:
+            noise = np.random.default_rng([ord(folder[0]), ord(folder[1]), int(path.stem)])
+            soundfile.write(path, 0.1 * noise.standard_normal(4_000), 16_000)
+        names = Naming()
+        items = Items(loader(Louder(paths)), "train split", names)
+        (batch,) = items.read([[(0, (0,)), (1, (0,))]])
+        numbers = [names.number(wav) for wav in batch.wavs]
+        for number, path in zip(numbers, paths, strict=True):
+            samples = 2 * read_audio(path)
+            assert names.recordings[number].key == recording_key(samples)
+            assert np.array_equal(names.sources[number](), samples)
+        kept[folder] = {names.recordings[number].key for number in numbers}
+    assert len(kept["one"] | kept["other"]) == 4

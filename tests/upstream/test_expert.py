@@ -185,6 +185,22 @@ def test_it_is_frozen_until_it_is_trained(save: Save) -> None:
         assert not upstream(waveforms(5_000))["last_hidden_state"].requires_grad
 
 
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2-bert"])
+def test_an_encoder_that_cannot_be_trained_stays_frozen(save: Save, family: str) -> None:
+    """Fault: a model that was trained on Whisper's encoder cannot be used as an upstream."""
+    folder, wavs = save("speechclip_hybrid", family), waveforms(5_000, 3_000)
+    upstream = UpstreamExpert(folder)
+    states = upstream(wavs)["hidden_states"]
+    wanted = SpeechClip.from_pretrained(folder).encode_speech(wavs)
+    for state, own in zip(states, wanted.hidden_states, strict=True):
+        assert torch.allclose(state[0, : own.shape[1]], own[0], atol=1e-6)
+    upstream.train()
+    upstream(wavs)["last_hidden_state"].sum().backward()
+    moved = {n.split(".")[1] for n, p in upstream.named_parameters() if p.grad is not None}
+    assert "branch" in moved
+    assert "speech_encoder" not in moved
+
+
 def test_dropout_is_on_in_training_only(save: Save) -> None:
     """Fault: a fine-tuned encoder stays in evaluation mode, or a frozen one drops out."""
     upstream, wavs = UpstreamExpert(save("speechclip_hybrid", "hubert-base")), waveforms(5_000)

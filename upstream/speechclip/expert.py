@@ -43,7 +43,8 @@ class UpstreamExpert(nn.Module):
     """Frame features of recordings, with embeddings and keywords beside them.
 
     In evaluation mode, as it is made, it is frozen and computes without gradient. In training mode
-    (s3prl's `-f`) the gradient reaches every layer of the speech encoder, and dropout is on.
+    (s3prl's `-f`) dropout is on, and the gradient reaches every layer of the speech encoder, unless
+    that is of a kind that is always frozen.
 
     Args:
         ckpt: value of `-k`; None: what `locate_model` finds, and the log says which.
@@ -161,9 +162,7 @@ def _locate(name: str, ckpt: str | Path | None) -> Located:
 
 def _load(source: str, config: UpstreamConfig, *, refresh: bool) -> SpeechClip:
     stored = checkpoints.read(source, force_download=refresh)
-    # The mode decides about training, not the checkpoint.
-    encoder = replace(stored.config.speech_encoder, trainable=True)
-    clip = stored.config.clip
+    encoder, clip = stored.config.speech_encoder, stored.config.clip
     if config.speech_encoder is not None:
         encoder = replace(encoder, name=config.speech_encoder)
     if config.clip is not None:
@@ -173,4 +172,6 @@ def _load(source: str, config: UpstreamConfig, *, refresh: bool) -> SpeechClip:
         changed = replace(changed, batch_invariant=config.batch_invariant)
     if config.segmenter is not None:
         changed = with_segmenter(changed, config.segmenter)
-    return SpeechClip.from_stored(replace(stored, config=changed))
+    model = SpeechClip.from_stored(replace(stored, config=changed))
+    model.speech_encoder.unfreeze()
+    return model
