@@ -86,17 +86,15 @@ def test_every_trial_has_a_row():
     trials = pd.read_csv(path).set_index("setting")
     shown = trials.loc["hybrid", ["duplicates, dev_speaker", "duplicates, dev_image"]]
     assert rows[0][-2] == " / ".join(f"{value:.1f}" for value in shown)
-    assert rows[[*TRIALS].index("plus")][2] == "-", "CIF keywords alone have no parallel embedding"
 
 
 def test_a_trials_figures_are_those_of_its_result():
     """Guards the trials' columns against another figure, split or direction."""
-    keywords = read_result(RUNS / "keywords-speechclip_plus-seed0.json")
-    retrieval = read_result(RUNS / "retrieval-speechclip_plus-seed0.json")
+    keywords = read_result(RUNS / "keywords-speechclip_hybrid-seed0.json")
+    retrieval = read_result(RUNS / "retrieval-speechclip_hybrid-seed0.json")
     found = tried_figures(keywords) | tried_figures(retrieval)
     split = keywords.metrics["test_image"]
     assert found["duplicates, test_image"] == round(split["counts"]["duplicates"], 2)
     own = retrieval.metrics["test_speaker"]["cascaded"]
     both = [own[d]["recall@10"] for d in ("speech_to_image", "image_to_speech")]
     assert found["cascaded recall@10, test_speaker"] == pytest.approx(fmean(both), abs=0.01)
-    assert not any(name.startswith("parallel") for name in found)

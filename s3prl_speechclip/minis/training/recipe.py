@@ -40,7 +40,7 @@ from .evaluation import evaluate_clip, evaluate_hubert
 from .hubert import HubertRecipe, ship_hubert, train_hubert
 from .report import NO_NORM, models_report
 from .speech import load_speech
-from .tried import TRIALS, TRIED_STEPS, tried_figures, tried_table
+from .tried import TRIALS, TRIED_MODEL, TRIED_STEPS, tried_figures, tried_table
 
 logger = logging.getLogger(__name__)
 
@@ -191,14 +191,13 @@ def make_tried(device: str) -> None:
     """Train models with one thing changed, and measure each on the validation splits."""
     rows = pd.read_csv(TRIED).to_dict("records") if TRIED.is_file() else []
     kept = {"retrieval": {"keep_states": True}, "keywords": {"keep_states": True, "plot": 0}}
-    for name, (variant, changes) in TRIALS.items():
+    for name, changes in TRIALS.items():
         if any(row["setting"] == name for row in rows):
             continue
         folder = RUNS / "tried" / re.sub(r"\W+", "_", name)
-        init = (ASSETS / "speechclip_hybrid").as_posix() if variant != "speechclip_hybrid" else ""
         runner = {**RUNNER, "total_steps": TRIED_STEPS, "eval_step": 0}
         values = merge({"runner": runner, "data": DATA}, changes)
-        config = resolve_config(variant, seed=SEEDS[0], init=init, **values)
+        config = resolve_config(TRIED_MODEL, seed=SEEDS[0], **values)
         if pretrain(config, folder, auto_resume=True, device=device).interrupted:
             raise KeyboardInterrupt
         digest = Located(folder.as_posix(), "tried").digest()
