@@ -126,14 +126,15 @@ def run(args: Namespace) -> Measured:
     for split in trial.splits:
         decoded[split] = decode_split(trial, split, vectors=args.plot)
         metrics[split] = split_metrics(decoded[split], split, neighbours, vocabulary)
-        if args.plot > 0:
+        if args.plot > 0 and any(one.queries is not None for one in decoded[split]):
             metrics[split]["embeddings"] = keyword_placement(model, decoded[split])
     about = {"vocabulary": len(vocabulary), "keyword_norm": model.config.keywords.norm}
     result = trial.record("keywords", metrics, {**PROTOCOL, **about})
 
     def write_beside(path: Path) -> None:
-        if args.plot > 0:
-            plot_keywords(model, decoded, path.with_suffix(".png"))
+        plotted = {s: ones for s, ones in decoded.items() if "embeddings" in metrics[s]}
+        if plotted:
+            plot_keywords(model, plotted, path.with_suffix(".png"))
         if args.page > 0:
             page = path.with_suffix(".html")
             write_page(result, decoded, neighbours, trial.manifest, page, args.page)

@@ -16,6 +16,7 @@ B = TypeVar("B", bound="_Batch")
 
 SAMPLE_RATE = 16_000  # Hz
 HOP = 320  # samples per encoder frame, 20 ms at 16 kHz
+WINDOW = 400  # samples under an encoder frame, 25 ms at 16 kHz
 
 
 def _no_indices() -> Tensor:

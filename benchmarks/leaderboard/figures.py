@@ -27,7 +27,7 @@ from . import mteb_results
 from .published import PUBLISHED, read_published
 from .ranking import COMPARABLE, DEFAULTS, IDENTITY, MINI, OWN, name_runs, ranked, rows_of
 from .sections import LAYOUT, all_sections, section_of
-from .superb import MEASURED, partial_superb_score, reference_points
+from .superb import MEASURED, SUPERB, partial_superb_score, reference_points
 
 logger = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ def superb_scores(figures: pd.DataFrame, left_out: list[str]) -> Iterator[dict[s
         left_out.append(f"{error}; there are no scores")
         return
     for who, row in rows_of(ranked(all_sections()["superb"], figures)):
-        if who["part"] == MINI or "superb_s" in row.index:
+        if who["corpus"] != SUPERB or "superb_s" in row.index:
             continue
         scores = {}
         for task, metrics in points.items():

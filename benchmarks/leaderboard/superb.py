@@ -15,6 +15,7 @@ from ..shared.board import Figure
 from .published import read_published
 
 SUPERB, MINI_SETS = "SUPERB", "mini sets"
+ALL_LAYERS = "hidden_states"
 MEASURED = {
     task.name: (task.test, [metric for metric in task.metrics if metric.column])
     for task in all_tasks()
@@ -98,10 +99,13 @@ def superb_figures(result: TaskResult) -> Iterator[Figure]:
         corpus = MINI_SETS
     else:  # another edition of a corpus stands apart
         corpus = SUPERB if result.corpus == result.task else result.corpus
+    # So do features that are not SUPERB's: frozen, all layers weighted.
+    corpus = ", ".join((corpus, *_changed_features(result)))
     split, metrics = MEASURED[result.task]
     fold = ""
     if result.task == "emotion":
-        fold = str(result.protocol["expert"]["datarc"]["test_fold"] or "fold1")
+        configured = result.protocol["expert"]["datarc"].get("test_fold")
+        fold = str(configured or result.protocol.get("variant") or "fold1")
     for metric in metrics:
         yield Figure(
             column=metric.column,
@@ -111,3 +115,14 @@ def superb_figures(result: TaskResult) -> Iterator[Figure]:
             note=NOTES.get(result.task, ""),
             fold=fold,
         )
+
+
+def _changed_features(result: TaskResult) -> Iterator[str]:
+    """Say in what a result's features differ from SUPERB's."""
+    protocol = result.protocol
+    if protocol.get("upstream_trained"):
+        yield "fine-tuned"
+    if protocol.get("layer") is not None and "layer_chosen" not in protocol:
+        yield f"layer {protocol['layer']}"
+    if protocol.get("features", ALL_LAYERS) != ALL_LAYERS:
+        yield str(protocol["features"])

@@ -70,7 +70,8 @@ def command(argv: Sequence[str] | None) -> Path | None:
     outcome = run_plan(plan)
     if outcome.result is not None:
         sys.stdout.write(downstream_table([outcome.result]) + "\n")
-        return write_result(outcome.result, out or outcome.folder / _file_name(outcome.result))
+        name = "result-other-corpus.json" if plan.moved else _file_name(outcome.result)
+        return write_result(outcome.result, out or outcome.folder / name)
     if is_main_process():
         logger.info("stopped; resume with the same command and -a, or with -e %s", outcome.folder)
         return outcome.folder

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checkpoints.locate import RESULTS, RUN_CONFIG, check_source, is_hub_id
-from ..config import parse_device
+from ..config import merge, parse_device, read_yaml
 from ..data.corpora import CORPORA, check_corpus, find_corpus
 from ..encoders.shipped import SHIPPED
 from ..errors import ConfigError
@@ -174,6 +174,18 @@ def _resolve(
     if args.seed is not None:
         changes["seed"] = args.seed
     model = None if start is None or start.model is None else start.model.config
+    for option, given, part in (
+        ("--hubert", args.hubert, "speech_encoder"),
+        ("--clip", args.clip, "clip"),
+    ):
+        if given and start is not None and start.model is not None and model is not None:
+            held = part not in start.model.encoders
+            named = model.speech_encoder.name if part == "speech_encoder" else model.clip.pretrained
+            if held and given != named:
+                raise ConfigError(f"{option}: the checkpoint holds its own; leave {option} out")
+    own = _model_section(args.upstream_config)
+    if model is not None:
+        changes["model"] = merge(own, changes["model"])
     if past is not None and args.upstream_config is None:
         model, config = past.model, past
     elif model is not None:
@@ -181,14 +193,21 @@ def _resolve(
         config = replace(resolve_config(model.variant, preset), model=model)
     else:
         preset = args.upstream_config or DEFAULT_PRESET
-        return resolve_config(
-            args.upstream or DEFAULT_MODEL, preset, args.override or "", **changes
-        )
+        name = args.upstream or own.get("variant") or DEFAULT_MODEL
+        return resolve_config(str(name), preset, args.override or "", **changes)
     if args.upstream not in (None, model.variant):
         raise ConfigError(
             f"-u {args.upstream}, but the past run or checkpoint is a {model.variant}; omit -u"
         )
     return change_config(config, args.override or "", changes)
+
+
+def _model_section(path: str | None) -> dict[str, Any]:
+    """Return the section `model` of a configuration file; empty for a preset."""
+    if path is None or path in PRESETS or not Path(path).is_file():
+        return {}
+    section = read_yaml(path).get("model")
+    return dict(section) if isinstance(section, Mapping) else {}
 
 
 def _check_encoders(args: argparse.Namespace, config: PretrainConfig) -> None:

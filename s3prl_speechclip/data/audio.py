@@ -4,7 +4,7 @@ Treatment of unusual recordings:
 
 - several channels: averaged;
 - another sample rate: resampled (soxr, high quality), so 8 kHz and 44.1 kHz files are ordinary;
-- shorter than one encoder frame (`FRAME`): valid, padded with zeros when batches are made;
+- shorter than one encoder frame (`WINDOW`): valid, padded with zeros when batches are made;
 - 10 minutes: valid, whole in evaluation; training crops it when batches are made;
 - silent: valid, since only a listener can tell a fault from a pause;
 - beyond [-1, 1] (floating-point files): kept as it is;
@@ -27,9 +27,8 @@ import soundfile
 import soxr
 
 from ..errors import AudioError
-from ..structures import SAMPLE_RATE
+from ..structures import SAMPLE_RATE, WINDOW
 
-FRAME = 400  # samples under one encoder frame, 25 ms at 16 kHz
 DATA_SIZE = re.compile(r"^\s*(data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
 """libsndfile's note on a header that promises more bytes of samples than there are."""
 STREAM_SIZE = 0x7FFF0000  # bytes; this much or more stands in headers written before the samples
@@ -155,7 +154,7 @@ def _require_whole(path: str | Path, file: soundfile.SoundFile) -> None:
 def _require_samples(
     path: str | Path, file: soundfile.SoundFile, promised: int, found: int
 ) -> None:
-    if promised - found >= FRAME * file.samplerate / SAMPLE_RATE:
+    if promised - found >= WINDOW * file.samplerate / SAMPLE_RATE:
         raise AudioError(
             f"recording '{path}' is cut off: its header promises {promised} samples, the file "
             f"holds {found}; {REMEDY}"

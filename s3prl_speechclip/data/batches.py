@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import AudioError
-from ..structures import HOP, SAMPLE_RATE, PairBatch, SpeechBatch
-from .audio import FRAME, audio_info, read_audio
+from ..structures import HOP, SAMPLE_RATE, WINDOW, PairBatch, SpeechBatch
+from .audio import audio_info, read_audio
 from .feature_store import FeatureStore, collate_features, frame_count
 from .files import WAV_HEADER
 from .manifest import Manifest, Utterance
@@ -35,13 +35,13 @@ OnBroken = Literal["raise", "replace", "drop"]
 def collate_speech(waveforms: Sequence[Tensor]) -> SpeechBatch:
     """Pad recordings with zeros to the longest.
 
-    A recording shorter than one encoder frame counts as `FRAME` samples long, its zeros included,
+    A recording shorter than one encoder frame counts as `WINDOW` samples long, its zeros included,
     so that every row has a valid frame.
 
     Args:
         waveforms: (L,) float32 each, 16 kHz; at least one.
     """
-    lengths = torch.tensor([max(len(waveform), FRAME) for waveform in waveforms])
+    lengths = torch.tensor([max(len(waveform), WINDOW) for waveform in waveforms])
     padded = torch.zeros(len(waveforms), int(lengths.max()))
     for row, waveform in zip(padded, waveforms, strict=True):
         row[: len(waveform)] = waveform

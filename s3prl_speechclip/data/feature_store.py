@@ -31,8 +31,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..atomic import atomic_file
 from ..errors import ConfigError, CorpusError
-from ..structures import HOP, SpeechFeatures
-from .audio import FRAME
+from ..structures import HOP, WINDOW, SpeechFeatures
 from .cache import cache_home, check_owner, locked, writing
 
 logger = logging.getLogger(__name__)
@@ -85,13 +84,13 @@ def free_space() -> int:
 
 def recording_key(samples: np.ndarray) -> str:
     """Return the digest of a recording, (L,) float32; one shorter than a frame is padded to one."""
-    padded = np.pad(samples, (0, max(0, FRAME - len(samples))))
+    padded = np.pad(samples, (0, max(0, WINDOW - len(samples))))
     return hashlib.blake2b(np.ascontiguousarray(padded, "<f4").data, digest_size=16).hexdigest()
 
 
 def frame_count(samples: int) -> int:
     """Return the number of frames that an encoder makes of a recording; at least one."""
-    return max(0, samples - FRAME) // HOP + 1
+    return max(0, samples - WINDOW) // HOP + 1
 
 
 class FeatureFolder:
@@ -227,6 +226,9 @@ class Writer:
                 # The last recording may not have been written whole.
                 file.truncate(self._size * self._dtype.itemsize)
                 os.fsync(file.fileno())
+            if not self._rows:
+                path.unlink()
+                return
             head = {"states": self._states, "width": self._width, "values": self._size}
             content = json.dumps(head).encode() + b"\n" + np.array(self._rows, ENTRY).tobytes()
             check = hashlib.blake2b(content, digest_size=CHECK).digest()

@@ -59,12 +59,17 @@ class Utterance:
     @property
     def spoken_language(self) -> str:
         """The language; all kinds of English are one."""
-        return "en" if re.split("[-_]", self.language)[0] == "en" else self.language
+        return "en" if primary_language(self.language) == "en" else self.language
 
     @property
     def english(self) -> str:
         """English caption: the image's own, else the transcript if it is English, else empty."""
         return (self.caption or (self.text if self.spoken_language == "en" else "")).strip()
+
+
+def primary_language(code: str) -> str:
+    """Return a language's code without its region: `en` of `en-GB` and of `EN_us`."""
+    return re.split("[-_]", code)[0].lower()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +108,13 @@ class Manifest:
         """Remove recordings in other languages from the training split; an error if all are.
 
         Args:
-            languages: ISO 639-1 codes; `en` includes `en-GB`. Empty: all languages.
+            languages: ISO 639-1 codes; `en` includes `en-GB` and `en_US`. Empty: all languages.
         """
         if not languages:
             return self
         train, wanted = self.train_split, set(languages)
         kept = tuple(
-            u for u in self.utterances if u.split != train or u.language.partition("-")[0] in wanted
+            u for u in self.utterances if u.split != train or primary_language(u.language) in wanted
         )
         if not any(u.split == train for u in kept):
             raise CorpusError(

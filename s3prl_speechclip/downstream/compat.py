@@ -15,7 +15,6 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +30,17 @@ from .tasks import libriphone, snips
 CTC_CORPORA = "s3prl.downstream.ctc.corpus"
 
 
-@cache
 def apply() -> None:
-    """Make s3prl importable and its data sets readable."""
+    """Make s3prl importable and its data sets readable; calling it again changes nothing."""
     torchaudio.set_audio_backend = lambda backend: None  # there is one
     torchaudio.get_audio_backend = lambda: "soundfile"
     torchaudio.load = load  # torchaudio's own needs TorchCodec, and that FFmpeg
     # Gone in torchaudio 2.9; s3prl.hub, KS, QbE and ASV import it.
     sys.modules["torchaudio.sox_effects"] = torchaudio.sox_effects = sox_effects
-    torch.serialization.add_safe_globals([argparse.Namespace])  # of s3prl's checkpoints; only data
-    if (
-        importlib.util.find_spec(CTC_CORPORA) is None
-    ):  # PR and SF import them, s3prl's wheel lacks them
+    # Of s3prl's checkpoints, only data; what reads a run's checkpoint takes it away again.
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    # PR and SF import them, and s3prl's wheel lacks them.
+    if CTC_CORPORA not in sys.modules and importlib.util.find_spec(CTC_CORPORA) is None:
         sys.modules[CTC_CORPORA] = types.ModuleType(CTC_CORPORA)
         readers = {"librispeech": ctc_corpora, "libriphone": libriphone, "snips": snips}
         sys.modules |= {f"{CTC_CORPORA}.{name}": module for name, module in readers.items()}

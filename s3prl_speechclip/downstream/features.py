@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +19,13 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..data.audio import FRAME
 from ..data.feature_store import FeatureFolder, Precision, features_home, free_space
 from ..data.workers import call_ahead
 from ..errors import ConfigError, EncoderError
 from ..hashing import file_hash, state_hash
 from ..results import s3prl_versions
 from ..runtime.distributed import gather_objects
-from ..structures import SAMPLE_RATE
+from ..structures import SAMPLE_RATE, WINDOW
 from .batches import Draw, Items
 from .plan import Plan
 from .recordings import Naming
@@ -298,6 +299,7 @@ class Features:
             "rate": self.rate,
             "weights": state_hash(upstream.module.state_dict()),
             "code": type(upstream.module).__module__,
+            **_own_code(upstream),
             "computation": COMPUTATION,
             **s3prl_versions(),
             **{name: metadata.version(name) for name in ("torch", "transformers")},
@@ -333,7 +335,7 @@ class Features:
     def _frames(self, samples: int) -> int:
         """Return how many frames of a batch are a recording's own."""
         frames = max(1, round(samples / self.rate))
-        windows = max(0, samples - FRAME) // self.rate + 1
+        windows = max(0, samples - WINDOW) // self.rate + 1
         return min(frames, windows) if self.whole_windows else frames
 
     def _batches(self, numbers: Sequence[int]) -> list[list[int]]:
@@ -395,3 +397,17 @@ class Features:
             block = own[:, : self._frames(len(wav))]
             blocks.append((block.mean(1, keepdim=True) if self.kind == "pooled" else block).cpu())
         return blocks
+
+
+def _own_code(upstream: Upstream) -> dict[str, Any]:
+    """Return what tells an upstream of the user's own from its earlier versions."""
+    kind = type(upstream.module)
+    if kind.__module__.partition(".")[0] in ("s3prl", __name__.partition(".")[0]):
+        return {}
+    try:
+        source = inspect.getsourcefile(kind)
+    except TypeError:
+        source = None
+    if source is None or not Path(source).is_file():  # typed into an interpreter
+        return {"own_code": uuid.uuid4().hex}
+    return {"own_code": file_hash(Path(source)), "checkpoint": upstream.digest}

@@ -16,7 +16,7 @@ from ..data.files import read_lines
 from ..errors import CheckpointError, ConfigError, CorpusError
 from ..minis import NAMES as MINI_SETS
 from ..minis import mini_set
-from .request import DEFAULTS, RESULTS, S3PRL, Request
+from .request import DEFAULTS, LETTERS, RESULTS, S3PRL, Request
 from .run_state import RunFolder, RunState, Weights, read_state
 from .settings import (
     RunnerConfig,
@@ -56,6 +56,8 @@ class Plan:
     folder: Path
     past: Path | None = None
     """Checkpoint to resume from or to evaluate."""
+    moved: bool = False
+    """Whether the corpus is not the one that the past experiment was trained on."""
     weights: Weights | None = None
     """Weights of the upstream; None until it is loaded."""
     cache: str = ""
@@ -94,6 +96,13 @@ def resolve(request: Request) -> Plan:
     folder = _folder(request)
     if past is not None and not (request.folder or request.name):
         folder = past.parent
+    elif past is not None and not request.evaluate and folder.resolve() != past.parent.resolve():
+        raise ConfigError(
+            f"-e continues a run in its own folder, '{past.parent}': leave -n and -p out, or copy "
+            "that folder first"
+        )
+    if request.sweep and request.past is not None:
+        raise ConfigError("--lr-sweep trains from the first step; leave -e out")
     if past is None and not request.evaluate:
         refuse_overwriting(RunFolder(folder), request.auto_resume)
     given, request = request.checkpoint, _completed(request, state)
@@ -114,9 +123,17 @@ def resolve(request: Request) -> Plan:
     changes = parse_changes(request.override)
     config = state.config if state else read_task_config(task, request.config)
     check_keys(config, changes)
-    _runner(merge(config, changes), request)
-    if state and request.data_root is None:
-        about = state.arguments.get("about") or {}
+    runner = _runner(merge(config, changes), request)
+    if request.sweep and task.dev not in set(runner.eval_dataloaders) - set(
+        runner.test_dataloaders
+    ):
+        raise ConfigError(
+            f"--lr-sweep chooses on {task.dev}: it must be in runner.eval_dataloaders, and not in "
+            "runner.test_dataloaders"
+        )
+    about = (state.arguments.get("about") or {}) if state else {}
+    overridden = task.layout is not None and value_at(changes.get(EXPERT), task.layout.key)
+    if state and request.data_root is None and not overridden:
         data = Data(
             corpus=about.get("corpus", task.name),
             root=about.get("root", Data.root),
@@ -127,6 +144,12 @@ def resolve(request: Request) -> Plan:
         config, data = place_corpus(task, config, request, changes)
     config = override(config, changes)
     refuse_code(config)
+    for section in ("optimizer", "scheduler"):
+        if state and config.get(section) != state.config.get(section):
+            raise ConfigError(
+                f"-o: the past experiment was trained with another {section}, and a run keeps its "
+                f"own; leave {section} out"
+            )
     return Plan(
         request=request,
         task=task,
@@ -134,6 +157,7 @@ def resolve(request: Request) -> Plan:
         data=data,
         folder=folder,
         past=past,
+        moved=bool(about) and data.root != about.get("root", data.root),
         cache=state.cache if state else "",
     )
 
@@ -214,7 +238,8 @@ def _completed(request: Request, state: RunState | None) -> Request:
     """Complete a request from the past experiment, else from the defaults.
 
     Raises:
-        ConfigError: the past experiment is of another task or upstream.
+        ConfigError: the past experiment is of another task, or its probe is of another upstream,
+            other features of it, or another seed.
     """
     given = {name: getattr(request, name) for name in S3PRL}
     given = {name: value for name, value in given.items() if value is not None}
@@ -225,11 +250,14 @@ def _completed(request: Request, state: RunState | None) -> Request:
         past = {o: state.arguments[t] for o, t in S3PRL.items() if t in state.arguments}
         if past.get("task") == "ctc":  # s3prl's own word for two tasks
             past["task"] = state.config[EXPERT]["corpus"]["name"]
-    for name, letter in (("task", "-d"), ("upstream", "-u")):
-        if name in past and given.get(name, past[name]) != past[name]:
+    for name in (*DEFAULTS, "layer"):
+        found = past.get(name)
+        if found is None:
+            found = DEFAULTS.get(name)
+        if past and given.get(name, found) != found:
+            letter = LETTERS[name]
             raise ConfigError(
-                f"{letter} {given[name]}, but the past experiment has {past[name]}; leave {letter} "
-                "out"
+                f"{letter} {given[name]}, but the past experiment has {found}; leave {letter} out"
             )
     return replace(request, **{**DEFAULTS, **past, **given})
 
@@ -253,10 +281,14 @@ def place_corpus(
     if given is None and request.data_root is None:
         given = value_at(config[EXPERT], layout.key)
     if given:
-        places = (Path(str(given)), Path(str(given)).parent)  # the root, or a folder in it
-        published = any(has_size(place, layout.published) for place in places)
-        name = task.name if published else _own(layout)
-        return config, Data(corpus=name, root=str(given))
+        path = Path(str(given)).absolute()
+        for place in (path, path.parent):  # the root, or the folder in it that is read
+            read = place if place == path else _read_folder(layout, place)
+            if read == path and has_size(place, layout.published):
+                edition = layout.edition(place) if layout.edition is not None else ""
+                name = f"{task.name}_{edition}" if edition else task.name
+                return config, Data(corpus=name, root=str(given))
+        return config, Data(corpus=_own(layout), root=str(given))
     root = _given_root(task, request.data_root)
     data = Data(corpus=task.name, root=str(root))
     if root is None:
@@ -281,6 +313,14 @@ def place_corpus(
     elif not data.mini and not has_size(root, layout.published):
         data = replace(data, corpus=_own(layout))
     return merge(config, {EXPERT: layout.place(root)}), data
+
+
+def _read_folder(layout: Layout, root: Path) -> Path | None:
+    """Return the folder of a corpus that is read, which may lie in its root."""
+    try:
+        return Path(str(value_at(layout.place(root), layout.key))).absolute()
+    except CorpusError:
+        return None
 
 
 def _given_root(task: Task, data_root: str | None) -> Path | None:

@@ -141,3 +141,9 @@ S3PRL: Mapping[str, str] = {
     if option.name in KEPT
 }
 """s3prl's names of the fields that a checkpoint keeps."""
+LETTERS: Mapping[str, str] = {
+    option.name: option.metadata["form"].split()[0]
+    for option in fields(Request)
+    if option.name in KEPT
+}
+"""Their options on the command line."""

@@ -113,7 +113,7 @@ def _test(training: Training, trial: int, path: Path | None) -> Measured:
         chosen = training.trials[trial]
         state = read_own(chosen.plan, path)
         chosen.load(state)
-        scores = dict(state.scores)
+        scores = {} if chosen.plan.moved else dict(state.scores)
         notes = {"checkpoint": path.name, "step": state.step}
         for split in chosen.plan.splits:
             scores[split], _ = training.evaluate(chosen, split)
@@ -201,6 +201,7 @@ def _result(
             "higher_is_better": task.metrics[0].higher_is_better if task.metrics else True,
             "features": request.selection,
             "layer": request.layer,
+            "variant": request.variant,
             "normalize": request.normalize,
             "upstream_trained": request.trainable,
             **(trained if task.evaluate is None else {}),

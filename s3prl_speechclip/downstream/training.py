@@ -79,8 +79,14 @@ class Trial:
         """Load the weights of a checkpoint.
 
         Raises:
-            CheckpointError: they do not fit.
+            CheckpointError: they do not fit, or the corpus numbers labels otherwise.
         """
+        head = self.plan.task.head
+        if head is not None and state.labels not in ({}, head.labels(self.probe.expert)):
+            raise CheckpointError(
+                "the probe was trained on a corpus whose labels are others, or in another order; "
+                "give that corpus with --data-root, or train anew"
+            )
         try:
             self.probe.load_states(state.parts)
         except RuntimeError as error:

@@ -447,7 +447,10 @@ def _load_pretrained(config: ClipConfig) -> Any:
         if _is_torchscript(Path(config.pretrained)):
             return _load_openai_release(config)
         return open_clip.create_model(
-            config.name, pretrained=config.pretrained, force_quick_gelu=bool(config.quick_gelu)
+            config.name,
+            pretrained=config.pretrained,
+            force_quick_gelu=bool(config.quick_gelu),
+            force_preprocess_cfg=_preprocessing(config),
         )
     except EncoderError:
         raise
@@ -479,6 +482,24 @@ def _load_openai_release(config: ClipConfig) -> nn.Module:
     return load_openai_model(str(path), precision="fp32", device="cpu")
 
 
+def _preprocessing(config: ClipConfig) -> dict[str, Any]:
+    """Return how images are prepared for a model's weights; for a file, as for its first tag."""
+    tags = open_clip.list_pretrained_tags_by_model(config.name)
+    of_tag = open_clip.get_pretrained_cfg(config.name, config.pretrained)
+    if of_tag or not tags:
+        return {key: of_tag[key] for key in PREPROCESSING if key in of_tag}
+    known = [open_clip.get_pretrained_cfg(config.name, tag) for tag in tags]
+    ways = [{key: one[key] for key in PREPROCESSING if key in one} for one in known]
+    others = [tag for tag, way in zip(tags, ways, strict=True) if way != ways[0]]
+    if others:
+        logger.warning(
+            "images are prepared for '%s' as for the weights %s of %s; where it holds those of %s, "
+            "name that tag in model.clip.pretrained instead",
+            *(config.pretrained, tags[0], config.name, ", ".join(others)),
+        )
+    return ways[0]
+
+
 def _without_weights(config: ClipConfig, values: Mapping[str, Any], vocabulary_size: int) -> Any:
     """Build a model, or with a vocabulary of 0 its image half, with random weights."""
     vision = dict(values["vision_cfg"])
@@ -491,7 +512,7 @@ def _without_weights(config: ClipConfig, values: Mapping[str, Any], vocabulary_s
         text_cfg=text,
         quick_gelu=config.quick_gelu,
     )
-    tag = open_clip.get_pretrained_cfg(config.name, config.pretrained) if config.pretrained else {}
+    tag = _preprocessing(config) if config.pretrained else {}
     if mean is not None:
         clip.visual.image_mean, clip.visual.image_std = tuple(mean), tuple(std)
     elif tag:

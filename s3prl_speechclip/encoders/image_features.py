@@ -138,8 +138,11 @@ def _compute(clip: ClipEncoder, paths: Sequence[Path], skip_broken: bool, show: 
 
 
 def _key(clip: ClipEncoder, paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256(state_hash(image_trunk(clip.clip).state_dict()).encode())
-    digest.update(f"{VERSION} {clip.preprocess()}".encode())
+    trunk = image_trunk(clip.clip)
+    digest = hashlib.sha256(state_hash(trunk.state_dict()).encode())
+    # Activations and heads are no weights.
+    heads = [module.num_heads for module in trunk.modules() if hasattr(module, "num_heads")]
+    digest.update(f"{VERSION} {clip.preprocess()} {trunk} {heads}".encode())
     for path in paths:
         try:
             status = path.stat()

@@ -16,11 +16,10 @@ from torch.nn import functional as F
 from torchaudio.transforms import MelSpectrogram
 
 from ..modules.padding import padding_mask
-from ..structures import HOP, SAMPLE_RATE, SpeechBatch
+from ..structures import HOP, SAMPLE_RATE, WINDOW, SpeechBatch
 from .speech import SpeechEncoder
 
 MELS = 40
-WINDOW = 400  # samples, what a frame of the convolutions sees
 FLOOR = 1e-3  # added to energies of unit-variance waveforms before the logarithm
 PEAK_LR = 3e-3
 

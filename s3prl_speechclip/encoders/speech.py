@@ -26,14 +26,14 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ..errors import EncoderError, first_line, unknown_name
-from ..model.config import SpeechEncoderConfig
+from ..model.config import ENCODER, VARIANTS, SpeechEncoderConfig
 from ..modules.padding import folded_padding_mask, masked_group_norm, padding_mask
-from ..structures import HOP, SAMPLE_RATE, SpeechBatch, SpeechFeatures
-from .shipped import SHIPPED, shipped_folder
+from ..structures import HOP, SAMPLE_RATE, WINDOW, SpeechBatch, SpeechFeatures
+from .shipped import ASSETS, SHIPPED, shipped_folder
 
 logger = logging.getLogger(__name__)
 
-MIN_SAMPLES = 400  # what one frame of the convolutions sees, 25 ms at 16 kHz
+MASK = "masked_spec_embed"
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
 WHISPER = "whisper"
 SPECTRAL = (WHISPER, "wav2vec2-bert")
@@ -150,9 +150,9 @@ class SpeechEncoder(nn.Module):
             The recordings that it read, normalised if the encoder's are; features (B, C, T); valid
             frames (B,).
         """
-        short = max(0, MIN_SAMPLES - speech.waveforms.shape[1])
+        short = max(0, WINDOW - speech.waveforms.shape[1])
         waveforms = F.pad(speech.waveforms, (0, short))
-        samples = speech.lengths.clamp_min(MIN_SAMPLES)
+        samples = speech.lengths.clamp_min(WINDOW)
         if self.normalize_waveform:
             waveforms = _normalize(waveforms, samples)
         states, valid = waveforms.unsqueeze(1), samples
@@ -242,7 +242,8 @@ class S3prlEncoder(SpeechEncoder):
     """Hidden states of an upstream of s3prl, frozen.
 
     With `batch_invariant` each recording is encoded alone: what an upstream makes of padding is its
-    own affair.
+    own affair. An upstream of this project is the model that ships, not the newest run: that may be
+    the model which is being built.
 
     Args:
         name: name on s3prl's hub.
@@ -263,7 +264,7 @@ class S3prlEncoder(SpeechEncoder):
             raise EncoderError(unknown_name("upstream of s3prl", name, names))
         try:
             with tensors_only():
-                self.model: Any = S3PRLUpstream(name)
+                self.model: Any = S3PRLUpstream(name, _own_checkpoint(name))
         except Exception as error:
             # 180 upstreams of other people's, most of which fetch something first.
             raise EncoderError(
@@ -293,12 +294,19 @@ class S3prlEncoder(SpeechEncoder):
 
     def _encode(self, speech: SpeechBatch) -> SpeechFeatures:
         rows = zip(speech.waveforms, speech.lengths.tolist(), strict=True)
-        recordings = [F.pad(row[:n], (0, max(0, MIN_SAMPLES - n))) for row, n in rows]
+        recordings = [F.pad(row[:n], (0, max(0, WINDOW - n))) for row, n in rows]
         if not self.batch_invariant:
             states = tuple(self.model.upstream(recordings)["hidden_states"])
             lengths = (speech.lengths - 1) // HOP + 1  # as s3prl counts
             return SpeechFeatures(states, lengths.clamp_max(states[0].shape[1]))
         return _together([self.model.upstream([one])["hidden_states"] for one in recordings])
+
+
+def _own_checkpoint(name: str) -> str | None:
+    """Return the shipped checkpoint of an upstream of this project; None for s3prl's."""
+    if name == ENCODER:
+        return str(ASSETS / "speechclip_hybrid")
+    return str(ASSETS / name) if name in VARIANTS else None
 
 
 def _together(alone: Sequence[Sequence[Tensor]]) -> SpeechFeatures:
@@ -440,9 +448,12 @@ def _from_pretrained(
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-    # Only masked prediction uses the mask embedding, which fine-tuned files may lack.
-    missing = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})
-    return model, missing, sorted(info["unexpected_keys"])
+    missing = set(info["missing_keys"])
+    if MASK in missing:
+        # Only masked prediction uses it, and fine-tuned files may lack it. What transformers draws
+        # in its place would give the encoder another hash at every load.
+        nn.init.zeros_(model.get_parameter(MASK))
+    return model, sorted(missing - {MASK}), sorted(info["unexpected_keys"])
 
 
 def _uniform_prefix(names: Sequence[str]) -> str:

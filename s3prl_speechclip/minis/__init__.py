@@ -70,10 +70,10 @@ def mini_set(name: str, archive: Path | None = None, *, root: Path | None = None
     elif root is None:
         check_owner(folder)
     settings = read_yaml(Path(__file__).with_name("superb.yaml"))
-    return MiniSet(folder, _read_notes(folder / listing), settings.get(name, {}))
+    return MiniSet(folder, read_notes(folder / listing), settings.get(name, {}))
 
 
-def _read_notes(path: Path) -> tuple[str, ...]:
+def read_notes(path: Path) -> tuple[str, ...]:
     """Read a set's notes from its description, or from its manifest's first line."""
     try:
         with open(path, encoding="utf-8") as handle:

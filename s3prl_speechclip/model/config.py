@@ -273,6 +273,13 @@ def check_model(config: ModelConfig, width: int, layers: int, most_keywords: int
             f"model.keywords.number must be 1 to {most_keywords} (CLIP's limit), found "
             f"{config.keywords.number}"
         )
+    if config.attention.layers < 1:
+        raise ConfigError(
+            f"model.attention.layers must be at least 1, found {config.attention.layers}"
+        )
+    cif = config.cif
+    if cif.conv_width < 1 or cif.conv_width % 2 == 0:
+        raise ConfigError(f"model.cif.conv_width must be odd, found {cif.conv_width}")
     words = config.words
     by_words = find_variant(config.variant).keywords == "words"
     if by_words and words.at_inference == "cif" != words.segmenter:
@@ -292,6 +299,7 @@ def check_model(config: ModelConfig, width: int, layers: int, most_keywords: int
         ("objective.temperature", config.objective.temperature),
         ("keywords.temperature", config.keywords.temperature),
         ("cif.threshold", config.cif.threshold),
+        ("cif.tail_threshold", config.cif.tail_threshold),
         ("cif.frames_per_keyword", config.cif.frames_per_keyword),
         ("words.frames_per_word", words.frames_per_word),
         ("words.frames_per_part", words.frames_per_part),

@@ -32,6 +32,11 @@ class MaskedInfoNCE(nn.Module):
             self.register_buffer("log_scale", value)
         self.config = config
 
+    def set_fixed_temperature(self) -> None:
+        """Take the temperature of the configuration, unless it is learned."""
+        if not self.config.learn_temperature:
+            self.log_scale.fill_(math.log(1 / self.config.temperature))
+
     @property
     def logit_scale(self) -> Tensor:
         """Factor of the cosines."""

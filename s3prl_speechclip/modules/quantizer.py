@@ -42,6 +42,11 @@ class CosineQuantizer(nn.Module):
             self.register_buffer("temperature", value)
         self.config = config
 
+    def set_fixed_temperature(self) -> None:
+        """Take the temperature of the configuration, unless it is learned."""
+        if not self.config.learn_temperature:
+            self.temperature.fill_(self.config.temperature)
+
     def forward(self, keywords: Tensor, codebook: Tensor, banned: Tensor) -> Quantized:
         """Quantise.
 

@@ -15,6 +15,7 @@ from ..config import build, merge, parse_overrides, plain, read_yaml
 from ..errors import ConfigError, unknown_name
 from ..model.config import ModelConfig, find_variant
 from ..runtime.optimization import OptimizerConfig, SchedulerConfig
+from ..structures import WINDOW
 
 PRESETS = ("mini", "mini_scratch", "base", "large", "slides", "slides_mini")
 DEFAULT_PRESET = "mini"
@@ -181,6 +182,19 @@ def _checked(values: Mapping[str, Any]) -> PretrainConfig:
     if not all(0 <= beta < 1 for beta in config.optimizer.betas):
         raise ConfigError(
             f"optimizer.betas must be at least 0 and below 1, found {config.optimizer.betas}"
+        )
+    for name, least in (
+        ("batch_size", 1),
+        ("eval_batch_size", 1),
+        ("max_samples", WINDOW),
+        ("num_workers", 0),
+    ):
+        value = getattr(config.data, name)
+        if value < least:
+            raise ConfigError(f"data.{name} must be at least {least}, found {value}")
+    if config.optimizer.weight_decay < 0:
+        raise ConfigError(
+            f"optimizer.weight_decay must be 0 or more, found {config.optimizer.weight_decay}"
         )
     if config.seed < 0:
         raise ConfigError(f"the seed must be 0 or more, found {config.seed}")

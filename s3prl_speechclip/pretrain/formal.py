@@ -89,9 +89,10 @@ class FormalSupervision:
             self.optimizer = torch.optim.Adam(
                 self.discriminator.parameters(), lr=LEARNING_RATE, betas=(0.0, 0.99)
             )
+            self._knows_language = False
             if state:
                 self._restore(state)
-            elif self._objective.perplexity_weight:
+            if self._objective.perplexity_weight and not self._knows_language:
                 self._learn_language()
         self.language_model.eval().requires_grad_(False).zero_grad()
 
@@ -136,9 +137,10 @@ class FormalSupervision:
         self.discriminator.requires_grad_(True)
         with torch.enable_grad(), torch.autocast(made[0].device.type, enabled=False):
             loss = discriminator_loss(self.discriminator, real, made, R1_WEIGHT)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+            if loss.isfinite():  # a step whose keywords are no numbers is not taken either
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
         return {"discriminator": float(loss.detach())}
 
     def state(self) -> dict[str, Any]:
@@ -147,12 +149,14 @@ class FormalSupervision:
             "language_model": self.language_model.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "knows_language": self._knows_language,
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.language_model.load_state_dict(state["language_model"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._knows_language = bool(state.get("knows_language", True))
 
     def _learn_language(self) -> None:
         """Train the language model on the captions, and log its perplexity on those held out."""
@@ -173,6 +177,7 @@ class FormalSupervision:
             self._caption_cost(chosen, model).backward()
             optimizer.step()
         model.load_state_dict(kept)
+        self._knows_language = True
         logger.info(
             "language model of %d captions: perplexity %.1f on %d others",
             int((~held).sum()),

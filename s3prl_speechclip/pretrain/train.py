@@ -22,10 +22,12 @@ from ..data.manifest import Manifest
 from ..encoders.shipped import SHIPPED
 from ..encoders.spectral_start import learn_spectrum
 from ..encoders.vocabulary import find_vocabulary, shipped_tokens
-from ..errors import CheckpointError, ConfigError, TrainingError
+from ..errors import CheckpointError, ConfigError, TrainingError, first_line
 from ..model.config import find_variant
 from ..model.embedding import RetrievalSet, SpeechEmbeddings, embed_images, embed_speech, in_order
 from ..model.speechclip import SpeechClip
+from ..modules.losses import MaskedInfoNCE
+from ..modules.quantizer import CosineQuantizer
 from ..modules.recall import recall_at_k
 from ..runtime.devices import (
     build_fabric,
@@ -114,7 +116,13 @@ def pretrain(
     step = PretrainStep(model, _supervise(config, data.manifest, model, fabric, state))
     module, optimizer = fabric.setup(step, build_optimizer(config.optimizer, model.parameters()))
     if start.state is not None:
-        optimizer.load_state_dict(dict(state.optimizer))
+        try:
+            optimizer.load_state_dict(dict(state.optimizer))
+        except ValueError as fault:
+            raise ConfigError(
+                f"the past run trained other weights than this one would ({first_line(fault)}); "
+                "begin anew with its weights: -i RUN"
+            ) from fault
         restore_loss_scale(fabric, state.scaler)
         restore_random_state(state.random_state(fabric.global_rank))
     log = None
@@ -123,7 +131,7 @@ def pretrain(
         _log_summary(config, model, data, folder, fabric, state)
         log = ScalarLog(folder, state.step)
     fabric.barrier()
-    if start.model is None and model.speech_encoder.trainable and runner.spectral_start_steps:
+    if start.model is None and runner.spectral_start_steps and _begins_deaf(config):
         recordings = (speech.to(fabric.device) for speech in data.recordings())
         steps = runner.spectral_start_steps
         error = learn_spectrum(model.speech_encoder, recordings, steps, fabric.autocast())
@@ -295,7 +303,29 @@ def _build_model(
         raise CheckpointError(
             f"the checkpoint is a {stored.config.variant}, not a {config.model.variant}"
         )
-    return SpeechClip.from_stored(replace(stored, config=config.model))
+    # A preset's architecture is not that of the encoder which another name brought.
+    architecture = stored.config.speech_encoder.architecture
+    encoder = replace(config.model.speech_encoder, architecture=architecture)
+    model = SpeechClip.from_stored(
+        replace(stored, config=replace(config.model, speech_encoder=encoder))
+    )
+    _set_fixed_temperatures(model)
+    return model
+
+
+def _begins_deaf(config: PretrainConfig) -> bool:
+    """Return whether the speech encoder is trained from random weights."""
+    encoder = config.model.speech_encoder
+    parts = config.init_parts if config.init else ()
+    started = any("speech_encoder.".startswith(p) or p.startswith("speech_encoder") for p in parts)
+    return encoder.trainable and not encoder.pretrained and not started
+
+
+def _set_fixed_temperatures(model: SpeechClip) -> None:
+    """Set the temperatures that are not learned to those of the configuration."""
+    for module in model.modules():
+        if isinstance(module, (CosineQuantizer, MaskedInfoNCE)):
+            module.set_fixed_temperature()
 
 
 def _supervise(
@@ -333,6 +363,7 @@ def _warm_start(model: SpeechClip, config: PretrainConfig) -> None:
             "with init_parts, such as init_parts=[branch.head]"
         )
     model.load_state_dict(taken, strict=False)
+    _set_fixed_temperatures(model)
     logger.info("%d weights begin as those of %s: %s", len(taken), config.init, ", ".join(taken))
 
 

@@ -225,7 +225,10 @@ def test_a_board_of_ones_own_is_one_command(
             tmp_path / "result" / "downstream" / task / "result.json",
         )
     for fold in range(1, 6):
-        protocol = {"expert": {"datarc": {"test_fold": f"fold{fold}"}}}
+        # As runs write it: of -v where there is one; a configuration may name it too.
+        datarc = {"test_fold": f"fold{fold}"} if fold == 5 else {}
+        variant = f"fold{fold}" if fold in (2, 3, 4) else None
+        protocol = {"expert": {"datarc": datarc}, "variant": variant}
         emotion = result("emotion", {"test": {"acc": 0.6 + 0.02 * fold}}, protocol=protocol)
         path = tmp_path / "result" / "downstream" / f"fold{fold}" / "result.json"
         write_result(replace(emotion, corpus="emotion"), path)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from s3prl_speechclip.data.audio import FRAME, audio_info, read_audio
+from s3prl_speechclip.data.audio import audio_info, read_audio
 from s3prl_speechclip.errors import AudioError
+from s3prl_speechclip.structures import WINDOW
 
 RATE = 16_000  # Hz
 
@@ -68,7 +69,7 @@ def test_stereo_is_averaged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("samples", "rate", "length"),
-    [(FRAME - 1, RATE, FRAME - 1), (1, 48_000, 1), (600 * 8_000, 8_000, 600 * RATE)],
+    [(WINDOW - 1, RATE, WINDOW - 1), (1, 48_000, 1), (600 * 8_000, 8_000, 600 * RATE)],
     ids=["shorter than a frame", "one sample", "ten minutes"],
 )
 def test_silence_of_any_length_is_read_whole(

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3prl_speechclip.data.audio import FRAME
 from s3prl_speechclip.data.batches import (
     PairDataset,
     approximate_lengths,
@@ -23,7 +22,7 @@ from s3prl_speechclip.data.batches import (
 from s3prl_speechclip.data.manifest import Manifest, Utterance, Word
 from s3prl_speechclip.data.sampling import BucketBatchSampler, evaluation_batches, in_split_order
 from s3prl_speechclip.errors import AudioError, ConfigError
-from s3prl_speechclip.structures import PairBatch
+from s3prl_speechclip.structures import WINDOW, PairBatch
 
 RATE = 16_000  # Hz
 COUNT = 6
@@ -103,8 +102,8 @@ def test_padding_is_zero_and_lengths_are_kept() -> None:
 def test_short_recording_counts_as_one_frame() -> None:
     """Fault: a recording under one frame has no valid frame, and its mean is 0/0."""
     batch = collate_speech([torch.ones(3)])
-    assert batch.lengths.tolist() == [FRAME]
-    assert batch.waveforms.shape == (1, FRAME)
+    assert batch.lengths.tolist() == [WINDOW]
+    assert batch.waveforms.shape == (1, WINDOW)
     assert batch.waveforms.sum() == 3
 
 

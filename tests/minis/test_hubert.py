@@ -27,7 +27,6 @@ from s3prl_speechclip.minis.training.hubert import (
 from s3prl_speechclip.minis.training.loop import STATE_FILE, train
 from s3prl_speechclip.minis.training.units import (
     CROPS,
-    WINDOW,
     MaskedCrops,
     draw_mask,
     frames_of,
@@ -37,7 +36,7 @@ from s3prl_speechclip.minis.training.units import (
     source_frames,
 )
 from s3prl_speechclip.runtime.optimization import OptimizerConfig, SchedulerConfig
-from s3prl_speechclip.structures import HOP, SAMPLE_RATE, SpeechBatch, StepOutput
+from s3prl_speechclip.structures import HOP, SAMPLE_RATE, WINDOW, SpeechBatch, StepOutput
 
 
 @settings(max_examples=50, deadline=None)

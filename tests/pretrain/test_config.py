@@ -111,6 +111,10 @@ def test_a_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
         (("speechclip_hybrid", "mini", "runner.precision=fp8"), "bf16"),
         (("speechclip_hybrid", "mini", "optimizer.lr=-1"), "above 0"),
         (("speechclip_hybrid", "mini", "data.batch_size=many"), "whole number"),
+        (("speechclip_hybrid", "mini", "data.batch_size=0"), "at least 1"),
+        (("speechclip_hybrid", "mini", "data.max_samples=0"), "at least 400"),
+        (("speechclip_hybrid", "mini", "data.num_workers=-1"), "at least 0"),
+        (("speechclip_hybrid", "mini", "optimizer.weight_decay=-1"), "0 or more"),
     ],
 )
 def test_what_cannot_be_used_is_named(arguments: tuple[str, ...], said: str) -> None:

@@ -161,13 +161,15 @@ def load_phonetic(root: str | Path | None = None, archive: str | Path | None = N
 def _find(
     mini: str, corpus: str, root: str | Path | None, archive: str | Path | None
 ) -> ZeroSpeech:
+    from ...minis import DESCRIPTION, mini_set, read_notes
+
     folder = Path(root).expanduser().absolute() if root else default_root(NAME)
     if folder is not None and (root or folder.is_dir()):
         if archive:
             raise CorpusError("--archive is for the mini set; leave it or --data-root out")
+        if (folder / DESCRIPTION).is_file():
+            return ZeroSpeech(folder, corpus, True, read_notes(folder / DESCRIPTION))
         return ZeroSpeech(folder)
-    from ...minis import mini_set
-
     made = mini_set(mini, Path(archive).expanduser() if archive else None)
     return ZeroSpeech(made.root, corpus, True, made.notes)
 

@@ -28,10 +28,10 @@ from ...errors import CorpusError
 from ...hashing import file_hash
 from ...model.config import SpeechEncoderConfig
 from ...results import result_record
-from ...structures import HOP, SAMPLE_RATE, TaskResult
+from ...structures import HOP, SAMPLE_RATE, WINDOW, TaskResult
 from ..sets.stamps import UNSEEN
 from ..synthesis.voices import HELD_OUT_VOICES
-from .units import WINDOW, Array, Features, encoded, hidden_states, mfcc
+from .units import Array, Features, encoded, hidden_states, mfcc
 
 STEPS = 50  # of L-BFGS
 PENALTY = 1e-3  # weight of the squared weights beside the mean cross-entropy

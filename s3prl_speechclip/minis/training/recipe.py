@@ -190,7 +190,10 @@ def make_words(device: str) -> None:
 def make_tried(device: str) -> None:
     """Train models with one thing changed, and measure each on the validation splits."""
     rows = pd.read_csv(TRIED).to_dict("records") if TRIED.is_file() else []
-    kept = {"retrieval": {"keep_states": True}, "keywords": {"keep_states": True, "plot": 0}}
+    kept: dict[str, dict[str, Any]] = {
+        "retrieval": {"keep_states": True},
+        "keywords": {"keep_states": True, "plot": 0},
+    }
     for name, changes in TRIALS.items():
         if any(row["setting"] == name for row in rows):
             continue

@@ -26,10 +26,9 @@ from tqdm import tqdm
 from ...data.cache import made_once
 from ...encoders.speech import SpeechEncoder
 from ...modules.padding import pad_waveforms
-from ...structures import HOP, SAMPLE_RATE
+from ...structures import HOP, SAMPLE_RATE, WINDOW
 from .speech import SpeechCorpus
 
-WINDOW = 400  # samples under a frame, as under HuBERT's convolutions
 FITTED = 250_000  # frames that clusters are fitted to
 BATCH = 8  # recordings encoded at once
 
