@@ -410,3 +410,12 @@ def test_the_command_writes_result_page_and_plot(
     assert metrics["embeddings"]["keywords"]["number"] > 0
     assert out.with_suffix(".html").is_file()
     assert out.with_suffix(".png").is_file()
+
+
+def test_a_split_whose_plotted_recordings_are_broken_has_no_plot(tmp_path: Path) -> None:
+    """Guards against a traceback once the whole split was decoded."""
+    manifest = flickr8k.read(write_flickr8k(tmp_path / "corpus", train=1, dev=1, test=1))
+    manifest.path(manifest.split("test")[0].audio).write_bytes(b"not a recording")
+    options = {"corpus": manifest, "skip_broken": True, "plot": 1}
+    found = evaluate(small_model("speechclip_cascaded"), "keywords", **options)
+    assert "embeddings" not in found.metrics["test"]

@@ -228,15 +228,16 @@ def test_a_kill_leaves_nothing_half_made(cache: Path) -> None:
     assert "a" in folder and "b" not in folder and len(folder) == 1
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_there(folder: FeatureFolder) -> None:
-    """Fault: a traceback, or values of a recording that was not written whole."""
+@pytest.mark.parametrize("room", [20_000, 500])  # bytes; less than one recording has
+def test_a_full_disk_is_one_line_and_keeps_what_was_there(folder: FeatureFolder, room: int) -> None:
+    """Fault: a traceback, or values of a recording that was not written whole, or none of it."""
     program = (
         "import resource, signal, torch\n"
         "from s3prl_speechclip.data.feature_store import FeatureFolder\n"
         "from s3prl_speechclip.errors import CorpusError\n"
         "folder = FeatureFolder({'encoder': 'one'}, 'float16')\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
         "try:\n"
         "    with folder.writer() as writer:\n"
         "        for n in range(100):\n"

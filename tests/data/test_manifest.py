@@ -97,3 +97,13 @@ def test_corpus_to_train_on_beside_another_is_refused_alone(tmp_path, role, spli
     assert whole.require(role) is whole
     with pytest.raises(CorpusError, match=f"no split for {role}.*data.also=\\[made\\]"):
         replace(whole, **splits).require(role)
+
+
+def test_every_kind_of_english_is_trained_on(tmp_path: Path) -> None:
+    """Guards against codes with an underscore or in capitals, which benchmarks count as English."""
+    codes = ("en", "en-GB", "en_US", "EN", "fr", "enm")
+    rows = [json.loads(row(utterance_id=code, language=code)) for code in codes]
+    made = manifest(tmp_path, *(Utterance(**values) for values in rows))
+    kept = [utterance.language for utterance in made.train_on(["en"]).utterances]
+    assert kept == ["en", "en-GB", "en_US", "EN"]
+    assert [u.language for u in made.utterances if u.spoken_language == "en"] == kept

@@ -13,7 +13,13 @@ from small_models import CLIP, VOCABULARY, small_model, speech_batch, train, wav
 from torch.nn import functional as F
 
 from s3prl_speechclip import SpeechClip
-from s3prl_speechclip.encoders.clip import ClipEncoder, _reads_bpe, build_clip, uses_quick_gelu
+from s3prl_speechclip.encoders.clip import (
+    ClipEncoder,
+    _preprocessing,
+    _reads_bpe,
+    build_clip,
+    uses_quick_gelu,
+)
 from s3prl_speechclip.encoders.vocabulary import END_OF_TEXT, START_OF_TEXT, encode
 from s3prl_speechclip.errors import ConfigError, EncoderError
 from s3prl_speechclip.model.config import ClipConfig, KeywordConfig
@@ -305,3 +311,13 @@ def test_weights_come_from_a_file(tiny: str, tmp_path):
     torch.testing.assert_close(loaded.encode_text(["a dog"]), saved.encode_text(["a dog"]))
     gelu = build_clip(replace(config, quick_gelu=None), VOCABULARY).eval()
     assert not torch.allclose(gelu.encode_text(["a dog"]), saved.encode_text(["a dog"]))
+
+
+@pytest.mark.parametrize(("name", "tag"), [("MobileCLIP2-S0", "dfndr2b"), ("ViT-L-14", "openai")])
+def test_images_are_prepared_for_a_file_as_for_its_tag(name: str, tag: str, caplog):
+    """Guards against OpenAI's mean and deviation for weights that were trained with others."""
+    found = _preprocessing(ClipConfig(name=name, pretrained="/some/weights.safetensors"))
+    wanted = open_clip.get_pretrained_cfg(name, tag)
+    assert found and all(wanted[key] == value for key, value in found.items())
+    assert found == _preprocessing(ClipConfig(name=name, pretrained=tag))
+    assert ("laion2b_s32b_b82k" in caplog.text) == (name == "ViT-L-14"), "trained with others"

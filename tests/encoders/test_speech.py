@@ -21,6 +21,7 @@ from small_models import (
 )
 
 from s3prl_speechclip import SpeechClip
+from s3prl_speechclip.encoders.shipped import ASSETS
 from s3prl_speechclip.encoders.speech import (
     SpectralEncoder,
     SpeechEncoder,
@@ -222,7 +223,10 @@ def test_the_mask_embedding_may_be_missing(tmp_path):
     """Guards fine-tuned models, whose files lack what only masked prediction uses."""
     small_encoder("hubert-base").model.save_pretrained(tmp_path)
     edit_weights(tmp_path, lambda name: "" if "masked_spec_embed" in name else name)
-    build_speech_encoder(SpeechEncoderConfig(name=str(tmp_path)), batch_invariant=True)
+    config = SpeechEncoderConfig(name=str(tmp_path))
+    loaded = [build_speech_encoder(config, batch_invariant=True) for _ in range(2)]
+    # A checkpoint that leaves the encoder out finds it again by its hash.
+    assert state_hash(loaded[0].state_dict()) == state_hash(loaded[1].state_dict())
 
 
 def test_weights_of_other_shapes_are_an_error_of_one_line(tmp_path):
@@ -259,6 +263,8 @@ def test_an_upstream_of_s3prl_is_a_speech_encoder():
     """Guards `s3prl:NAME`: the upstream's states, of each recording alone, whatever the batch."""
     config = SpeechEncoderConfig(name="s3prl:speechclip_encoder")
     encoder = build_speech_encoder(config, batch_invariant=True).eval()
+    # Never the newest run, which may be the model that is being built.
+    assert encoder.model.upstream.located.source == str(ASSETS / "speechclip_hybrid")
     batch = speech_batch(5_000, 300, 9_000)
     found = encoder(batch)
     assert len(found.hidden_states) == encoder.layers

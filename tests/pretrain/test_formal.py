@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,36 @@ def test_what_cannot_be_supervised_is_an_error(
     """Fault: a weight that changes nothing, or a traceback."""
     with pytest.raises(ConfigError, match=message):
         supervise(tmp_path, variant, images=images)
+
+
+def test_a_language_model_that_was_never_trained_is_trained_later(tmp_path: Path) -> None:
+    """Fault: perplexity is added to a run that had none, and judged by word counts alone."""
+    adversarial = ObjectiveConfig(adversarial_weight=0.5)
+    model = small_model("speechclip_words", objective=BOTH).train()
+    before = PretrainConfig(model=small_config("speechclip_words", objective=adversarial))
+    state = FormalSupervision(before, corpus(tmp_path), model, {}).state()
+    after = PretrainConfig(model=small_config("speechclip_words", objective=BOTH))
+    resumed = FormalSupervision(after, corpus(tmp_path), model, state)
+    fresh = FormalSupervision(after, corpus(tmp_path), model, {})
+    assert any(
+        not torch.equal(value, resumed.language_model.state_dict()[name])
+        for name, value in state["language_model"].items()
+    )
+    for name, value in fresh.language_model.state_dict().items():
+        assert resumed.language_model.state_dict()[name].shape == value.shape
+    again = FormalSupervision(after, corpus(tmp_path), model, resumed.state())
+    for name, value in resumed.language_model.state_dict().items():
+        assert torch.equal(again.language_model.state_dict()[name], value)
+
+
+def test_a_step_that_is_no_number_leaves_the_discriminator(tmp_path: Path) -> None:
+    """Fault: one bad batch, which the run skips, spoils the discriminator for good."""
+    formal, model = supervise(tmp_path, "speechclip_words")
+    keywords = model(speech_batch(9_000, 8_000)).keywords
+    before = {n: v.clone() for n, v in formal.discriminator.state_dict().items()}
+    bad = replace(keywords, embeddings=torch.full_like(keywords.embeddings, float("nan")))
+    formal.learn(bad, torch.tensor([0, 2]), 1)
+    for name, value in formal.discriminator.state_dict().items():
+        assert torch.equal(value, before[name])
+    formal.learn(keywords, torch.tensor([0, 2]), 2)
+    assert any(not torch.equal(v, before[n]) for n, v in formal.discriminator.state_dict().items())

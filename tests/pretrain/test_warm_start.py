@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from small_corpus import write_flickr8k
+from small_models import small_model
 from small_runs import arguments, run
 
 from s3prl_speechclip.cli.pretrain import main
+from s3prl_speechclip.data.manifest import Manifest
 from s3prl_speechclip.model.config import CifConfig
 from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.modules.cif import CifWeights
+from s3prl_speechclip.pretrain.config import PretrainConfig, resolve_config
+from s3prl_speechclip.pretrain.corpus import load_manifest
+from s3prl_speechclip.pretrain.train import _begins_deaf, _build_model
 
 STILL = "optimizer.lr=1e-12"  # a step that changes nothing that is seen
 
@@ -42,3 +48,67 @@ def test_a_new_weight_network_fires_at_the_rate_that_is_set(alpha: float):
         torch.nn.init.zeros_(convolution.bias)
     found = network(torch.zeros(1, 5, 8), torch.zeros(1, 5, dtype=torch.bool))
     torch.testing.assert_close(found, torch.full((1, 5), alpha))
+
+
+def test_a_fixed_temperature_is_the_configurations(tmp_path: Path):
+    """Guards against a temperature that comes along with the weights, whatever was set."""
+    config = resolve_config(
+        "speechclip_words",
+        model={"keywords": {"temperature": 0.5}, "objective": {"temperature": 0.02}},
+    )
+    assert config.init == "speechclip_hybrid"
+    manifest = load_manifest(resolve_config("speechclip_words", data={"also": []}))
+    model = _build_model(config, manifest, None)
+    assert float(model.branch.head.quantizer.temperature) == 0.5
+    assert float(model.contrast.logit_scale) == pytest.approx(50.0)
+    again = replace(config.model, objective=replace(config.model.objective, temperature=0.05))
+    resumed = _build_model(replace(config, model=again), manifest, model.stored())
+    assert float(resumed.contrast.logit_scale) == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "deaf"),
+    [
+        ({}, True),
+        ({"model": {"speech_encoder": {"pretrained": True}}}, False),
+        ({"init": "speechclip_hybrid", "init_parts": ["speech_encoder"]}, False),
+        ({"init": "speechclip_hybrid"}, True),
+        ({"model": {"speech_encoder": {"trainable": False}}}, False),
+    ],
+)
+def test_the_spectrum_is_learned_from_random_weights_alone(changes, deaf: bool):
+    """Guards a trained encoder's convolutions against being fitted to log-mel energies."""
+    assert _begins_deaf(resolve_config("speechclip_hybrid", "mini_scratch", **changes)) == deaf
+
+
+def test_a_resumed_run_has_the_encoder_of_its_checkpoint(tmp_path: Path):
+    """Guards against the preset's architecture under the weights of another encoder."""
+    stored = small_model("speechclip_parallel").stored()
+    other = replace(
+        stored.config.speech_encoder,
+        architecture={**stored.config.speech_encoder.architecture, "num_attention_heads": 8},
+    )
+    config = PretrainConfig(model=replace(stored.config, speech_encoder=other))
+    model = _build_model(config, Manifest(corpus="none", root=tmp_path, utterances=()), stored)
+    assert model.speech_encoder.model.config.num_attention_heads == 4
+
+
+def test_another_encoder_than_the_checkpoints_is_refused(tmp_path: Path, capsys):
+    """Guards against a checkpoint that names an encoder whose weights it never had."""
+    small_model("speechclip_parallel").save_pretrained(tmp_path / "model")
+    folder = tmp_path / "hubert"
+    folder.mkdir()
+    given = ["-e", str(tmp_path / "model"), "--hubert", str(folder), "--dry-run"]
+    assert main(given) == 2
+    assert "--hubert: the checkpoint holds its own" in capsys.readouterr().err
+
+
+def test_a_files_model_section_is_read(tmp_path: Path, capsys):
+    """Guards `-g FILE` against a variant, or settings, that nobody reads."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: {variant: speechclip_plus, objective: {margin: 0.2}}\n", "utf-8")
+    assert main(["-g", str(path), "--dry-run"]) == 0
+    assert "variant: speechclip_plus" in capsys.readouterr().out
+    small_model("speechclip_plus").save_pretrained(tmp_path / "model")
+    assert main(["-e", str(tmp_path / "model"), "-g", str(path), "--dry-run"]) == 0
+    assert "margin: 0.2" in capsys.readouterr().out
