@@ -38,7 +38,7 @@ def read(source: str | Path, **hub: Any) -> StoredModel:
         return read_checkpoint(find_checkpoint(path))
     if path.is_file():
         return read_official(path)
-    if source in VARIANTS:
+    if str(source) in VARIANTS:
         return read_checkpoint(shipped_model(str(source)))
     released = find_released(str(source))
     if released is not None:

@@ -21,7 +21,7 @@ from ..encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
 from ..encoders.shipped import ASSETS, SHIPPED
 from ..encoders.speech import S3PRL, build_speech_encoder
 from ..encoders.vocabulary import CONTEXT, decode
-from ..errors import AudioError, CheckpointError, ImageError
+from ..errors import AudioError, CheckpointError, ConfigError, ImageError
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
 from ..modules.losses import EVERY, MaskedInfoNCE, quantity_loss
@@ -184,13 +184,21 @@ class SpeechClip(nn.Module, ModelHubMixin):
             return self.clip.encode_images(images)
         if isinstance(images, (str, Path)):
             raise ImageError(f"expected a list of images, such as ['{images}']")
+        if not images:
+            raise ImageError("no images given; expected a list of paths")
         transform = self.clip.preprocess()
         pixels = torch.stack([transform(open_image(image)) for image in images])
         return self.clip.encode_images(pixels.to(self.clip.vocabulary.device))
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed written captions; (B, E) unit vectors."""
+        """Embed written captions, one or more; (B, E) unit vectors.
+
+        Raises:
+            ConfigError: one caption in place of a list, or none.
+        """
+        if isinstance(texts, str) or not texts:
+            raise ConfigError(f"expected a list of captions, such as ['a dog'], found {texts!r}")
         return self.clip.encode_text(texts)
 
     @property

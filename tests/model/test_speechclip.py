@@ -21,7 +21,13 @@ from small_models import VOCABULARY, small_config, small_model, speech_batch, wa
 from s3prl_speechclip import SpeechClip, read_audio
 from s3prl_speechclip.checkpoints.native import StoredModel, read_checkpoint, write_checkpoint
 from s3prl_speechclip.encoders.vocabulary import decode
-from s3prl_speechclip.errors import AudioError, CheckpointError, EncoderError, ImageError
+from s3prl_speechclip.errors import (
+    AudioError,
+    CheckpointError,
+    ConfigError,
+    EncoderError,
+    ImageError,
+)
 from s3prl_speechclip.hashing import state_hash
 from s3prl_speechclip.model.config import VARIANTS, SpeechEncoderConfig
 from s3prl_speechclip.pretrain.config import resolve_config
@@ -154,6 +160,11 @@ def test_image_files_are_their_pixels(tmp_path: Path):
     assert torch.equal(model.encode_images(paths), model.encode_images(pixels))
     with pytest.raises(ImageError, match="expected a list of images"):
         model.encode_images(str(paths[0]))
+    with pytest.raises(ImageError, match="no images given"):
+        model.encode_images([])
+    for wrong in ("a dog", []):  # a text has letters, which are texts too
+        with pytest.raises(ConfigError, match="expected a list of captions"):
+            model.encode_text(wrong)
 
 
 def test_objectives_are_weighted_by_the_configuration():

@@ -112,3 +112,9 @@ def test_a_files_model_section_is_read(tmp_path: Path, capsys):
     small_model("speechclip_plus").save_pretrained(tmp_path / "model")
     assert main(["-e", str(tmp_path / "model"), "-g", str(path), "--dry-run"]) == 0
     assert "margin: 0.2" in capsys.readouterr().out
+
+
+def test_a_shipped_model_is_a_checkpoint_by_its_name(capsys):
+    """Guards `-e NAME` against asking the Hub for what the package ships."""
+    assert main(["-e", "speechclip_parallel", "--dry-run"]) == 0
+    assert "variant: speechclip_parallel" in capsys.readouterr().out
