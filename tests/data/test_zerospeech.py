@@ -20,6 +20,7 @@ from s3prl_speechclip.data.corpora.zerospeech import (
     read_items,
 )
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.minis import DESCRIPTION
 
 
 @pytest.mark.parametrize("missing", ["gold.csv", "pairs.csv", "synthetic", "librispeech"])
@@ -109,3 +110,16 @@ def test_the_phonetic_folder_or_the_one_above_is_read(tmp_path: Path) -> None:
     (folder / "test-other.item").unlink()
     with pytest.raises(CorpusError, match=r"no '.*test-other/test-other.item'.*--data-root"):
         load_phonetic(tmp_path)
+
+
+def test_a_mini_set_is_one_wherever_it_lies(tmp_path: Path) -> None:
+    """Guards the board against a mini set's figures beside the published ones."""
+    for root in (tmp_path / "mini", tmp_path / "own"):
+        for subset in SUBSETS:
+            folder = root / "phonetic" / subset
+            folder.mkdir(parents=True)
+            (folder / f"{subset}.item").write_text("#file onset offset #phone prev-phone", "utf-8")
+    (tmp_path / "mini" / DESCRIPTION).write_text('{"notes": ["8 voices"]}', encoding="utf-8")
+    mini, own = load_phonetic(tmp_path / "mini"), load_phonetic(tmp_path / "own")
+    assert mini.mini and mini.notes == ("8 voices",) and mini.corpus != own.corpus
+    assert not own.mini

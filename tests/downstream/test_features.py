@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -378,3 +379,23 @@ def test_an_unknown_feature_is_an_error(model):
     assert check_selection(upstream, "hidden_states", None, CPU) == 4
     with pytest.raises(ConfigError, match="from -4 to 3"):
         check_selection(upstream, "hidden_states", 4, CPU)
+
+
+def test_an_own_upstream_is_known_by_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guards against stale features of a module that was edited, and has no weights to tell it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shipped = load_upstream("fbank_no_cmvn", None, None, CPU)
+    assert features_module._own_code(shipped) == {}
+    found = []
+    for number in range(2):
+        name = f"mine_{number}"
+        code = f"import torch\nclass Mine(torch.nn.Module):\n    factor = {number}\n"
+        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+        own = replace(shipped, module=importlib.import_module(name).Mine(), digest=f"{number}")
+        found.append(features_module._own_code(own))
+        assert features_module._own_code(own) == found[-1]
+    assert found[0]["own_code"] != found[1]["own_code"]
+    assert found[0]["checkpoint"] != found[1]["checkpoint"]
+    typed = type("Typed", (nn.Module,), {"__module__": "__nowhere__"})()
+    once, again = (features_module._own_code(replace(shipped, module=typed)) for _ in range(2))
+    assert once != again, "what no file holds is computed anew"

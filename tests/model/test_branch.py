@@ -7,6 +7,7 @@ import torch
 from small_models import small_model, speech_batch
 
 from s3prl_speechclip.encoders.vocabulary import SPECIAL_TOKENS
+from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.model.config import (
     VARIANTS,
     AttentionConfig,
@@ -109,3 +110,17 @@ def test_heads_of_every_form_name_keywords(norm: str, projection: tuple[int, ...
     keywords = KeywordConfig(number=4, norm=norm, projection=projection)
     output = small_model("speechclip_hybrid", keywords=keywords)(speech_batch(4_000, 3_000))
     assert output.keywords.token_ids.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention": AttentionConfig(heads=2, layers=0)},
+        {"cif": CifConfig(conv_width=2)},
+        {"cif": CifConfig(tail_threshold=0.0)},
+    ],
+)
+def test_numbers_that_no_branch_can_have_are_named(changes):
+    """Guards against a traceback, or keywords that are no numbers."""
+    with pytest.raises(ConfigError, match=r"model\.(attention|cif)\."):
+        small_model("speechclip_plus", **changes)
