@@ -105,7 +105,7 @@ def superb_figures(result: TaskResult) -> Iterator[Figure]:
     fold = ""
     if result.task == "emotion":
         configured = result.protocol["expert"]["datarc"].get("test_fold")
-        fold = str(configured or result.protocol.get("variant") or "fold1")
+        fold = str(configured or result.protocol["variant"] or "fold1")
     for metric in metrics:
         yield Figure(
             column=metric.column,
@@ -122,6 +122,8 @@ def _changed_features(result: TaskResult) -> Iterator[str]:
     protocol = result.protocol
     if protocol.get("upstream_trained"):
         yield "fine-tuned"
+    if protocol.get("normalize"):
+        yield "normalised"
     if protocol.get("layer") is not None and "layer_chosen" not in protocol:
         yield f"layer {protocol['layer']}"
     if protocol.get("features", ALL_LAYERS) != ALL_LAYERS:

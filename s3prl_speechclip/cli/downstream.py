@@ -47,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
     add_option(
         p,
         "--out FILE",
-        f"result file (default: {RESULT_FILE} in the experiment folder, or result-SPLIT.json "
-        "where only other splits were measured)",
+        f"result file (default: {RESULT_FILE} in the experiment folder, result-SPLIT.json where "
+        "only other splits were measured, NAME-other-corpus.json where another corpus was)",
         type=Path,
     )
     return p
@@ -70,19 +70,20 @@ def command(argv: Sequence[str] | None) -> Path | None:
     outcome = run_plan(plan)
     if outcome.result is not None:
         sys.stdout.write(downstream_table([outcome.result]) + "\n")
-        name = "result-other-corpus.json" if plan.moved else _file_name(outcome.result)
-        return write_result(outcome.result, out or outcome.folder / name)
+        name = _file_name(outcome.result) + ("-other-corpus" if plan.moved else "")
+        return write_result(outcome.result, out or outcome.folder / f"{name}.json")
     if is_main_process():
-        logger.info("stopped; resume with the same command and -a, or with -e %s", outcome.folder)
+        other = "" if request.sweep else f", or with -e {outcome.folder}"
+        logger.info("stopped; resume with the same command and -a%s", other)
         return outcome.folder
     return None
 
 
 def _file_name(result: TaskResult) -> str:
-    """Return the name of a result's file, another where the task's own test split is missing."""
+    """Return a result file's name without suffix, another where the test split is missing."""
     if find_task(result.task).test in result.metrics:
-        return RESULT_FILE
-    return f"result-{'-'.join(result.metrics)}.json"
+        return Path(RESULT_FILE).stem
+    return f"result-{'-'.join(result.metrics)}"
 
 
 def downstream_table(results: Sequence[TaskResult]) -> str:

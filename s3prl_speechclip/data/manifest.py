@@ -112,7 +112,7 @@ class Manifest:
         """
         if not languages:
             return self
-        train, wanted = self.train_split, set(languages)
+        train, wanted = self.train_split, {primary_language(code) for code in languages}
         kept = tuple(
             u for u in self.utterances if u.split != train or primary_language(u.language) in wanted
         )

@@ -406,7 +406,7 @@ def _own_code(upstream: Upstream) -> dict[str, Any]:
         return {}
     try:
         source = inspect.getsourcefile(kind)
-    except TypeError:
+    except (TypeError, OSError):
         source = None
     if source is None or not Path(source).is_file():  # typed into an interpreter
         return {"own_code": uuid.uuid4().hex}

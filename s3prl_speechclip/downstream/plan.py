@@ -101,11 +101,12 @@ def resolve(request: Request) -> Plan:
             f"-e continues a run in its own folder, '{past.parent}': leave -n and -p out, or copy "
             "that folder first"
         )
-    if request.sweep and request.past is not None:
+    sweeps = bool(request.sweep) and not request.evaluate
+    if sweeps and request.past is not None:
         raise ConfigError("--lr-sweep trains from the first step; leave -e out")
     if past is None and not request.evaluate:
         refuse_overwriting(RunFolder(folder), request.auto_resume)
-    given, request = request.checkpoint, _completed(request, state)
+    given, request = request.checkpoint, completed(request, state)
     weights = state.weights if state is not None else None
     if weights is not None and given is None:
         if not os.path.isabs(weights.source) or os.path.exists(weights.source):
@@ -124,9 +125,7 @@ def resolve(request: Request) -> Plan:
     config = state.config if state else read_task_config(task, request.config)
     check_keys(config, changes)
     runner = _runner(merge(config, changes), request)
-    if request.sweep and task.dev not in set(runner.eval_dataloaders) - set(
-        runner.test_dataloaders
-    ):
+    if sweeps and task.dev not in set(runner.eval_dataloaders) - set(runner.test_dataloaders):
         raise ConfigError(
             f"--lr-sweep chooses on {task.dev}: it must be in runner.eval_dataloaders, and not in "
             "runner.test_dataloaders"
@@ -144,12 +143,8 @@ def resolve(request: Request) -> Plan:
         config, data = place_corpus(task, config, request, changes)
     config = override(config, changes)
     refuse_code(config)
-    for section in ("optimizer", "scheduler"):
-        if state and config.get(section) != state.config.get(section):
-            raise ConfigError(
-                f"-o: the past experiment was trained with another {section}, and a run keeps its "
-                f"own; leave {section} out"
-            )
+    if state is not None:
+        check_settings(config, state)
     return Plan(
         request=request,
         task=task,
@@ -157,7 +152,7 @@ def resolve(request: Request) -> Plan:
         data=data,
         folder=folder,
         past=past,
-        moved=bool(about) and data.root != about.get("root", data.root),
+        moved=request.evaluate and bool(about) and _is_another(data, about),
         cache=state.cache if state else "",
     )
 
@@ -234,7 +229,7 @@ def _find_past(request: Request) -> Path | None:
     return found
 
 
-def _completed(request: Request, state: RunState | None) -> Request:
+def completed(request: Request, state: RunState | None) -> Request:
     """Complete a request from the past experiment, else from the defaults.
 
     Raises:
@@ -250,7 +245,7 @@ def _completed(request: Request, state: RunState | None) -> Request:
         past = {o: state.arguments[t] for o, t in S3PRL.items() if t in state.arguments}
         if past.get("task") == "ctc":  # s3prl's own word for two tasks
             past["task"] = state.config[EXPERT]["corpus"]["name"]
-    for name in (*DEFAULTS, "layer"):
+    for name in (*DEFAULTS, "layer", "variant"):
         found = past.get(name)
         if found is None:
             found = DEFAULTS.get(name)
@@ -260,6 +255,26 @@ def _completed(request: Request, state: RunState | None) -> Request:
                 f"{letter} {given[name]}, but the past experiment has {found}; leave {letter} out"
             )
     return replace(request, **{**DEFAULTS, **past, **given})
+
+
+def check_settings(config: Values, state: RunState) -> None:
+    """Check that a past experiment was trained as a configuration says.
+
+    Raises:
+        ConfigError: its optimiser, schedule or fold differ.
+    """
+    for key in ("optimizer", "scheduler", f"{EXPERT}.datarc.test_fold"):
+        if value_at(config, key) != value_at(state.config, key):
+            raise ConfigError(
+                f"-o: the past experiment was trained with another {key}, and a run keeps its own; "
+                f"leave {key} out"
+            )
+
+
+def _is_another(data: Data, about: Mapping[str, Any]) -> bool:
+    """Return whether a corpus is another than a checkpoint's: published ones are where they are."""
+    published = data.corpus == about.get("corpus") and not data.corpus.startswith("own (")
+    return not published and data.root != about.get("root", data.root)
 
 
 def place_corpus(

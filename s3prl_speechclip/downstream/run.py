@@ -19,7 +19,7 @@ from ..runtime.devices import build_fabric
 from ..runtime.distributed import gather_objects
 from ..structures import TaskResult
 from . import compat
-from .plan import Plan, read_own, refuse_overwriting, resolve
+from .plan import Plan, check_settings, completed, read_own, refuse_overwriting, resolve
 from .recordings import take_converted
 from .request import Request
 from .run_state import RunFolder, Weights, read_state
@@ -135,7 +135,12 @@ def _sweep(plan: Plan, fabric: Fabric, upstream: Upstream) -> Measured | None:
         folder.path.mkdir(parents=True, exist_ok=True)
         config = merge(plan.config, {"optimizer": {"lr": rate}})
         past = folder.last()
-        kept = read_state(past).cache if past is not None else plan.cache
+        kept = plan.cache
+        if past is not None:
+            state = read_state(past)
+            completed(plan.request, state)
+            check_settings(config, state)
+            kept = state.cache
         plans.append(replace(plan, config=config, folder=folder.path, past=past, cache=kept))
     training = _train(plans, fabric, upstream)
     best = [RunFolder(each.folder).best() for each in plans]

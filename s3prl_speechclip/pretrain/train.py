@@ -303,12 +303,17 @@ def _build_model(
         raise CheckpointError(
             f"the checkpoint is a {stored.config.variant}, not a {config.model.variant}"
         )
+    own, kept = config.model, stored.config
     # A preset's architecture is not that of the encoder which another name brought.
-    architecture = stored.config.speech_encoder.architecture
-    encoder = replace(config.model.speech_encoder, architecture=architecture)
-    model = SpeechClip.from_stored(
-        replace(stored, config=replace(config.model, speech_encoder=encoder))
-    )
+    speech = replace(own.speech_encoder, architecture=kept.speech_encoder.architecture)
+    if "speech_encoder" not in stored.encoders:  # whatever a file or an option names
+        known = kept.speech_encoder
+        speech = replace(speech, name=known.name, pretrained=known.pretrained)
+    clip = own.clip
+    if "clip" not in stored.encoders:
+        clip = replace(clip, name=kept.clip.name, pretrained=kept.clip.pretrained)
+    changed = replace(own, speech_encoder=speech, clip=clip)
+    model = SpeechClip.from_stored(replace(stored, config=changed))
     _set_fixed_temperatures(model)
     return model
 

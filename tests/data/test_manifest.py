@@ -106,4 +106,5 @@ def test_every_kind_of_english_is_trained_on(tmp_path: Path) -> None:
     made = manifest(tmp_path, *(Utterance(**values) for values in rows))
     kept = [utterance.language for utterance in made.train_on(["en"]).utterances]
     assert kept == ["en", "en-GB", "en_US", "EN"]
+    assert made.train_on(["EN_gb"]).utterances == made.train_on(["en"]).utterances
     assert [u.language for u in made.utterances if u.spoken_language == "en"] == kept

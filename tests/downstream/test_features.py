@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -396,6 +397,8 @@ def test_an_own_upstream_is_known_by_its_code(tmp_path: Path, monkeypatch: pytes
         assert features_module._own_code(own) == found[-1]
     assert found[0]["own_code"] != found[1]["own_code"]
     assert found[0]["checkpoint"] != found[1]["checkpoint"]
-    typed = type("Typed", (nn.Module,), {"__module__": "__nowhere__"})()
-    once, again = (features_module._own_code(replace(shipped, module=typed)) for _ in range(2))
-    assert once != again, "what no file holds is computed anew"
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    for place in ("__nowhere__", "__main__"):  # typed into an interpreter or a notebook
+        typed = type("Typed", (nn.Module,), {"__module__": place})()
+        once, again = (features_module._own_code(replace(shipped, module=typed)) for _ in range(2))
+        assert once != again, "what no file holds is computed anew"

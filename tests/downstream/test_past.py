@@ -12,7 +12,7 @@ from downstream_runs import ask
 
 from s3prl_speechclip.benchmarks.leaderboard.superb import superb_figures
 from s3prl_speechclip.cli import downstream
-from s3prl_speechclip.downstream.plan import resolve
+from s3prl_speechclip.downstream.plan import Data, _is_another, resolve
 from s3prl_speechclip.downstream.request import Request
 from s3prl_speechclip.downstream.run import run
 from s3prl_speechclip.errors import CheckpointError, ConfigError
@@ -35,6 +35,7 @@ def request_of_past(write_corpus: Write, tmp_path: Path) -> Request:
     [
         ({"seed": 8}, "--seed 8, but the past experiment has 7"),
         ({"layer": 1}, "-l 1, but the past experiment has 0"),
+        ({"variant": "fold2"}, "-v fold2, but the past experiment has None"),
         ({"selection": "last_hidden_state"}, "-s last_hidden_state, but"),
         ({"trainable": True}, "-f True, but"),
         ({"override": "optimizer.lr=1e-6"}, "another optimizer"),
@@ -118,6 +119,7 @@ def test_a_result_of_emotion_says_its_fold(write_corpus: Write, tmp_path: Path, 
         ({}, "SUPERB"),
         ({"layer": 3}, "SUPERB, layer 3"),
         ({"upstream_trained": True}, "SUPERB, fine-tuned"),
+        ({"normalize": True}, "SUPERB, normalised"),
     ],
 )
 def test_other_features_than_superbs_stand_apart(request_of_past: Request, changes, corpus: str):
@@ -132,3 +134,22 @@ def read_result_of(request: Request):
     found = run(Request(past=request.folder, evaluate=True, device="cpu")).result
     assert found is not None
     return found
+
+
+def test_a_resumed_sweep_is_that_of_its_probes(write_corpus: Write, tmp_path: Path):
+    """Guards a sweep's record against a seed that none of its probes was trained with."""
+    request = replace(ask(IC, write_corpus(IC), tmp_path / "run"), sweep=(1e-3, 1e-2), seed=7)
+    assert run(request).result is not None
+    again = replace(request, auto_resume=True)
+    assert run(again).result is not None
+    with pytest.raises(ConfigError, match="--seed 8, but the past experiment has 7"):
+        run(replace(again, seed=8))
+
+
+def test_a_published_corpus_is_the_same_wherever_it_lies():
+    """Guards a resumed run, whose corpus was staged in another place, against losing its scores."""
+    about = {"corpus": IC, "root": "/a/fluent"}
+    assert not _is_another(Data(corpus=IC, root="/b/fluent"), about)
+    assert _is_another(
+        Data(corpus="own (X layout)", root="/b"), {**about, "corpus": "own (X layout)"}
+    )

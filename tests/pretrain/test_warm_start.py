@@ -91,6 +91,12 @@ def test_a_resumed_run_has_the_encoder_of_its_checkpoint(tmp_path: Path):
     config = PretrainConfig(model=replace(stored.config, speech_encoder=other))
     model = _build_model(config, Manifest(corpus="none", root=tmp_path, utterances=()), stored)
     assert model.speech_encoder.model.config.num_attention_heads == 4
+    named = replace(other, name="facebook/hubert-base-ls960", pretrained=True)
+    config = PretrainConfig(model=replace(stored.config, speech_encoder=named))
+    model = _build_model(config, Manifest(corpus="none", root=tmp_path, utterances=()), stored)
+    # The checkpoint holds its encoder, which no other may stand for when it is loaded again.
+    kept = model.config.speech_encoder
+    assert (kept.name, kept.pretrained) == (stored.config.speech_encoder.name, False)
 
 
 def test_another_encoder_than_the_checkpoints_is_refused(tmp_path: Path, capsys):
