@@ -118,7 +118,7 @@ def superb_figures(result: TaskResult) -> Iterator[Figure]:
 
 
 def _changed_features(result: TaskResult) -> Iterator[str]:
-    """Say in what a result's features differ from SUPERB's."""
+    """Yield the ways in which the features of a result differ from SUPERB's."""
     protocol = result.protocol
     if protocol.get("upstream_trained"):
         yield "fine-tuned"

@@ -131,7 +131,7 @@ def pretrain(
         _log_summary(config, model, data, folder, fabric, state)
         log = ScalarLog(folder, state.step)
     fabric.barrier()
-    if start.model is None and runner.spectral_start_steps and _begins_deaf(config):
+    if start.model is None and runner.spectral_start_steps and _trains_from_random(config):
         recordings = (speech.to(fabric.device) for speech in data.recordings())
         steps = runner.spectral_start_steps
         error = learn_spectrum(model.speech_encoder, recordings, steps, fabric.autocast())
@@ -318,7 +318,7 @@ def _build_model(
     return model
 
 
-def _begins_deaf(config: PretrainConfig) -> bool:
+def _trains_from_random(config: PretrainConfig) -> bool:
     """Return whether the speech encoder is trained from random weights."""
     encoder = config.model.speech_encoder
     parts = config.init_parts if config.init else ()

@@ -1,4 +1,4 @@
-"""What a run takes from a past experiment, and what it refuses to change."""
+"""What a run takes from a past experiment, and what is an error."""
 
 from __future__ import annotations
 
