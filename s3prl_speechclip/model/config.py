@@ -211,6 +211,10 @@ class ObjectiveConfig:
     """Subtracted from the positives' scores."""
     decoupled: bool = False
     """Whether the positive is left out of the denominator (arXiv 2110.06848)."""
+    repetition_weight: float = 0.0
+    """Weight of the share of an utterance's pairs of keywords that are one token, as loss; 0: none,
+    as published. For CLS tokens, which tend to name one word all together; words that are spoken
+    twice are rightly named twice by CIF."""
     perplexity_weight: float = 0.0
     """Weight of the keywords' cross entropy under a small language model of captions that are not
     those of the speech; 0: no such model."""

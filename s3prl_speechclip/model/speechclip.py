@@ -24,7 +24,7 @@ from ..encoders.vocabulary import CONTEXT, decode
 from ..errors import AudioError, CheckpointError, ConfigError, ImageError
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
-from ..modules.losses import EVERY, MaskedInfoNCE, quantity_loss
+from ..modules.losses import EVERY, MaskedInfoNCE, quantity_loss, repetition_loss
 from ..modules.padding import pad_waveforms
 from ..structures import Keywords, SpeechBatch, SpeechFeatures, SpeechOutput
 from .branch import build_branch
@@ -134,6 +134,10 @@ class SpeechClip(nn.Module, ModelHubMixin):
         if output.firing is not None:
             loss = quantity_loss(output.firing.quantity, output.firing.target)
             losses["quantity"] = self.config.cif.quantity_weight * loss
+        chosen = output.keywords
+        if config.repetition_weight and chosen is not None and chosen.probabilities is not None:
+            loss = repetition_loss(chosen.probabilities, chosen.lengths)
+            losses["repetition"] = config.repetition_weight * loss
         return losses
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Objectives: masked InfoNCE between speech and images, and CIF's quantity loss."""
+"""Objectives: masked InfoNCE of speech and images, CIF's quantity loss, repeated keywords."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..model.config import ObjectiveConfig
+from .padding import padding_mask
 
 EVERY = slice(None)
 
@@ -85,3 +86,27 @@ def quantity_loss(quantity: Tensor, target: Tensor) -> Tensor:
         Scalar, mean absolute difference in keywords.
     """
     return F.l1_loss(quantity.float(), target.float())
+
+
+def repetition_loss(probabilities: Tensor, lengths: Tensor) -> Tensor:
+    """Compute which share of the pairs of keywords of one utterance are the same token.
+
+    Hard forward, with the quantiser's softmax backward, as its straight-through estimator: of two
+    keywords each becomes less likely to choose the other's token, whether they are alike or not.
+
+    Args:
+        probabilities: the quantiser's soft choices, (B, K, V).
+        lengths: keywords per utterance, (B,).
+
+    Returns:
+        Scalar, 0 to 1; 0 without pairs.
+    """
+    count = probabilities.shape[1]
+    rows = probabilities.argmax(-1)
+    of_other = probabilities.gather(2, rows.unsqueeze(1).expand(-1, count, -1))
+    soft = of_other + of_other.transpose(1, 2)
+    same = (rows.unsqueeze(1) == rows.unsqueeze(2)).to(soft.dtype)
+    valid = ~padding_mask(lengths, count)
+    pairs = valid.unsqueeze(1) & valid.unsqueeze(2)
+    pairs = pairs & ~torch.eye(count, dtype=torch.bool, device=pairs.device)
+    return ((same + (soft - soft.detach())) * pairs).sum() / pairs.sum().clamp_min(1)

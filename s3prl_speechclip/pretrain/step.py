@@ -121,7 +121,7 @@ def backward_in_chunks(
         name: torch.cat([embeddings[name] for _, embeddings in cached]).requires_grad_()
         for name in cached[0][1]
     }
-    contrasted = replace(cached[0][0], firing=None)
+    contrasted = replace(cached[0][0], firing=None, keywords=None)
     losses = module.losses(contrasted, whole, batch.pair_ids)
     found = torch.autograd.grad(sum(losses.values()), list(whole.values()))  # type: ignore[arg-type]
     gradients = dict(zip(whole, found, strict=True))
@@ -136,7 +136,7 @@ def backward_in_chunks(
         own = module.model.objective(
             replace(output, parallel=None, cascaded=None), embeddings["images"], part.pair_ids
         )
-        for name, value in own.items():  # CIF's quantity, a mean over recordings
+        for name, value in own.items():  # means over recordings: CIF's quantity, repetition
             total = total + share * value
             losses[name] = losses.get(name, torch.zeros(())) + share * value.detach()
         if rows.start == 0:  # the temperature's own gradient

@@ -30,6 +30,7 @@ from s3prl_speechclip.errors import (
 )
 from s3prl_speechclip.hashing import state_hash
 from s3prl_speechclip.model.config import VARIANTS, SpeechEncoderConfig
+from s3prl_speechclip.modules.losses import repetition_loss
 from s3prl_speechclip.pretrain.config import resolve_config
 from s3prl_speechclip.structures import SpeechOutput
 
@@ -180,6 +181,26 @@ def test_objectives_are_weighted_by_the_configuration():
     other = model.objective(output, images, torch.arange(2))
     factors = {name: float((other[name] / one[name]).detach()) for name in one}
     assert factors == pytest.approx({"parallel": 0.5, "cascaded": 1.5, "quantity": 2.0})
+
+
+def test_repeated_keywords_cost_what_the_configuration_says():
+    """Guards the term against models without keywords, and evaluation, which has no soft choice."""
+    ids = torch.arange(2)
+    for variant, expected in (("speechclip_hybrid", True), ("speechclip_parallel", False)):
+        model = small_model(variant).train()
+        objective = replace(model.config.objective, repetition_weight=2.0)
+        output = model(speech_batch(9_000, 6_000))
+        images = model.encode_images(torch.randn(2, 3, 16, 16))
+        assert "repetition" not in model.objective(output, images, ids)
+        model.config = replace(model.config, objective=objective)
+        losses = model.objective(output, images, ids)
+        assert ("repetition" in losses) == expected
+        if output.keywords is not None:
+            share = repetition_loss(output.keywords.probabilities, output.keywords.lengths)
+            torch.testing.assert_close(losses["repetition"], 2 * share)
+        with torch.no_grad():
+            evaluated = model.eval()(speech_batch(9_000, 6_000))
+        assert "repetition" not in model.objective(evaluated, images, ids)
 
 
 def test_weights_of_another_configuration_are_named():

@@ -12,7 +12,7 @@ from reference import infonce_oracle
 from torch.nn import functional as F
 
 from s3prl_speechclip.model.config import ObjectiveConfig
-from s3prl_speechclip.modules.losses import MaskedInfoNCE, quantity_loss
+from s3prl_speechclip.modules.losses import MaskedInfoNCE, quantity_loss, repetition_loss
 
 
 def pairs(number: int, width: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,3 +102,25 @@ def test_the_quantity_loss_is_the_mean_distance():
     assert float(loss.detach()) == pytest.approx(1.25)
     loss.backward()
     assert quantity.grad.tolist() == [0.5, -0.5]
+
+
+def test_repetition_is_the_share_of_pairs_that_are_one_token_and_pushes_them_apart():
+    """Guards which pairs count: those of one utterance, without padding."""
+    scores = torch.tensor(
+        [
+            [[4.0, 0.0, 0.0], [3.0, 0.0, 1.0], [0.0, 3.0, 0.0]],  # one pair of three is alike
+            [[0.0, 4.0, 0.0], [0.0, 0.0, 4.0], [0.0, 4.0, 0.0]],  # the third is padding
+        ],
+        requires_grad=True,
+    )
+    loss = repetition_loss(scores.softmax(-1), torch.tensor([3, 2]))
+    assert float(loss.detach()) == pytest.approx(1 / 4)
+    loss.backward()
+    assert scores.grad is not None
+    assert scores.grad[0, 0, 0] > 0 and scores.grad[0, 1, 0] > 0, "both choose the same"
+    assert scores.grad[0, 0, 1] > 0, "the third's token"
+    assert not scores.grad[1, 2].any(), "padding"
+
+
+def test_one_keyword_repeats_nothing():
+    assert float(repetition_loss(torch.rand(2, 1, 5), torch.tensor([1, 1]))) == 0

@@ -64,6 +64,7 @@ def step(module: PretrainStep, batch: PairBatch, chunks: int) -> StepOutput:
 
 
 FROZEN = f"{STILL},,model.speech_encoder.trainable=false,,model.clip.trainable=false"
+REPEATS = f"{FROZEN},,model.objective.repetition_weight=0.5"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,7 @@ FROZEN = f"{STILL},,model.speech_encoder.trainable=false,,model.clip.trainable=f
     [
         ("speechclip_parallel", FROZEN, 2, 1e-6),
         ("speechclip_hybrid_plus", FROZEN, 3, 1e-6),
+        ("speechclip_hybrid", REPEATS, 3, 1e-6),
         # Sums over texts and frames in another order, through whole encoders; the last chunk is 1.
         ("speechclip_hybrid_plus", STILL, 3, 1e-5),
     ],

@@ -142,22 +142,25 @@ def make_models(device: str) -> None:
 
     Best is by recall on validation.
     """
-    for seed in SEEDS:
-        for name, (variant, steps, start, changes) in MODELS.items():
-            folder, runner = _model_folder(name, seed), {**RUNNER, "total_steps": steps}
-            init = _model_folder(start, seed).as_posix() if start else ""
-            config = resolve_config(
-                variant, seed=seed, init=init, runner=runner, data=DATA, model=changes
-            )
-            if pretrain(config, folder, auto_resume=True, device=device).interrupted:
-                raise KeyboardInterrupt
-            run = Located(folder.as_posix(), "trained for the table")
-            _measure(run, "retrieval", RUN_RESULTS, seed, device, keep_states=True)
-            if VARIANTS[variant].keywords is not None:
-                _measure(run, "keywords", RUN_RESULTS, seed, device, keep_states=True, plot=0)
+    for seed, name in product(SEEDS, MODELS):
+        train_model(name, seed, device)
     for name in MODELS:
         if name in VARIANTS:
             _ship(name, [_model_folder(name, seed) for seed in SEEDS], RUN_RESULTS)
+
+
+def train_model(name: str, seed: int, device: str) -> None:
+    """Train one of `MODELS` with one seed, and measure it."""
+    variant, steps, start, changes = MODELS[name]
+    folder, runner = _model_folder(name, seed), {**RUNNER, "total_steps": steps}
+    init = _model_folder(start, seed).as_posix() if start else ""
+    config = resolve_config(variant, seed=seed, init=init, runner=runner, data=DATA, model=changes)
+    if pretrain(config, folder, auto_resume=True, device=device).interrupted:
+        raise KeyboardInterrupt
+    run = Located(folder.as_posix(), "trained for the table")
+    _measure(run, "retrieval", RUN_RESULTS, seed, device, keep_states=True)
+    if VARIANTS[variant].keywords is not None:
+        _measure(run, "keywords", RUN_RESULTS, seed, device, keep_states=True, plot=0)
 
 
 def make_words(device: str) -> None:
@@ -167,57 +170,61 @@ def make_words(device: str) -> None:
     the hybrid that ships. Benchmarks of words measure a model with the segmentation that it was
     trained with, retrieval with the one that it has for bare recordings.
     """
-    folders: dict[tuple[str, str], list[Path]] = {}
     for seed, losses, segmenter in product(WORD_SEEDS, WORD_LOSSES, SEGMENTATIONS):
-        folder = WORD_RUNS / f"{segmenter}-{losses}-seed{seed}"
-        model = {"words": {"segmenter": segmenter}, "objective": WORD_LOSSES[losses]}
-        runner = {**RUNNER, "total_steps": WORD_STEPS}
-        init = (ASSETS / "speechclip_hybrid").as_posix()
-        config = resolve_config(WORDS, seed=seed, init=init, runner=runner, model=model)
-        if pretrain(config, folder, auto_resume=True, device=device).interrupted:
-            raise KeyboardInterrupt
-        run = Located(folder.as_posix(), "trained for the table")
-        by = {"segmenter": segmenter}
-        _measure(run, "words", WORD_RESULTS, seed, device, **by, keep_states=True)
-        _measure(run, "transcribe", WORD_RESULTS, seed, device, **by, keep_states=True)
-        _measure(run, "keywords", WORD_RESULTS, seed, device, **by, keep_states=True, plot=0)
-        _measure(run, "retrieval", WORD_RESULTS, seed, device, keep_states=True)
-        folders.setdefault((segmenter, losses), []).append(folder)
-        if (segmenter, losses) == SHIPPED_WORDS:
-            _ship(WORDS, folders[SHIPPED_WORDS], WORD_RESULTS)
+        train_words(segmenter, losses, seed, device)
+    _ship(WORDS, [_words_folder(*SHIPPED_WORDS, seed) for seed in WORD_SEEDS], WORD_RESULTS)
+
+
+def train_words(segmenter: str, losses: str, seed: int, device: str) -> None:
+    """Train the word-by-word model by one segmentation with one seed, and measure it."""
+    folder = _words_folder(segmenter, losses, seed)
+    model = {"words": {"segmenter": segmenter}, "objective": WORD_LOSSES[losses]}
+    runner = {**RUNNER, "total_steps": WORD_STEPS}
+    init = (ASSETS / "speechclip_hybrid").as_posix()
+    config = resolve_config(WORDS, seed=seed, init=init, runner=runner, model=model)
+    if pretrain(config, folder, auto_resume=True, device=device).interrupted:
+        raise KeyboardInterrupt
+    run = Located(folder.as_posix(), "trained for the table")
+    by = {"segmenter": segmenter}
+    _measure(run, "words", WORD_RESULTS, seed, device, **by, keep_states=True)
+    _measure(run, "transcribe", WORD_RESULTS, seed, device, **by, keep_states=True)
+    _measure(run, "keywords", WORD_RESULTS, seed, device, **by, keep_states=True, plot=0)
+    _measure(run, "retrieval", WORD_RESULTS, seed, device, keep_states=True)
 
 
 def make_tried(device: str) -> None:
     """Train models with one thing changed, and measure each on the validation splits."""
     rows = pd.read_csv(TRIED).to_dict("records") if TRIED.is_file() else []
+    for name in TRIALS:
+        if any(row["setting"] == name for row in rows):
+            continue
+        rows.append(try_setting(name, device))
+        with atomic_file(TRIED) as partial:
+            pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\n")
+
+
+def try_setting(name: str, device: str) -> dict[str, Any]:
+    """Train one of `TRIALS`, and return its row of the table."""
     kept: dict[str, dict[str, Any]] = {
         "retrieval": {"keep_states": True},
         "keywords": {"keep_states": True, "plot": 0},
     }
-    for name, changes in TRIALS.items():
-        if any(row["setting"] == name for row in rows):
-            continue
-        folder = RUNS / "tried" / re.sub(r"\W+", "_", name)
-        runner = {**RUNNER, "total_steps": TRIED_STEPS, "eval_step": 0}
-        values = merge({"runner": runner, "data": DATA}, changes)
-        config = resolve_config(TRIED_MODEL, seed=SEEDS[0], **values)
-        if pretrain(config, folder, auto_resume=True, device=device).interrupted:
-            raise KeyboardInterrupt
-        digest = Located(folder.as_posix(), "tried").digest()
-        row: dict[str, Any] = {
-            "setting": name,
-            "seed": config.seed,
-            "steps": TRIED_STEPS,
-            "checkpoint": digest,
-        }
-        for split, task in product(DEV_SPLITS, kept):
-            found = evaluate(
-                folder, task, corpus="stamps", split=split, device=device, **kept[task]
-            )
-            row |= tried_figures(found)
-        rows.append(row)
-        with atomic_file(TRIED) as partial:
-            pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\n")
+    folder = RUNS / "tried" / re.sub(r"\W+", "_", name)
+    runner = {**RUNNER, "total_steps": TRIED_STEPS, "eval_step": 0}
+    values = merge({"runner": runner, "data": DATA}, TRIALS[name])
+    config = resolve_config(TRIED_MODEL, seed=SEEDS[0], **values)
+    if pretrain(config, folder, auto_resume=True, device=device).interrupted:
+        raise KeyboardInterrupt
+    row: dict[str, Any] = {
+        "setting": name,
+        "seed": config.seed,
+        "steps": TRIED_STEPS,
+        "checkpoint": Located(folder.as_posix(), "tried").digest(),
+    }
+    for split, task in product(DEV_SPLITS, kept):
+        found = evaluate(folder, task, corpus="stamps", split=split, device=device, **kept[task])
+        row |= tried_figures(found)
+    return row
 
 
 def make_table(device: str) -> None:
@@ -259,6 +266,10 @@ def _run_folder(name: str, *made_of: object) -> Path:
 
 def _model_folder(name: str, seed: int) -> Path:
     return RUNS / "models" / f"{name}-seed{seed}"
+
+
+def _words_folder(segmenter: str, losses: str, seed: int) -> Path:
+    return WORD_RUNS / f"{segmenter}-{losses}-seed{seed}"
 
 
 def _write_card(folder: Path, **values: object) -> None:

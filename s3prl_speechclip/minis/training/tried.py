@@ -17,14 +17,39 @@ from .report import RECALL
 
 TRIED_MODEL = "speechclip_hybrid"
 TRIED_STEPS = 1000
+STAMPS: Mapping[str, Any] = {"data": {"also": []}}
 TRIALS: Mapping[str, Mapping[str, Any]] = {
     "hybrid": {},
     "hybrid, batches of 256": {"data": {"batch_size": 256}},
     "hybrid, dropout 0.1 for 0.2": {"model": {"attention": {"dropout": 0.1}}},
-    "hybrid, stamps alone": {"data": {"also": []}},
+    "hybrid, stamps alone": STAMPS,
     "hybrid, English alone": {"data": {"languages": ["en"]}},
+    "stamps alone, one keyword": {**STAMPS, "model": {"keywords": {"number": 1}}},
+    "stamps alone, two keywords": {**STAMPS, "model": {"keywords": {"number": 2}}},
+    "stamps alone, CLS tokens of deviation 0.3 for 0.02": {
+        **STAMPS,
+        "model": {"attention": {"cls_std": 0.3}},
+    },
+    "stamps alone, dropout 0.4 for 0.2": {**STAMPS, "model": {"attention": {"dropout": 0.4}}},
+    "stamps alone, batches of 1,024": {"data": {"also": [], "batch_size": 1024}},
+    "stamps alone, repetition weighs 1": {
+        **STAMPS,
+        "model": {"objective": {"repetition_weight": 1.0}},
+    },
+    "stamps alone, repetition weighs 3": {
+        **STAMPS,
+        "model": {"objective": {"repetition_weight": 3.0}},
+    },
+    "stamps alone, three keywords, repetition weighs 2": {
+        **STAMPS,
+        "model": {"keywords": {"number": 3}, "objective": {"repetition_weight": 2.0}},
+    },
+    "stamps alone, two keywords, repetition weighs 1": {
+        **STAMPS,
+        "model": {"keywords": {"number": 2}, "objective": {"repetition_weight": 1.0}},
+    },
 }
-"""The one thing that differs from the recipe."""
+"""What differs from the recipe."""
 FIGURES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "parallel recall@10": ("retrieval", RECALL),
     "cascaded recall@10": ("retrieval", ("cascaded", "mean", "recall@10")),
