@@ -99,7 +99,7 @@ def repetition_loss(probabilities: Tensor, lengths: Tensor) -> Tensor:
         lengths: keywords per utterance, (B,).
 
     Returns:
-        Scalar, 0 to 1; 0 without pairs.
+        Scalar, 0 to 1, mean over utterances; one without pairs counts 0.
     """
     count = probabilities.shape[1]
     rows = probabilities.argmax(-1)
@@ -109,4 +109,5 @@ def repetition_loss(probabilities: Tensor, lengths: Tensor) -> Tensor:
     valid = ~padding_mask(lengths, count)
     pairs = valid.unsqueeze(1) & valid.unsqueeze(2)
     pairs = pairs & ~torch.eye(count, dtype=torch.bool, device=pairs.device)
-    return ((same + (soft - soft.detach())) * pairs).sum() / pairs.sum().clamp_min(1)
+    costs = ((same + (soft - soft.detach())) * pairs).sum((1, 2))
+    return (costs / pairs.sum((1, 2)).clamp_min(1)).mean()

@@ -1,4 +1,4 @@
-"""What a run takes from a past experiment, and what is an error."""
+"""Settings that a run takes from a past experiment, and changes that are errors."""
 
 from __future__ import annotations
 

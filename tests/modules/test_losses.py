@@ -114,7 +114,7 @@ def test_repetition_is_the_share_of_pairs_that_are_one_token_and_pushes_them_apa
         requires_grad=True,
     )
     loss = repetition_loss(scores.softmax(-1), torch.tensor([3, 2]))
-    assert float(loss.detach()) == pytest.approx(1 / 4)
+    assert float(loss.detach()) == pytest.approx(1 / 6)
     loss.backward()
     assert scores.grad is not None
     assert scores.grad[0, 0, 0] > 0 and scores.grad[0, 1, 0] > 0, "both choose the same"

@@ -73,6 +73,7 @@ REPEATS = f"{FROZEN},,model.objective.repetition_weight=0.5"
         ("speechclip_parallel", FROZEN, 2, 1e-6),
         ("speechclip_hybrid_plus", FROZEN, 3, 1e-6),
         ("speechclip_hybrid", REPEATS, 3, 1e-6),
+        ("speechclip_hybrid_plus", REPEATS, 3, 1e-6),
         # Sums over texts and frames in another order, through whole encoders; the last chunk is 1.
         ("speechclip_hybrid_plus", STILL, 3, 1e-5),
     ],

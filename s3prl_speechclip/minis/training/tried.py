@@ -49,7 +49,7 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
         "model": {"keywords": {"number": 2}, "objective": {"repetition_weight": 1.0}},
     },
 }
-"""What differs from the recipe."""
+"""Changes to the recipe's configuration, by the name of the setting."""
 FIGURES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "parallel recall@10": ("retrieval", RECALL),
     "cascaded recall@10": ("retrieval", ("cascaded", "mean", "recall@10")),
