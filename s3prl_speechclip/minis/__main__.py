@@ -140,7 +140,7 @@ def _demo(args: argparse.Namespace) -> Path:
     logger.info("look at it: %s", shipped / "keywords.html")
     announce(
         3,
-        f"training a {DEMO} of your own, on stamps and on named_pictures, which is built first",
+        f"training a {DEMO} of your own on the stamps",
         "6 minutes",
         RESULTS / DEMO,
     )

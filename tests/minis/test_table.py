@@ -84,7 +84,7 @@ def test_every_trial_has_a_row():
     rows = [[cell.strip() for cell in row.split("|")] for row in tried_table(path).splitlines()[2:]]
     assert [row[1] for row in rows] == [*TRIALS]
     trials = pd.read_csv(path).set_index("setting")
-    shown = trials.loc["hybrid", ["duplicates, dev_speaker", "duplicates, dev_image"]]
+    shown = trials.loc["the recipe", ["duplicates, dev_speaker", "duplicates, dev_image"]]
     assert rows[0][-2] == " / ".join(f"{value:.1f}" for value in shown)
 
 

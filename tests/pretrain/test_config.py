@@ -66,16 +66,6 @@ def test_the_mini_preset_trains_the_branch_alone() -> None:
     assert not scratch.speech_encoder.pretrained and scratch.clip.trainable
 
 
-def test_another_corpus_is_trained_on_alone() -> None:
-    """Guards against emoji in a run on Flickr8k because the preset adds them to the stamps."""
-    assert resolve_config("speechclip_plus", "mini").data.also == ("named_pictures",)
-    changed = {"data": {"corpus": "flickr8k"}}
-    assert resolve_config("speechclip_plus", "mini", **changed).data.also == ()
-    assert resolve_config("speechclip_plus", "mini", "data.corpus=flickr8k").data.also == ()
-    asked = "data.corpus=flickr8k,,data.also=[named_pictures]"
-    assert resolve_config("speechclip_plus", "mini", asked).data.also == ("named_pictures",)
-
-
 @pytest.mark.parametrize("choice", ["auto", "on", "off"])
 def test_yaml_reads_on_and_off_as_the_words(tmp_path: Path, choice: str) -> None:
     """Guards against YAML's truth values in a file and in an override."""

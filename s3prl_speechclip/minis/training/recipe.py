@@ -54,13 +54,13 @@ SEEDS = (0, 1, 2)
 RUNNER = {"eval_step": 500, "save_step": 250, "log_step": 20}
 DATA = {"batch_size": 512}
 MODELS: Mapping[str, tuple[str, int, str, Mapping[str, Any]]] = {
-    "speechclip_hybrid": ("speechclip_hybrid", 2500, "", {}),
-    "speechclip_parallel": ("speechclip_parallel", 2500, "", {}),
+    "speechclip_hybrid": ("speechclip_hybrid", 1000, "", {}),
+    "speechclip_parallel": ("speechclip_parallel", 1000, "", {}),
     **{
-        name: (name, 1000, "speechclip_hybrid", {})
+        name: (name, 500, "speechclip_hybrid", {})
         for name in ("speechclip_hybrid_plus", "speechclip_plus", "speechclip_cascaded")
     },
-    NO_NORM: ("speechclip_hybrid", 2500, "", {"keywords": {"norm": "none"}}),
+    NO_NORM: ("speechclip_hybrid", 1000, "", {"keywords": {"norm": "none"}}),
 }
 """Variant, steps, the model whose weights it begins with where they fit, and what else differs.
 
@@ -82,11 +82,10 @@ training as in recordings."""
 ABOUT = {
     # The pictures and recordings of stamps are under the GPL-2.
     "licence": "gpl-2.0",
-    "data_licences": "stamps: GPL-2; emoji: drawings SIL Open Font License 1.1, names "
-    "Unicode-DFS-2016; word cards: public domain",
-    "limits": "Trained for an hour at most, mostly on short captions that synthetic voices read in "
-    "English: it knows some hundred words of such captions, hardly any of other languages, and "
-    "most keywords that it names were not said. Use it to try things out; publish nothing that it "
+    "data_licences": "stamps: GPL-2; those of the encoders: their cards",
+    "limits": "Trained for minutes, mostly on short captions that synthetic voices read in English: "
+    "it knows some hundred words of such captions, hardly any of other languages, and most keywords "
+    "that it names were not said. Use it to try things out; publish nothing that it "
     "scores.",
 }
 """Fields of the cards of shipped models."""
@@ -219,6 +218,7 @@ def try_setting(name: str, device: str) -> dict[str, Any]:
         "setting": name,
         "seed": config.seed,
         "steps": TRIED_STEPS,
+        "hardware": SpeechClip.from_pretrained(folder).about["hardware"],
         "checkpoint": Located(folder.as_posix(), "tried").digest(),
     }
     for split, task in product(DEV_SPLITS, kept):

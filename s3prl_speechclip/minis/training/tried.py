@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...config import merge
 from ...results import markdown_table
 from ...structures import TaskResult
 from ..sets.stamps import DEV_SPLITS
@@ -17,37 +18,34 @@ from .report import RECALL
 
 TRIED_MODEL = "speechclip_hybrid"
 TRIED_STEPS = 1000
-STAMPS: Mapping[str, Any] = {"data": {"also": []}}
+NO_COST: Mapping[str, Any] = {"model": {"objective": {"repetition_weight": 0.0}}}
+FOUR = merge(NO_COST, {"model": {"keywords": {"number": 4}}})
+NAMED = merge(FOUR, {"data": {"also": ["named_pictures"]}})
 TRIALS: Mapping[str, Mapping[str, Any]] = {
-    "hybrid": {},
-    "hybrid, batches of 256": {"data": {"batch_size": 256}},
-    "hybrid, dropout 0.1 for 0.2": {"model": {"attention": {"dropout": 0.1}}},
-    "hybrid, stamps alone": STAMPS,
-    "hybrid, English alone": {"data": {"languages": ["en"]}},
-    "stamps alone, one keyword": {**STAMPS, "model": {"keywords": {"number": 1}}},
-    "stamps alone, two keywords": {**STAMPS, "model": {"keywords": {"number": 2}}},
-    "stamps alone, CLS tokens of deviation 0.3 for 0.02": {
-        **STAMPS,
-        "model": {"attention": {"cls_std": 0.3}},
+    "the recipe": {},
+    "without": NO_COST,
+    "one keyword": merge(NO_COST, {"model": {"keywords": {"number": 1}}}),
+    "three keywords, repetition weighs 2": {
+        "model": {"keywords": {"number": 3}, "objective": {"repetition_weight": 2.0}}
     },
-    "stamps alone, dropout 0.4 for 0.2": {**STAMPS, "model": {"attention": {"dropout": 0.4}}},
-    "stamps alone, batches of 1,024": {"data": {"also": [], "batch_size": 1024}},
-    "stamps alone, repetition weighs 1": {
-        **STAMPS,
-        "model": {"objective": {"repetition_weight": 1.0}},
-    },
-    "stamps alone, repetition weighs 3": {
-        **STAMPS,
-        "model": {"objective": {"repetition_weight": 3.0}},
-    },
-    "stamps alone, three keywords, repetition weighs 2": {
-        **STAMPS,
-        "model": {"keywords": {"number": 3}, "objective": {"repetition_weight": 2.0}},
-    },
-    "stamps alone, two keywords, repetition weighs 1": {
-        **STAMPS,
-        "model": {"keywords": {"number": 2}, "objective": {"repetition_weight": 1.0}},
-    },
+    "four keywords, repetition weighs 3": merge(
+        FOUR, {"model": {"objective": {"repetition_weight": 3.0}}}
+    ),
+    "four keywords, repetition weighs 1": merge(
+        FOUR, {"model": {"objective": {"repetition_weight": 1.0}}}
+    ),
+    "four keywords, without": FOUR,
+    "..., CLS tokens of deviation 0.3 for 0.02": merge(
+        FOUR, {"model": {"attention": {"cls_std": 0.3}}}
+    ),
+    "..., dropout 0.4 for 0.2": merge(FOUR, {"model": {"attention": {"dropout": 0.4}}}),
+    "..., batches of 1,024": merge(FOUR, {"data": {"batch_size": 1024}}),
+    "..., named_pictures too": NAMED,
+    "..., named_pictures too, batches of 256": merge(NAMED, {"data": {"batch_size": 256}}),
+    "..., named_pictures too, dropout 0.1 for 0.2": merge(
+        NAMED, {"model": {"attention": {"dropout": 0.1}}}
+    ),
+    "..., named_pictures too, English alone": merge(NAMED, {"data": {"languages": ["en"]}}),
 }
 """Changes to the recipe's configuration, by the name of the setting."""
 FIGURES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -74,7 +72,7 @@ def tried_figures(result: TaskResult) -> dict[str, float]:
 def tried_table(path: Path) -> str:
     """Lay out the settings that were tried, a row each, a figure on both validation splits."""
     trials = pd.read_csv(path)
-    table = {"setting": trials["setting"]}
+    table = {"setting": trials["setting"], "trained on": trials["hardware"]}
     for figure in FIGURES:
         splits = [trials[f"{figure}, {split}"].map("{:.1f}".format) for split in DEV_SPLITS]
         table[figure] = splits[0].str.cat(splits[1:], " / ")
