@@ -52,7 +52,8 @@ def test_the_slides_set_up_stands_on_another(preset: str) -> None:
         False,
     )
     assert config.model.keywords.norm == "none"
-    assert config.model.keywords.number == below.model.keywords.number
+    assert config.model.keywords.number == (8 if preset == "slides" else 4)
+    assert config.model.objective.repetition_weight == 0
     assert config.model.speech_encoder == below.model.speech_encoder
     assert config.runner == below.runner
 

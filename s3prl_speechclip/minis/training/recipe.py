@@ -83,9 +83,9 @@ ABOUT = {
     # The pictures and recordings of stamps are under the GPL-2.
     "licence": "gpl-2.0",
     "data_licences": "stamps: GPL-2; those of the encoders: their cards",
-    "limits": "Trained for minutes, mostly on short captions that synthetic voices read in English: "
-    "it knows some hundred words of such captions, hardly any of other languages, and most keywords "
-    "that it names were not said. Use it to try things out; publish nothing that it "
+    "limits": "Trained for minutes, mostly on short captions that synthetic voices read in "
+    "English: it knows some hundred words of such captions, hardly any of other languages, and "
+    "most keywords that it names were not said. Use it to try things out; publish nothing that it "
     "scores.",
 }
 """Fields of the cards of shipped models."""
