@@ -141,7 +141,7 @@ def _demo(args: argparse.Namespace) -> Path:
     announce(
         3,
         f"training a {DEMO} of your own on the stamps",
-        "6 minutes",
+        "3 minutes",
         RESULTS / DEMO,
     )
     folder = pretrain.command(["-u", DEMO, "-a", "-o", override])
