@@ -213,8 +213,8 @@ class ObjectiveConfig:
     """Whether the positive is left out of the denominator (arXiv 2110.06848)."""
     repetition_weight: float = 0.0
     """Weight of the share of an utterance's pairs of keywords that are one token, as loss; 0: none,
-    as published. For CLS tokens, which tend to name one word all together; words that are spoken
-    twice are rightly named twice by CIF."""
+    as published. CLS tokens tend to name one word all together; CIF rightly names a word twice that
+    is spoken twice."""
     perplexity_weight: float = 0.0
     """Weight of the keywords' cross entropy under a small language model of captions that are not
     those of the speech; 0: no such model."""
@@ -310,6 +310,18 @@ def check_model(config: ModelConfig, width: int, layers: int, most_keywords: int
     ):
         if value <= 0:
             raise ConfigError(f"model.{name} must be above 0, found {value}")
+    objective = config.objective
+    for name, value in (
+        ("objective.parallel_weight", objective.parallel_weight),
+        ("objective.cascaded_weight", objective.cascaded_weight),
+        ("objective.text_weight", objective.text_weight),
+        ("objective.repetition_weight", objective.repetition_weight),
+        ("objective.perplexity_weight", objective.perplexity_weight),
+        ("objective.adversarial_weight", objective.adversarial_weight),
+        ("cif.quantity_weight", config.cif.quantity_weight),
+    ):
+        if value < 0:
+            raise ConfigError(f"model.{name} must be at least 0, found {value}")
     for name, value in (
         ("attention.dropout", config.attention.dropout),
         ("keywords.projection_dropout", config.keywords.projection_dropout),

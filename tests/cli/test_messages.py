@@ -26,6 +26,10 @@ CASES = {
         "must divide",
     ),
     "a temperature of zero": (["--dry-run", "-o", "model.objective.temperature=0"], "above 0"),
+    "a loss with a negative weight": (
+        ["--dry-run", "-o", "model.objective.repetition_weight=-1"],
+        "at least 0, found -1",
+    ),
     "an encoder that cannot be": (
         [
             "--dry-run",

@@ -23,7 +23,7 @@ FOUR = merge(NO_COST, {"model": {"keywords": {"number": 4}}})
 NAMED = merge(FOUR, {"data": {"also": ["named_pictures"]}})
 TRIALS: Mapping[str, Mapping[str, Any]] = {
     "the recipe": {},
-    "without": NO_COST,
+    "no cost of repetition": NO_COST,
     "one keyword": merge(NO_COST, {"model": {"keywords": {"number": 1}}}),
     "three keywords, repetition weighs 2": {
         "model": {"keywords": {"number": 3}, "objective": {"repetition_weight": 2.0}}
@@ -34,7 +34,7 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
     "four keywords, repetition weighs 1": merge(
         FOUR, {"model": {"objective": {"repetition_weight": 1.0}}}
     ),
-    "four keywords, without": FOUR,
+    "four keywords, no cost of repetition": FOUR,
     "..., CLS tokens of deviation 0.3 for 0.02": merge(
         FOUR, {"model": {"attention": {"cls_std": 0.3}}}
     ),
