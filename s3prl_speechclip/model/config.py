@@ -213,8 +213,8 @@ class ObjectiveConfig:
     """Whether the positive is left out of the denominator (arXiv 2110.06848)."""
     repetition_weight: float = 0.0
     """Weight of the share of an utterance's pairs of keywords that are one token, as loss; 0: none,
-    as published. CLS tokens tend to name one word all together; CIF rightly names a word twice that
-    is spoken twice."""
+    as published. CLS tokens tend to name one word all together. It costs a word as well that CIF
+    names twice because it is spoken twice."""
     perplexity_weight: float = 0.0
     """Weight of the keywords' cross entropy under a small language model of captions that are not
     those of the speech; 0: no such model."""

@@ -39,7 +39,7 @@ def test_a_wrong_name_is_an_error_in_one_line(arguments, named, capsys):
 def test_the_demo_shows_the_shipped_model_and_then_its_own(
     empty_cache, tmp_path, monkeypatch, capfd
 ):
-    """Guards the demo's stages, on a small corpus in the place of its own and with two steps."""
+    """Guards the demo's stages, on a small corpus where stamps are looked for, in two steps."""
     splits = {"dev": "dev_speaker", "test": "test_speaker"}
     root = empty_cache / PLACES["stamps"]
     read = flickr8k.read(write_flickr8k(root, train=2, dev=1, test=2))

@@ -67,6 +67,16 @@ def test_the_mini_preset_trains_the_branch_alone() -> None:
     assert not scratch.speech_encoder.pretrained and scratch.clip.trainable
 
 
+def test_the_mini_recipe_charges_repeated_keywords() -> None:
+    """Guards the shipped models' recipe: keywords, corpora and the cost of repetition."""
+    costs = {"hybrid": 1, "plus": 2, "words": 0}
+    for name, cost in costs.items():
+        config = resolve_config(f"speechclip_{name}", "mini")
+        assert config.model.objective.repetition_weight == cost
+        assert config.model.keywords.number == 2
+        assert config.data.also == ()
+
+
 @pytest.mark.parametrize("choice", ["auto", "on", "off"])
 def test_yaml_reads_on_and_off_as_the_words(tmp_path: Path, choice: str) -> None:
     """Guards against YAML's truth values in a file and in an override."""

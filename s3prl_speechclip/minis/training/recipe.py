@@ -82,11 +82,12 @@ training as in recordings."""
 ABOUT = {
     # The pictures and recordings of stamps are under the GPL-2.
     "licence": "gpl-2.0",
-    "data_licences": "stamps: GPL-2; those of the encoders: their cards",
-    "limits": "Trained for minutes, mostly on short captions that synthetic voices read in "
-    "English: it knows some hundred words of such captions, hardly any of other languages, and "
-    "most keywords that it names were not said. Use it to try things out; publish nothing that it "
-    "scores.",
+    "data_licences": "stamps: GPL-2; data of the encoders: see the cards of the mini HuBERT and "
+    "CLIP",
+    "limits": "Trained for minutes on short captions, half of them read in English by synthetic "
+    "voices, half spoken by people, nearly all in other languages: it knows some hundred words of "
+    "such captions, hardly any of other languages, and most keywords that it names were not said. "
+    "Use it to try things out; publish nothing that it scores.",
 }
 """Fields of the cards of shipped models."""
 
@@ -192,7 +193,7 @@ def train_words(segmenter: str, losses: str, seed: int, device: str) -> None:
 
 
 def make_tried(device: str) -> None:
-    """Train models with one thing changed, and measure each on the validation splits."""
+    """Train models with settings changed, and measure each on the validation splits."""
     rows = pd.read_csv(TRIED).to_dict("records") if TRIED.is_file() else []
     for name in TRIALS:
         if any(row["setting"] == name for row in rows):

@@ -24,7 +24,7 @@ NAMED = merge(FOUR, {"data": {"also": ["named_pictures"]}})
 TRIALS: Mapping[str, Mapping[str, Any]] = {
     "the recipe": {},
     "no cost of repetition": NO_COST,
-    "one keyword": merge(NO_COST, {"model": {"keywords": {"number": 1}}}),
+    "one keyword": {"model": {"keywords": {"number": 1}}},
     "three keywords, repetition weighs 2": {
         "model": {"keywords": {"number": 3}, "objective": {"repetition_weight": 2.0}}
     },
@@ -72,7 +72,7 @@ def tried_figures(result: TaskResult) -> dict[str, float]:
 def tried_table(path: Path) -> str:
     """Lay out the settings that were tried, a row each, a figure on both validation splits."""
     trials = pd.read_csv(path)
-    table = {"setting": trials["setting"], "trained on": trials["hardware"]}
+    table = {"setting": trials["setting"], "hardware": trials["hardware"]}
     for figure in FIGURES:
         splits = [trials[f"{figure}, {split}"].map("{:.1f}".format) for split in DEV_SPLITS]
         table[figure] = splits[0].str.cat(splits[1:], " / ")
