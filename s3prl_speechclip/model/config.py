@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ..errors import ConfigError, unknown_name
@@ -310,18 +310,10 @@ def check_model(config: ModelConfig, width: int, layers: int, most_keywords: int
     ):
         if value <= 0:
             raise ConfigError(f"model.{name} must be above 0, found {value}")
-    objective = config.objective
-    for name, value in (
-        ("objective.parallel_weight", objective.parallel_weight),
-        ("objective.cascaded_weight", objective.cascaded_weight),
-        ("objective.text_weight", objective.text_weight),
-        ("objective.repetition_weight", objective.repetition_weight),
-        ("objective.perplexity_weight", objective.perplexity_weight),
-        ("objective.adversarial_weight", objective.adversarial_weight),
-        ("cif.quantity_weight", config.cif.quantity_weight),
-    ):
-        if value < 0:
-            raise ConfigError(f"model.{name} must be at least 0, found {value}")
+    for section in ("objective", "cif"):
+        for name, value in asdict(getattr(config, section)).items():
+            if name.endswith("_weight") and value < 0:
+                raise ConfigError(f"model.{section}.{name} must be at least 0, found {value}")
     for name, value in (
         ("attention.dropout", config.attention.dropout),
         ("keywords.projection_dropout", config.keywords.projection_dropout),

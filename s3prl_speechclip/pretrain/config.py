@@ -117,12 +117,12 @@ def resolve_config(
         values = _read_preset(source, variant)
     elif Path(source).is_file():
         own = read_yaml(source)
-        values = merge(_read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
+        values = _override(_read_preset(own.pop("preset", DEFAULT_PRESET), variant), own)
     else:
         raise ConfigError(
             f"{unknown_name('preset', source, PRESETS)}; or give the path of a YAML file"
         )
-    values = merge(values, merge(parse_overrides(overrides), changes))
+    values = _override(values, merge(parse_overrides(overrides), changes))
     return _checked(merge(values, {"model": {"variant": variant}}))
 
 
@@ -134,7 +134,9 @@ def change_config(
     Raises:
         ConfigError: as `resolve_config`.
     """
-    return _checked(merge(plain(config), merge(dict(changes or {}), parse_overrides(overrides))))
+    return _checked(
+        _override(plain(config), merge(dict(changes or {}), parse_overrides(overrides)))
+    )
 
 
 def read_config(path: Path) -> PretrainConfig:
@@ -158,6 +160,14 @@ def _read_preset(name: str, variant: str) -> dict[str, Any]:
     values = merge(values, values.pop("variants", {}).get(variant, {}))
     below = values.pop("preset", None)
     return values if below is None else merge(_read_preset(below, variant), values)
+
+
+def _override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge changes into values; another corpus is trained on without `also`, unless it is set."""
+    data, new = values.get("data", {}), changes.get("data", {})
+    if "also" not in new and new.get("corpus", data.get("corpus")) != data.get("corpus"):
+        changes = merge(changes, {"data": {"also": []}})
+    return merge(values, changes)
 
 
 def _checked(values: Mapping[str, Any]) -> PretrainConfig:

@@ -9,7 +9,13 @@ import yaml
 
 from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.model.config import VARIANTS
-from s3prl_speechclip.pretrain.config import PRESETS, read_config, resolve_config, write_config
+from s3prl_speechclip.pretrain.config import (
+    PRESETS,
+    change_config,
+    read_config,
+    resolve_config,
+    write_config,
+)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -65,6 +71,17 @@ def test_the_mini_preset_trains_the_branch_alone() -> None:
         assert encoder.name == "mini" and encoder.pretrained and not encoder.trainable
     scratch = resolve_config("speechclip_hybrid", "mini_scratch").model
     assert not scratch.speech_encoder.pretrained and scratch.clip.trainable
+
+
+def test_another_corpus_is_trained_on_alone() -> None:
+    """Guards against emoji in a run on Flickr8k because a past run added them to the stamps."""
+    past = resolve_config("speechclip_plus", "mini", "data.also=[named_pictures]")
+    changed = {"data": {"corpus": "flickr8k"}}
+    assert change_config(past, "runner.total_steps=5").data.also == ("named_pictures",)
+    assert change_config(past, changes=changed).data.also == ()
+    assert change_config(past, "data.corpus=flickr8k").data.also == ()
+    asked = "data.corpus=flickr8k,,data.also=[named_pictures]"
+    assert change_config(past, asked).data.also == ("named_pictures",)
 
 
 def test_the_mini_recipe_charges_repeated_keywords() -> None:

@@ -57,7 +57,7 @@ def test_a_fixed_temperature_is_the_configurations(tmp_path: Path):
         model={"keywords": {"temperature": 0.5}, "objective": {"temperature": 0.02}},
     )
     assert config.init == "speechclip_hybrid"
-    manifest = load_manifest(resolve_config("speechclip_words", data={"also": []}))
+    manifest = load_manifest(resolve_config("speechclip_words"))
     model = _build_model(config, manifest, None)
     assert float(model.branch.head.quantizer.temperature) == 0.5
     assert float(model.contrast.logit_scale) == pytest.approx(50.0)
