@@ -282,9 +282,15 @@ def build_clip(
             not read CLIP's tokens.
     """
     if config.pretrained == SHIPPED:
-        return load_shipped(
+        shipped = load_shipped(
             shipped_folder("clip"), vocabulary, trainable=config.trainable, weights=weights
         )
+        if config.image_resize != shipped.image_resize:
+            raise EncoderError(
+                "the mini CLIP that ships was trained on images of another resizing; set "
+                f"model.clip.image_resize={shipped.image_resize}"
+            )
+        return shipped
     if config.quick_gelu is None:
         config = replace(config, quick_gelu=uses_quick_gelu(config))
     fetched = bool(config.pretrained) and weights and config.pretrained != EFFICIENTNET

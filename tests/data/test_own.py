@@ -15,6 +15,8 @@ from s3prl_speechclip.data.__main__ import main as check_command
 from s3prl_speechclip.data.corpora import load_corpus
 from s3prl_speechclip.data.manifest import Word
 from s3prl_speechclip.errors import CorpusError
+from s3prl_speechclip.pretrain.config import resolve_config
+from s3prl_speechclip.pretrain.corpus import load_manifest
 
 RATE = 16_000  # Hz
 FORMS = ("jsonl", "csv", "tsv")
@@ -92,6 +94,19 @@ def test_all_forms_give_the_same_manifest(folder: Path, form: str) -> None:
     assert [u.pair_id for u in manifest.utterances] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert manifest.path(first.audio).is_file()
     assert manifest.notes == ()
+
+
+def test_a_run_trains_on_several_corpora(folder: Path, tmp_path: Path) -> None:
+    """Fault: an added corpus is left out, measured, or takes pictures of the first for its own."""
+    write(folder, rows())
+    write(tmp_path / "other", rows("train test", captions=3))
+    data = {"corpus": str(folder), "also": [str(tmp_path / "other")]}
+    manifest = load_manifest(resolve_config("speechclip_parallel", "mini", data=data))
+    train = manifest.split("train")
+    assert [u.pair_id for u in train] == [0, 0, 1, 1, *[4] * 3]
+    assert len({u.utterance_id for u in train}) == 7
+    assert all(manifest.path(path).is_file() for u in train for path in (u.audio, u.image))
+    assert (len(manifest.split("dev")), len(manifest.split("test"))) == (2, 2)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -20,7 +20,12 @@ from s3prl_speechclip.encoders.clip import (
     build_clip,
     uses_quick_gelu,
 )
-from s3prl_speechclip.encoders.vocabulary import END_OF_TEXT, START_OF_TEXT, encode
+from s3prl_speechclip.encoders.vocabulary import (
+    END_OF_TEXT,
+    START_OF_TEXT,
+    encode,
+    find_vocabulary,
+)
 from s3prl_speechclip.errors import ConfigError, EncoderError
 from s3prl_speechclip.model.config import ClipConfig, KeywordConfig
 
@@ -262,6 +267,13 @@ def test_missing_weights_say_how_to_provide_them(tmp_path):
 def test_the_activation_follows_the_weights_tag(name: str, tag: str, expected: bool):
     """Guards weights trained with GELU against QuickGELU, which loads and only embeds worse."""
     assert uses_quick_gelu(ClipConfig(name=name, pretrained=tag)) is expected
+
+
+def test_the_shipped_clip_resizes_as_it_was_trained():
+    """Guards a resizing that is asked for against being ignored."""
+    config = ClipConfig(name="mini", pretrained="mini", image_resize="shortest")
+    with pytest.raises(EncoderError, match="set model.clip.image_resize=longest"):
+        build_clip(config, find_vocabulary("mini"))
 
 
 def test_a_file_says_what_is_assumed(caplog: pytest.LogCaptureFixture):
