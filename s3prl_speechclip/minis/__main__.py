@@ -50,7 +50,7 @@ BENCHMARKS = {
     "abx": "abx",
 }
 """Benchmarks of the shipped models, and the folder of their results."""
-PARTS = ("hubert", "clip", "models", "words", "tried", "table", "results")
+PARTS = ("hubert", "clip", "models", "words", "tried", "frequency", "table", "results")
 """Steps of `make`, in order; what is done already is not done again."""
 SEEDS = (0, 1, 2)
 """Seeds of the probes on SUPERB's mini sets."""

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from s3prl_speechclip.errors import ResultError
+from s3prl_speechclip.minis.training.frequency import frequency_tables
 from s3prl_speechclip.minis.training.recipe import RESULTS, TABLE, TRIED
 from s3prl_speechclip.minis.training.report import models_report, verdict, words_table
 from s3prl_speechclip.minis.training.tried import TRIALS, tried_figures, tried_table
@@ -21,7 +22,8 @@ RUNS, WORDS = COMMITTED / "runs", COMMITTED / "words"
 def test_the_committed_report_is_what_the_results_give():
     """Guards the report against edits by hand, or results that changed under it."""
     tried = tried_table(COMMITTED / TRIED.name)
-    assert (COMMITTED / TABLE).read_text(encoding="utf-8") == models_report(RUNS, WORDS, tried)
+    text = models_report(RUNS, WORDS, tried, *frequency_tables(COMMITTED))
+    assert (COMMITTED / TABLE).read_text(encoding="utf-8") == text
 
 
 def test_a_mean_is_that_of_its_seeds():
@@ -31,7 +33,7 @@ def test_a_mean_is_that_of_its_seeds():
     both = [at[d]["recall@10"] for at in found for d in ("image_to_speech", "speech_to_image")]
     line = next(
         line
-        for line in models_report(RUNS, WORDS, "").splitlines()
+        for line in models_report(RUNS, WORDS, "", "", "").splitlines()
         if "parallel branch" in line and "test_image" in line
     )
     assert f"| speechclip_parallel | {sum(both) / len(both):.1f} " in " ".join(line.split())
@@ -59,7 +61,7 @@ def test_a_missing_metric_is_named(tmp_path):
             del result.metrics["test_image"]["parallel"]
         write_result(result, tmp_path / path.name)
     with pytest.raises(ResultError, match="speechclip_hybrid-seed0.json' lacks 'parallel' on test"):
-        models_report(tmp_path, WORDS, "")
+        models_report(tmp_path, WORDS, "", "", "")
 
 
 def test_every_segmentation_has_a_row_of_three_seeds():

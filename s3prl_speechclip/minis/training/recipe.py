@@ -37,6 +37,7 @@ from . import units
 from .clip import TRUNK_PACKAGE, ClipRecipe, ship_clip, train_clip
 from .clip_data import load_pictures, training_pictures
 from .evaluation import evaluate_clip, evaluate_hubert
+from .frequency import evaluate_frequency, frequency_tables
 from .hubert import HubertRecipe, ship_hubert, train_hubert
 from .report import NO_NORM, models_report
 from .speech import load_speech
@@ -218,7 +219,7 @@ def try_setting(name: str, device: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "setting": name,
         "seed": config.seed,
-        "steps": TRIED_STEPS,
+        "steps": config.runner.total_steps,
         "hardware": SpeechClip.from_pretrained(folder).about["hardware"],
         "checkpoint": Located(folder.as_posix(), "tried").digest(),
     }
@@ -228,9 +229,19 @@ def try_setting(name: str, device: str) -> dict[str, Any]:
     return row
 
 
+def make_frequency(device: str) -> None:
+    """Measure which words the papers' models that ship name, by how many pictures taught them."""
+    for name in MODELS:
+        if name not in VARIANTS or VARIANTS[name].keywords is None:
+            continue
+        path = RESULTS / f"frequency-{name}.json"
+        if not is_result_of(path, Located((ASSETS / name).as_posix(), "shipped")):
+            write_result(evaluate_frequency(ASSETS / name, device), path)
+
+
 def make_table(device: str) -> None:
     """Write the table of all runs from their committed results."""
-    text = models_report(RUN_RESULTS, WORD_RESULTS, tried_table(TRIED))
+    text = models_report(RUN_RESULTS, WORD_RESULTS, tried_table(TRIED), *frequency_tables(RESULTS))
     (RESULTS / TABLE).write_text(text, encoding="utf-8")
 
 
@@ -240,6 +251,7 @@ PARTS: Mapping[str, Callable[[str], None]] = {
     "models": make_models,
     "words": make_words,
     "tried": make_tried,
+    "frequency": make_frequency,
     "table": make_table,
 }
 """Steps of the recipe, each given the device."""

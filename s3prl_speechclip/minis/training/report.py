@@ -72,13 +72,14 @@ WORD_FIGURES = {
 CERTAIN = 2.0  # standard errors
 
 
-def models_report(results: Path, words: Path, tried: str) -> str:
+def models_report(results: Path, words: Path, tried: str, named: str, found: str) -> str:
     """Report whether the papers' claims hold for the models of all seeds, on words, and on trials.
 
     Args:
         results: folder of the models' results.
         words: folder of those of the word-by-word models.
         tried: table of the settings that were tried, as Markdown.
+        named, found: those of words by the number of their training pictures.
 
     Raises:
         ResultError: a result cannot be read, or lacks a figure.
@@ -92,7 +93,9 @@ def models_report(results: Path, words: Path, tried: str) -> str:
             rows.append((claim, split, *cells))
     template = Path(__file__).with_name("models_report.md").read_text(encoding="utf-8")
     claims = markdown_table(head, rows)
-    return template.format(claims=claims, words=words_table(words), tried=tried)
+    return template.format(
+        claims=claims, words=words_table(words), tried=tried, named=named, found=found
+    )
 
 
 def words_table(results: Path) -> str:

@@ -28,6 +28,10 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
     "three keywords, repetition weighs 2": {
         "model": {"keywords": {"number": 3}, "objective": {"repetition_weight": 2.0}}
     },
+    "two layers of attention": {"model": {"attention": {"layers": 2}}},
+    "dropout 0.4 for 0.2": {"model": {"attention": {"dropout": 0.4}}},
+    "2,500 steps": {"runner": {"total_steps": 2500}},
+    "named_pictures too": {"data": {"also": ["named_pictures"]}},
     "four keywords, repetition weighs 3": merge(
         FOUR, {"model": {"objective": {"repetition_weight": 3.0}}}
     ),
