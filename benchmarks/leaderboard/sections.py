@@ -38,10 +38,18 @@ def image_text_figures(result: TaskResult) -> Iterator[Figure]:
     return recall_figures(result.metrics, ("trained",), directions)
 
 
+def frequency_figures(result: TaskResult) -> Iterator[Figure]:
+    """Return the figures of the words that a mini model names."""
+    for split, found in result.metrics.items():
+        for band in found["words"]:
+            yield Figure(column=band, keys=(split, "words", band, "named"), split=split)
+
+
 FIGURES: Mapping[str, Callable[[TaskResult], Iterable[Figure]]] = {
     "superb": superb_figures,
     "image_text": image_text_figures,
     "probe": probe_figures,
+    "frequency": frequency_figures,
 }
 
 

@@ -6,7 +6,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +91,7 @@ def pictures_by_word(manifest: Manifest) -> Counter[str]:
 def named_by_frequency(
     decoded: Sequence[Decoded], pictures: Counter[str], nameable: frozenset[str | None]
 ) -> dict[str, dict[str, float]]:
-    """Return `share`, `in_vocabulary` and `named` of `PROTOCOL` for each of `BANDS`."""
+    """Return `share`, `in_vocabulary` and `named` of `PROTOCOL` for each of `BANDS` with words."""
     counts = {name: Counter[str]() for name in BANDS}
     for one in decoded:
         said = frozenset(map(word_of, one.token_ids))
@@ -107,6 +106,7 @@ def named_by_frequency(
             "named": round(percent(count["named"], count["words"]), 4),
         }
         for name, count in counts.items()
+        if count
     }
 
 
@@ -135,7 +135,8 @@ def frequency_tables(results: Path) -> tuple[str, str]:
     any_of = models[0].metrics  # captions and CLIP are the same for all
 
     def cell(metrics: Mapping[str, Any], *keys: str) -> str:
-        return " / ".join(f"{reduce(getitem, keys, metrics[split]):.1f}" for split in SPLITS)
+        found = [reduce(lambda at, key: at.get(key, {}), keys, metrics[split]) for split in SPLITS]
+        return " / ".join(f"{one:.1f}" if one != {} else "-" for one in found)
 
     words = [
         (
