@@ -78,8 +78,8 @@ WORD_LOSSES: Mapping[str, Mapping[str, float]] = {
 }
 """Weights of the objective by what runs are called."""
 SHIPPED_WORDS = ("cif", "plain")
-"""Segmentation and losses of the word-by-word model that ships: of segments that it finds itself, in
-training as in recordings, those with the best recall."""
+"""Segmentation and losses of the word-by-word model that ships: of segments that it finds itself,
+those with the best recall."""
 ABOUT = {
     # The pictures and recordings of stamps are under the GPL-2.
     "licence": "gpl-2.0",
