@@ -37,6 +37,17 @@ def test_each_has_a_card(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
+def test_a_card_has_the_recall_of_what_ships(name, root: Path):
+    """Guards cards against the figures of other weights, such as those before rounding."""
+    card = (SHIPPED / name / CARD).read_text(encoding="utf-8")
+    result = read_result(root / "benchmarks" / "results" / "stamps" / f"retrieval-{name}.json")
+    for split, found in result.metrics.items():
+        for embedding in found.keys() & {"parallel", "cascaded"}:
+            recall = found[embedding]["mean"]["recall@10"]
+            assert f"| {split}, {embedding}, recall@10 | {recall:.1f} % |" in card
+
+
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_name_without_a_run_means_the_shipped_model(name, tmp_path):
     """Guards a first user's `-u NAME`: the model is found, loads on the shipped encoders, and
     embeds speech."""

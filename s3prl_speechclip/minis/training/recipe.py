@@ -52,7 +52,7 @@ RUN_RESULTS = RESULTS / "runs"
 TRIED = RESULTS / "tried.csv"
 CARD = TABLE = "README.md"
 SEEDS = (0, 1, 2)
-RUNNER = {"eval_step": 500, "save_step": 250, "log_step": 20}
+RUNNER = {"save_step": 250, "log_step": 20}
 DATA = {"batch_size": 512}
 MODELS: Mapping[str, tuple[str, int, str, Mapping[str, Any]]] = {
     "speechclip_hybrid": ("speechclip_hybrid", 1000, "", {}),
@@ -147,13 +147,13 @@ def make_models(device: str) -> None:
         train_model(name, seed, device)
     for name in MODELS:
         if name in VARIANTS:
-            _ship(name, [_model_folder(name, seed) for seed in SEEDS], RUN_RESULTS)
+            _ship(name, [_model_folder(name, seed) for seed in SEEDS], device)
 
 
 def train_model(name: str, seed: int, device: str) -> None:
     """Train one of `MODELS` with one seed, and measure it."""
     variant, steps, start, changes = MODELS[name]
-    folder, runner = _model_folder(name, seed), {**RUNNER, "total_steps": steps}
+    folder, runner = _model_folder(name, seed), _runner(steps)
     init = _model_folder(start, seed).as_posix() if start else ""
     config = resolve_config(variant, seed=seed, init=init, runner=runner, data=DATA, model=changes)
     if pretrain(config, folder, auto_resume=True, device=device).interrupted:
@@ -173,14 +173,14 @@ def make_words(device: str) -> None:
     """
     for seed, losses, segmenter in product(WORD_SEEDS, WORD_LOSSES, SEGMENTATIONS):
         train_words(segmenter, losses, seed, device)
-    _ship(WORDS, [_words_folder(*SHIPPED_WORDS, seed) for seed in WORD_SEEDS], WORD_RESULTS)
+    _ship(WORDS, [_words_folder(*SHIPPED_WORDS, seed) for seed in WORD_SEEDS], device)
 
 
 def train_words(segmenter: str, losses: str, seed: int, device: str) -> None:
     """Train the word-by-word model by one segmentation with one seed, and measure it."""
     folder = _words_folder(segmenter, losses, seed)
     model = {"words": {"segmenter": segmenter}, "objective": WORD_LOSSES[losses]}
-    runner = {**RUNNER, "total_steps": WORD_STEPS}
+    runner = _runner(WORD_STEPS)
     init = (ASSETS / "speechclip_hybrid").as_posix()
     config = resolve_config(WORDS, seed=seed, init=init, runner=runner, model=model)
     if pretrain(config, folder, auto_resume=True, device=device).interrupted:
@@ -277,6 +277,11 @@ def _run_folder(name: str, *made_of: object) -> Path:
     return RUNS / f"{name}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:8]}"
 
 
+def _runner(steps: int) -> dict[str, int]:
+    """Return the runner's settings; validated once, so that each run ends with as many steps."""
+    return {**RUNNER, "total_steps": steps, "eval_step": steps}
+
+
 def _model_folder(name: str, seed: int) -> Path:
     return RUNS / "models" / f"{name}-seed{seed}"
 
@@ -301,21 +306,28 @@ def _measure(
         write_result(replace(result, seed=seed), path)
 
 
-def _ship(name: str, folders: Sequence[Path], results: Path) -> None:
+def _ship(name: str, folders: Sequence[Path], device: str) -> None:
     """Write the best seed's model into the package, float16, with its card."""
     models = {folder: SpeechClip.from_pretrained(folder) for folder in folders}
-    chosen = max(models, key=lambda each: float(models[each].about["validation_recall@10"]))
-    best = models[chosen]
-    folder = ASSETS / name
-    write_checkpoint(folder, best.stored(), half=True)
-    result = read_result(results / f"retrieval-{chosen.name}.json")
+    best = max(models.values(), key=lambda each: float(each.about["validation_recall@10"]))
+    write_checkpoint(ASSETS / name, best.stored(), half=True)
+    write_model_card(name, device)
+    logger.info("%s: seed %s ships", name, best.about["seed"])
+
+
+def write_model_card(name: str, device: str) -> None:
+    """Write the card of a model that ships, with the recall of its float16 weights."""
+    folder, results = ASSETS / name, RESULTS.parent / "stamps"
+    shipped = Located(folder.as_posix(), "shipped")
+    _measure(shipped, "retrieval", results, 0, device, keep_states=True)
+    result = read_result(results / f"retrieval-{name}.json")
     recall = {
         f"{split}, {embedding}, recall@10": metrics[embedding]["mean"]["recall@10"]
         for split, metrics in result.metrics.items()
         for embedding in ("parallel", "cascaded")
         if embedding in metrics
     }
-    about = {**best.about, **ABOUT, "recall": recall}
-    card = model_card(best.config, about, best.trainable_parameters())
+    model = SpeechClip.from_pretrained(folder)
+    about = {**model.about, **ABOUT, "recall": recall}
+    card = model_card(model.config, about, model.trainable_parameters())
     (folder / CARD).write_text(card, encoding="utf-8")
-    logger.info("%s: seed %s ships", name, best.about["seed"])
