@@ -200,6 +200,7 @@ def make_tried(device: str) -> None:
         if any(row["setting"] == name for row in rows):
             continue
         rows.append(try_setting(name, device))
+        rows.sort(key=lambda row: [*TRIALS].index(row["setting"]))
         with atomic_file(TRIED) as partial:
             pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\n")
 
