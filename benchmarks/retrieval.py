@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,13 @@ def transcribed(
         raise CorpusError(
             f"'{path}' has no line of {len(missing)} of {len(keys)} recordings, such as "
             f"'{missing[0]}'; add them, an id alone where nothing was recognised"
+        )
+    files = Counter(stem for stem, _ in {(stem, one) for one, stem in keys})
+    shared = [stem for one, stem in keys if one not in transcripts and files[stem] > 1]
+    if shared:
+        raise CorpusError(
+            f"'{path}' has a line '{shared[0]}', the name of {files[shared[0]]} recordings' files; "
+            "begin its lines with the recordings' ids"
         )
     return [transcripts[one] if one in transcripts else transcripts[stem] for one, stem in keys]
 

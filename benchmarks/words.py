@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s3prl_speechclip.data.manifest import Manifest, Word
+from s3prl_speechclip.data.manifest import Manifest, Word, read_word_times
 from s3prl_speechclip.encoders.vocabulary import decode, encode
 from s3prl_speechclip.errors import CorpusError
 from s3prl_speechclip.model.config import find_variant
@@ -271,7 +271,14 @@ def with_alignments(manifest: Manifest, path: Path) -> Manifest:
         raise CorpusError(
             f"'{path}' holds no alignments ({error}); expected {ALIGNMENTS}"
         ) from error
-    words = [aligned.get(Path(u.audio).stem) for u in manifest.utterances]
+    files = {u.audio: Path(u.audio).stem for u in manifest.utterances}
+    shared = [stem for stem, count in Counter(files.values()).items() if count > 1]
+    if ambiguous := aligned.keys() & set(shared):
+        raise CorpusError(
+            f"'{path}' aligns '{min(ambiguous)}', the name of several files of {manifest.corpus}; "
+            "word times can stand in the manifest of own data instead"
+        )
+    words = [aligned.get(files[u.audio]) for u in manifest.utterances]
     found = sum(map(bool, words))
     if not found:
         raise CorpusError(
@@ -288,8 +295,8 @@ def with_alignments(manifest: Manifest, path: Path) -> Manifest:
 def _words(row: dict[str, Any]) -> tuple[Word, ...]:
     tokens = [token.split("__") for token in row.get("text_alignment", "").split()]
     # A pause has no word between its times.
-    return tuple(
-        Word(fields[1].lower(), float(fields[0]), float(fields[2]))
+    return read_word_times(
+        (fields[1].lower(), fields[0], fields[2])
         for fields in tokens
         if len(fields) == 3 and fields[1]
     )

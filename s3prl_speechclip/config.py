@@ -21,6 +21,7 @@ import yaml
 from .errors import ConfigError, unknown_name
 
 T = TypeVar("T")
+LARGEST_SEED = 2**32 - 1  # of NumPy
 SINGLE_COMMA = re.compile(r",\s*\w+(\.\w+)+\s*=")  # before what looks like another override
 
 
@@ -54,6 +55,15 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
 def plain(config: Any) -> dict[str, Any]:
     """Convert a configuration to nested dictionaries of plain values, as in YAML and JSON."""
     return {f.name: _plain_value(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return nested values by dotted names, `runner.total_steps`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{above}{name}"
+        found |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return found
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

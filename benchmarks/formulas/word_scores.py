@@ -90,17 +90,18 @@ def recognise(labels: Mapping[str, Sequence[int | None]]) -> list[Recognised]:
     """Find the most frequent label of each word that occurs `FEWEST` times or more.
 
     Args:
-        labels: label of each occurrence, by word; the first of equally frequent ones counts.
+        labels: label of each occurrence, by word; the first of equally frequent ones counts. None
+            is no label: such an occurrence is never a hit.
 
     Returns:
         Words from the most to the least frequent.
     """
-    found = [
-        Recognised(word=word, count=len(given), label=label, hits=hits)
-        for word, given in labels.items()
-        if len(given) >= FEWEST
-        for label, hits in Counter(given).most_common(1)
-    ]
+    found = []
+    for word, given in labels.items():
+        if len(given) >= FEWEST:
+            counts: Counter[int | None] = Counter(x for x in given if x is not None)
+            label, hits = (counts.most_common(1) or [(None, 0)])[0]
+            found.append(Recognised(word=word, count=len(given), label=label, hits=hits))
     return sorted(found, key=lambda one: (-one.count, one.word))
 
 

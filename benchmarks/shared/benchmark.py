@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import logging
 import pkgutil
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESULTS = Path("result") / "benchmark"
-HASH_DIGITS = 8  # of a checkpoint's SHA-256 in the name of a result file
+HASH_DIGITS = 8  # of a SHA-256 in the name of a result file
+FILES = ("transcripts", "alignments")
+"""Options of files that a result depends on."""
 TRAINING_STEPS = "training_steps"
 """In protocols: steps that the model was trained for, where its checkpoint says so."""
 SEGMENTER = "segmenter"
@@ -84,6 +87,8 @@ class Trial:
         from s3prl_speechclip.data.manifest import Manifest
 
         self.args = args
+        if getattr(args, "num_workers", 0) < 0:
+            raise ConfigError(f"--num-workers must be 0 or more, found {args.num_workers}")
         # Mistyped names end before a mini set is made, and that before the model is read.
         find_model(args)
         self.manifest = (
@@ -202,7 +207,7 @@ def evaluate(
     model: SpeechClip | str | Path,
     task: str,
     *,
-    corpus: Manifest | str | None = None,
+    corpus: Manifest | str | Path | None = None,
     root: str | Path | None = None,
     split: str | None = None,
     **options: Any,
@@ -212,7 +217,7 @@ def evaluate(
     Args:
         model: the model itself, which stays on its device, its hub name, or what `-k` takes.
         task: name of the benchmark, such as `retrieval`.
-        corpus: manifest or name of a corpus; None: the benchmark's default.
+        corpus: manifest, name or folder of a corpus; None: the benchmark's default.
         root: folder of the corpus.
         split: the only split to measure; None: the corpus' test splits.
         **options: other options of the command, with underscores: `batch_size=8`.
@@ -224,6 +229,8 @@ def evaluate(
         ConfigError: an unknown benchmark or option.
         SpeechClipError: as the benchmark.
     """
+    if isinstance(corpus, Path):
+        corpus = str(corpus)
     given = {"data": corpus, "data_root": root, "split": None if split is None else [split]}
     args = request(model, task, **given, **options)
     training = not isinstance(model, str | Path) and model.training
@@ -270,7 +277,7 @@ def run_command(benchmark: Benchmark, args: Namespace) -> Path:
         return measured
     if benchmark.table is not None:
         sys.stdout.write(benchmark.table(measured.result) + "\n")
-    path = args.out or RESULTS / result_name(measured.result, getattr(args, "split", None))
+    path = args.out or RESULTS / result_name(measured.result, _variations(args))
     if path.exists():
         logger.warning("'%s' is measured again and replaced", path)
     write_result(measured.result, path)
@@ -279,11 +286,26 @@ def run_command(benchmark: Benchmark, args: Namespace) -> Path:
     return path
 
 
-def result_name(result: TaskResult, splits: Iterable[str] | None = None) -> str:
-    """Return the name of a result file, another for another corpus, checkpoint or chosen splits."""
+def _variations(args: Namespace) -> list[str]:
+    """Return what tells a measurement from others of the same corpus name and checkpoint."""
+    from s3prl_speechclip.data.corpora import is_folder
+
+    values = vars(args)
+    found = [*(values.get("split") or ())]
+    found += [Path(values[o]).stem for o in FILES if values.get(o) is not None]
+    if values.get("segmenter"):
+        found.append(values["segmenter"])
+    if isinstance(data := values.get("data"), str) and is_folder(data):
+        folder = str(Path(data).expanduser().resolve())
+        found.append(hashlib.sha256(folder.encode()).hexdigest()[:HASH_DIGITS])
+    return found
+
+
+def result_name(result: TaskResult, variations: Iterable[str] = ()) -> str:
+    """Return the name of a result file, another for another corpus, checkpoint or variation."""
     digits = result.checkpoint_hash[:HASH_DIGITS]
     # A baseline has neither size nor hash.
-    parts = (result.task, result.corpus, result.system, result.size, digits, *(splits or ()))
+    parts = (result.task, result.corpus, result.system, result.size, digits, *variations)
     plain = [re.sub(r"[^A-Za-z0-9._]+", "_", part).strip("_") for part in parts if part]
     return f"{'-'.join(plain)}.json"
 

@@ -66,6 +66,8 @@ def run(command: Callable[[Sequence[str] | None], Path | None]) -> Callable[...,
         except SpeechClipError as error:
             return _fail(" ".join(str(error).split()))
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return _fail(f"a name is longer than file systems allow: '{error.filename}'")
             if error.errno not in NO_ROOM:
                 raise
             return _fail(f"no space left ({error}); free some space, then resume with -a")

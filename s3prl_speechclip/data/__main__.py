@@ -135,6 +135,9 @@ def check(folder: Path, layout: str) -> None:
             f"{len({row.speaker for row in some} - {''})} speakers named, "
             f"{sum(bool(row.text) for row in some)} with a text"
         )
+    repeats = len(sound) - len({(row.split, row.language, row.audio) for row in sound})
+    if repeats:
+        print(f"{repeats} rows repeat another's recording, and count once")
     if converted:
         print(f"{converted} recordings are averaged to mono or resampled when they are read")
     for one, other in combinations(splits, 2):

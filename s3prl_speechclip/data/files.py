@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,9 @@ def read_table(
                 f"'{path}' has no column {', '.join(lacking)}; expected the header "
                 f"{delimiter.join(columns)}"
             )
+        twice = [name for name, count in Counter(table.fieldnames).items() if count > 1]
+        if twice:
+            raise CorpusError(f"'{path}' has two columns {', '.join(twice)}; leave one of each")
         for row in table:
             if None in row or None in row.values():
                 found = "too many" if None in row else "too few"

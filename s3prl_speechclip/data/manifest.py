@@ -7,9 +7,10 @@ Paths in it are relative to the manifest's root, or absolute.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +66,10 @@ class Utterance:
     def english(self) -> str:
         """English caption: the image's own, else the transcript if it is English, else empty."""
         return (self.caption or (self.text if self.spoken_language == "en" else "")).strip()
+
+
+LANGUAGE = re.compile(r"([A-Za-z]{2,3})((?:[-_][A-Za-z0-9]+)*)")
+LARGEST_ID = 2**63 - 1
 
 
 def primary_language(code: str) -> str:
@@ -210,14 +215,57 @@ def parse_utterance(row: Any) -> Utterance:
         wanted = FIELD_TYPES.get(name, str)
         if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
             raise ValueError(f"'{name}' is {json.dumps(value)[:80]}, of the wrong type")
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"'{name}' holds half a character ({value[:80]!a})") from None
     for name, field in known.items():
         if field.default is MISSING and name not in found:
             raise ValueError(f"'{name}' is missing")
         if name in ("audio", "image", "split") and not found[name]:
             raise ValueError(f"'{name}' is empty")
-    spoken = found.get("words", ())
+    if abs(found.get("pair_id", 0)) > LARGEST_ID:
+        raise ValueError(f"'pair_id' is {found['pair_id']}, beyond 64 bits")
+    duration = found.get("duration", 0.0)
+    if not 0 <= duration < math.inf:
+        raise ValueError(f"'duration' is {duration}, no number of seconds")
+    language = LANGUAGE.fullmatch(found.get("language", "en"))
+    if language is None:
+        raise ValueError(
+            f"'language' is '{found['language'][:80]}', no ISO 639 code such as en or en-GB"
+        )
+    checked = {
+        "language": language[1].lower() + language[2],
+        "words": read_word_times(found.get("words", ()), duration),
+    }
+    return Utterance(**(found | checked))
+
+
+def read_word_times(spoken: Iterable[Any], duration: float = 0.0) -> tuple[Word, ...]:
+    """Check word times, lists of text, start and end in seconds.
+
+    Args:
+        spoken: the lists.
+        duration: of the recording, seconds; 0: not known.
+
+    Raises:
+        ValueError: something else, or times that no recording can have.
+    """
     try:
-        words = tuple(Word(str(text), float(start), float(end)) for text, start, end in spoken)
+        words = tuple(Word(text, float(start), float(end)) for text, start, end in spoken)
     except (TypeError, ValueError):
         raise ValueError("'words' must be lists of text, start and end in seconds") from None
-    return Utterance(**(found | {"words": words}))
+    for word in words:
+        if not isinstance(word.text, str):
+            raise ValueError(f"'words' has {json.dumps(word.text)[:80]} in place of a word")
+        if not 0 <= word.start <= word.end < math.inf:
+            raise ValueError(
+                f"'words' has '{word.text}' from {word.start} to {word.end}; expected seconds, "
+                "the start before the end"
+            )
+        if 0 < duration < word.start:
+            raise ValueError(
+                f"'words' has '{word.text}' from {word.start} s on, in a recording of {duration} s"
+            )
+    return words

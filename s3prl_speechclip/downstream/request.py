@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..config import parse_device
+from ..config import LARGEST_SEED, parse_device
 from ..errors import ConfigError
 
 RESULTS = Path("result") / "downstream"  # where experiments lie by default
@@ -128,8 +128,8 @@ class Request:
     )
 
     def __post_init__(self) -> None:
-        if self.seed is not None and self.seed < 0:
-            raise ConfigError(f"--seed must not be negative, found {self.seed}")
+        if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"--seed must be 0 to {LARGEST_SEED}, found {self.seed}")
         if any(not rate > 0 for rate in self.sweep):
             raise ConfigError(f"--lr-sweep: learning rates are above 0, found {min(self.sweep)}")
 

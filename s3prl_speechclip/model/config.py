@@ -255,7 +255,9 @@ def with_segmenter(config: ModelConfig, name: str) -> ModelConfig:
     return replace(config, words=replace(config.words, inference_segmenter=known[name]))
 
 
-def check_model(config: ModelConfig, width: int, layers: int, most_keywords: int) -> None:
+def check_model(
+    config: ModelConfig, width: int, layers: int, most_keywords: int, vocabulary: int
+) -> None:
     """Check the numbers of a configuration.
 
     Args:
@@ -263,6 +265,7 @@ def check_model(config: ModelConfig, width: int, layers: int, most_keywords: int
         width: D of its speech encoder.
         layers: hidden states of its speech encoder.
         most_keywords: positions of its CLIP's text encoder, without start and end of text.
+        vocabulary: number of tokens that keywords are chosen from.
 
     Raises:
         ConfigError: names the key.
@@ -277,11 +280,21 @@ def check_model(config: ModelConfig, width: int, layers: int, most_keywords: int
             f"model.keywords.number must be 1 to {most_keywords} (CLIP's limit), found "
             f"{config.keywords.number}"
         )
-    if config.attention.layers < 1:
-        raise ConfigError(
-            f"model.attention.layers must be at least 1, found {config.attention.layers}"
-        )
     cif = config.cif
+    for name, number in (
+        ("attention.layers", config.attention.layers),
+        ("attention.feedforward", config.attention.feedforward),
+        ("keywords.projection", min(config.keywords.projection, default=1)),
+        ("cif.conv_layers", cif.conv_layers),
+        ("cif.max_fires", cif.max_fires),
+    ):
+        if number < 1:
+            raise ConfigError(f"model.{name} must be at least 1, found {number}")
+    if not all(0 <= row < vocabulary for row in config.keywords.banned_rows):
+        raise ConfigError(
+            f"model.keywords.banned_rows must be 0 to {vocabulary - 1}, rows of the vocabulary, "
+            f"found {list(config.keywords.banned_rows)}"
+        )
     if cif.conv_width < 1 or cif.conv_width % 2 == 0:
         raise ConfigError(f"model.cif.conv_width must be odd, found {cif.conv_width}")
     words = config.words

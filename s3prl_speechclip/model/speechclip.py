@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor, nn
 
 from .. import checkpoints
@@ -21,7 +22,7 @@ from ..encoders.clip import ClipEncoder, build_clip, uses_quick_gelu
 from ..encoders.shipped import ASSETS, SHIPPED
 from ..encoders.speech import S3PRL, build_speech_encoder
 from ..encoders.vocabulary import CONTEXT, decode
-from ..errors import AudioError, CheckpointError, ConfigError, ImageError
+from ..errors import AudioError, CheckpointError, ConfigError, ImageError, unknown_name
 from ..hashing import state_hash
 from ..modules.layer_mix import LayerMix
 from ..modules.losses import EVERY, MaskedInfoNCE, quantity_loss, repetition_loss
@@ -77,7 +78,7 @@ class SpeechClip(nn.Module, ModelHubMixin):
         )
         context = self.clip.context if keywords else CONTEXT
         encoder = self.speech_encoder
-        check_model(config, encoder.width, encoder.layers, context - 2)
+        check_model(config, encoder.width, encoder.layers, context - 2, len(vocabulary))
         self.layer_mix = LayerMix(
             self.speech_encoder.layers, normalize=config.speech_encoder.normalize_layers
         )
@@ -154,12 +155,18 @@ class SpeechClip(nn.Module, ModelHubMixin):
 
         Raises:
             AudioError: no recording, a file that cannot be read, or an array that is not 1-D,
-                floating-point and non-empty.
+                floating-point and non-empty, or has samples that are no finite float32.
         """
-        if isinstance(recordings, (str, Path)):
+        if isinstance(recordings, (str, Path)) or recordings is None:
             raise AudioError(f"expected a list of recordings, such as ['{recordings}']")
         waveforms = [read_audio(r) if isinstance(r, (str, Path)) else r for r in recordings]
-        speech = pad_waveforms(waveforms).to(self.clip.vocabulary.device)
+        speech = pad_waveforms(waveforms)
+        finite = speech.waveforms.isfinite().all(1)
+        if not finite.all():
+            raise AudioError(
+                f"recording {int(finite.int().argmin())} has samples that are NaN or infinite"
+            )
+        speech = speech.to(self.clip.vocabulary.device)
         training = self.training
         self.eval()
         try:
@@ -182,16 +189,24 @@ class SpeechClip(nn.Module, ModelHubMixin):
             (B, E) unit vectors.
 
         Raises:
-            ImageError: a file that cannot be read.
+            ImageError: a file that cannot be read, or pixels of another shape or not finite.
         """
         if isinstance(images, Tensor):
+            if images.ndim == 3 or not images.isfinite().all():
+                raise ImageError(
+                    "expected finite pixels of shape (B, 3, H, W), as clip.preprocess() makes "
+                    f"them, found {images.dtype} of shape {tuple(images.shape)}"
+                )
             return self.clip.encode_images(images)
-        if isinstance(images, (str, Path)):
+        if isinstance(images, (str, Path)) or images is None:
             raise ImageError(f"expected a list of images, such as ['{images}']")
-        if not images:
+        paths = list(images)
+        if not paths:
             raise ImageError("no images given; expected a list of paths")
+        if strange := [one for one in paths if not isinstance(one, (str, Path))]:
+            raise ImageError(f"expected paths of images, found a {type(strange[0]).__name__}")
         transform = self.clip.preprocess()
-        pixels = torch.stack([transform(open_image(image)) for image in images])
+        pixels = torch.stack([transform(open_image(path)) for path in paths])
         return self.clip.encode_images(pixels.to(self.clip.vocabulary.device))
 
     @torch.no_grad()
@@ -199,11 +214,12 @@ class SpeechClip(nn.Module, ModelHubMixin):
         """Embed written captions, one or more; (B, E) unit vectors.
 
         Raises:
-            ConfigError: one caption in place of a list, or none.
+            ConfigError: one caption in place of a list, or none, or one that is no text.
         """
-        if isinstance(texts, str) or not texts:
+        captions = [] if isinstance(texts, str) or texts is None else list(texts)
+        if not captions or not all(isinstance(caption, str) for caption in captions):
             raise ConfigError(f"expected a list of captions, such as ['a dog'], found {texts!r}")
-        return self.clip.encode_text(texts)
+        return self.clip.encode_text(captions)
 
     @property
     def batch_invariant(self) -> bool:
@@ -299,8 +315,14 @@ class SpeechClip(nn.Module, ModelHubMixin):
 
         Raises:
             CheckpointError: there is no such checkpoint, or it cannot be used.
-            ConfigError: the model has no such segmenter.
+            ConfigError: the model has no such segmenter, or there is no such option.
         """
+        known = inspect.signature(snapshot_download).parameters
+        for name in hub:
+            if name not in known:
+                raise ConfigError(unknown_name("option of from_pretrained", name, known))
+        if not isinstance(batch_invariant, bool | None):
+            raise ConfigError(f"batch_invariant must be True or False, found {batch_invariant!r}")
         stored = checkpoints.read(pretrained_model_name_or_path, **hub)
         config = stored.config
         if batch_invariant is not None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from ..atomic import atomic_file
-from ..config import build, merge, parse_overrides, plain, read_yaml
+from ..config import LARGEST_SEED, build, merge, parse_overrides, plain, read_yaml
 from ..errors import ConfigError, unknown_name
 from ..model.config import ModelConfig, find_variant
 from ..runtime.optimization import OptimizerConfig, SchedulerConfig
@@ -177,8 +177,9 @@ def _checked(values: Mapping[str, Any]) -> PretrainConfig:
         least = 0 if name in MAY_BE_ZERO else 1
         if not isinstance(value, str) and value < least:
             raise ConfigError(f"runner.{name} must be at least {least}, found {value}")
-    if config.optimizer.lr <= 0:
-        raise ConfigError(f"optimizer.lr must be above 0, found {config.optimizer.lr}")
+    for name, value in (("lr", config.optimizer.lr), ("eps", config.optimizer.eps)):
+        if value <= 0:
+            raise ConfigError(f"optimizer.{name} must be above 0, found {value}")
     if not all(0 <= beta < 1 for beta in config.optimizer.betas):
         raise ConfigError(
             f"optimizer.betas must be at least 0 and below 1, found {config.optimizer.betas}"
@@ -196,6 +197,6 @@ def _checked(values: Mapping[str, Any]) -> PretrainConfig:
         raise ConfigError(
             f"optimizer.weight_decay must be 0 or more, found {config.optimizer.weight_decay}"
         )
-    if config.seed < 0:
-        raise ConfigError(f"the seed must be 0 or more, found {config.seed}")
+    if not 0 <= config.seed <= LARGEST_SEED:
+        raise ConfigError(f"the seed must be 0 to {LARGEST_SEED}, found {config.seed}")
     return config

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..checkpoints import read
 from ..checkpoints.locate import RUN_CONFIG
 from ..checkpoints.native import CONFIG_FILE, StoredModel, read_checkpoint, write_checkpoint
+from ..config import flat, plain
 from ..errors import CheckpointError, ConfigError, first_line
 from ..runtime.run_folder import atomic_write, drop_old, link, numbered, read_newest, read_values
 from .config import PretrainConfig, read_config, write_config
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "trainer.pt"
 STEP = "step-"
 LAST, BEST = "last", "best"
+FROM_THE_START = ("seed", "init")
+MAY_CHANGE = ("data.root", "data.archive", "data.num_workers", "runner.total_steps")
+"""Settings that change where a run is resumed, not what it computes, and its length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +106,28 @@ def choose_start(folder: Path, past: Start, auto_resume: bool) -> Start:
     if past.state is None or past.state.best_step in checkpoints:
         return past
     return replace(past, state=replace(past.state, best_step=0, best_recall=-1.0))
+
+
+def check_resumed(folder: Path, config: PretrainConfig) -> None:
+    """Compare the configuration of a run that is resumed with its own; name what has changed.
+
+    Raises:
+        ConfigError: another seed or other initial weights, which the run could not have any more.
+    """
+    path = folder / RUN_CONFIG
+    if not path.is_file():
+        return
+    past, new = (flat(plain(one)) for one in (read_config(path), config))
+    changed = [name for name in new if new[name] != past[name] and name not in MAY_CHANGE]
+    for name in FROM_THE_START:
+        if name in changed:
+            raise ConfigError(
+                f"'{folder}' holds a run with {name} {past[name]!r}, found {new[name]!r}; leave "
+                "that out, or begin another run with -n"
+            )
+    if changed:
+        both = ", ".join(f"{name} {past[name]} -> {new[name]}" for name in changed)
+        logger.warning("resuming with other settings than before: %s", both)
 
 
 def find_checkpoints(folder: Path) -> dict[int, Path]:

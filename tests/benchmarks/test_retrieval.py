@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from s3prl_speechclip.benchmarks.formulas.retrieval_scores import (
     recall_by_language,
     text_recall,
 )
+from s3prl_speechclip.benchmarks.retrieval import read_transcripts, transcribed
 from s3prl_speechclip.data.corpora import flickr8k
 from s3prl_speechclip.data.manifest import Utterance
 from s3prl_speechclip.errors import CorpusError
@@ -170,6 +172,22 @@ def test_written_text_is_retrieved_in_place_of_speech(tmp_path: Path) -> None:
         deviation = (expected * (1 - expected) / nothing[queries]) ** 0.5
         found_by_chance = nothing["transcripts"][direction]["recall@5"] / 100
         assert abs(found_by_chance - expected) < 4 * deviation
+
+
+def test_a_name_that_several_recordings_share_is_refused(tmp_path: Path) -> None:
+    """Guards against one transcript for all recordings that are called `0.wav`."""
+    read = flickr8k.read(write_flickr8k(tmp_path / "flickr8k", train=1, dev=1, test=2))
+    utterances = [
+        replace(u, audio=f"{u.utterance_id}/0.wav") if u.split == "test" else u
+        for u in read.utterances
+    ]
+    corpus = replace(read, utterances=tuple(utterances))
+    tested = corpus.split("test")
+    path = transcript_file(tmp_path / "some.txt", {"0": "a dog"})
+    with pytest.raises(CorpusError, match=f"a line '0', the name of {len(tested)} recordings"):
+        transcribed(tested, read_transcripts(path), path)
+    by_id = transcript_file(tmp_path / "all.txt", {u.utterance_id: u.text for u in tested})
+    assert transcribed(tested, read_transcripts(by_id), by_id) == [u.text for u in tested]
 
 
 def test_a_recording_without_a_transcript_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from small_models import small_model
 from s3prl_speechclip import evaluate
 from s3prl_speechclip.benchmarks.shared.benchmark import benchmark_titles, load_benchmark
 from s3prl_speechclip.cli.benchmark import main
-from s3prl_speechclip.data.corpora import CORPORA
+from s3prl_speechclip.data.corpora import CORPORA, flickr8k
 from s3prl_speechclip.data.manifest import Manifest, Utterance
 from s3prl_speechclip.errors import ConfigError
 from s3prl_speechclip.modules.recall import chance_recall
@@ -120,6 +120,30 @@ def test_another_checkpoint_is_another_file(
         assert ("is measured again and replaced" in captured.err) == (len(files) == 3)
     assert files[0] != files[1] == files[2]
     assert all(Path(file).is_file() for file in files)
+
+
+def test_another_measurement_is_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards segmentations, transcripts and folders of one name against one file for all."""
+    for folder in ("one/mine", "two/mine"):
+        corpus = write_flickr8k(tmp_path / folder, train=1, dev=1, test=2)
+        flickr8k.read(corpus).save(corpus / "manifest.jsonl")
+    said = tmp_path / "said.txt"
+    tested = flickr8k.read(corpus).split("test")
+    said.write_text("".join(f"{u.utterance_id} {u.text}\n" for u in tested), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    small_model("speechclip_words").save_pretrained(tmp_path / "model")
+    files = set()
+    for options in (
+        ["--data", "one/mine"],
+        ["--data", "two/mine"],
+        ["--data", "one/mine", "--segmenter", "windows"],
+        ["--data", "one/mine", "--transcripts", "said.txt"],
+    ):
+        assert main(["retrieval", "-k", "model", *options]) == 0
+        files.add(capfd.readouterr().out.splitlines()[-1])
+    assert len(files) == 4
 
 
 def images(**splits: int) -> Manifest:

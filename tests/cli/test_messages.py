@@ -40,6 +40,23 @@ CASES = {
         ],
         "architecture",
     ),
+    "a layer without width": (
+        ["--dry-run", "-o", "model.attention.feedforward=-1"],
+        "model.attention.feedforward must be at least 1",
+    ),
+    "a layer of the projection without width": (
+        ["--dry-run", "-o", "model.keywords.projection=[-3]"],
+        "model.keywords.projection must be at least 1",
+    ),
+    "no layer in the weight network": (
+        ["--dry-run", "-o", "model.cif.conv_layers=-1"],
+        "model.cif.conv_layers must be at least 1",
+    ),
+    "a row that the vocabulary lacks": (
+        ["--dry-run", "-o", "model.keywords.banned_rows=[99999]"],
+        "rows of the vocabulary",
+    ),
+    "a name too long": (["-i", "n" * 300], "longer than file systems allow"),
     "betas out of range": (["-o", "optimizer.betas=[2,3]"], "below 1"),
     "a negative seed": (["--seed", "-1"], "seed"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,15 @@ def test_pair_ids_join_images(folder: Path) -> None:
         ({"duration": "long"}, "'duration' is"),
         ({"words": "a b"}, "'words' is"),
         ({"words": [["a", 1]]}, "'words' must be lists of text, start and end"),
+        ({"words": [["a", 0.2, 0.1]]}, "'words' has 'a' from 0.2 to 0.1; expected seconds"),
+        ({"words": [["a", -0.1, 0.1]]}, "'words' has 'a' from -0.1"),
+        ({"words": [["a", 0.0, math.nan]]}, "'words' has 'a' from 0.0 to nan"),
+        ({"words": [["a", 10, 150]]}, "'words' has 'a' from 10.0 s on, in a recording of 0.25 s"),
+        ({"words": [[None, 0.0, 0.1]]}, "'words' has null in place of a word"),
+        ({"duration": math.inf}, "'duration' is inf"),
+        ({"duration": -1.0}, "'duration' is -1.0"),
+        ({"language": "english"}, "'language' is 'english', no ISO 639 code"),
+        ({"audio": "sounds/0/0.wav"}, "the recording of line"),
     ],
 )
 def test_row_that_cannot_be_used_is_named(folder, form, change, reason) -> None:
@@ -194,6 +204,48 @@ def test_row_that_cannot_be_used_is_named(folder, form, change, reason) -> None:
     assert f"line {line}: {reason}" in manifest.notes[-1]
 
 
+def test_half_a_character_is_named(folder: Path, capsys) -> None:
+    """Fault: a text that JSON can write and UTF-8 cannot ends in a traceback when it is shown."""
+    write(folder, rows())
+    with (folder / "manifest.jsonl").open("a") as manifest:
+        manifest.write('{"audio": "a\\ud83d.wav", "image": "b.png", "split": "train"}\n')
+    assert check_command(["check", str(folder)]) == 2
+    assert "line 9: 'utterance_id' holds half a character ('a\\ud83d')" in capsys.readouterr().out
+
+
+def test_two_ways_to_write_a_path_are_one(folder: Path) -> None:
+    """Fault: one picture is two answers, and each the other's negative in training."""
+    given = rows(captions=3)
+    write(folder, given)
+    ways = ("{}", "./{}", f"{folder}/x/../{{}}")
+    for number, row in enumerate(given):
+        row["image"] = ways[number % 3].format(row["image"])
+    write_manifest(folder, given)
+    manifest = load_corpus(str(folder))
+    assert [u.pair_id for u in manifest.utterances] == [n // 3 for n in range(12)]
+    assert len({u.image for u in manifest.utterances}) == 4
+
+
+def test_an_image_with_several_pair_ids_is_refused(folder: Path) -> None:
+    """Fault: numbers of rows in place of pictures make recordings of one picture negatives."""
+    write(folder, [row | {"pair_id": number} for number, row in enumerate(rows())])
+    with pytest.raises(CorpusError, match="4 rows .*line 2: the image of line 1 has another pair"):
+        load_corpus(str(folder))
+    write(folder, [row | {"pair_id": 2**63} for row in rows()])
+    with pytest.raises(CorpusError, match="'pair_id' is 9223372036854775808, beyond 64 bits"):
+        load_corpus(str(folder))
+
+
+def test_languages_are_told_apart_without_case(folder: Path) -> None:
+    """Fault: FR and fr are two languages."""
+    given = rows()
+    for row, language in zip(given, ("FR", "fr", "fr-CA", "EN_us") * 2, strict=True):
+        row["language"] = language
+    write(folder, given)
+    found = [u.language for u in load_corpus(str(folder)).utterances]
+    assert found == ["fr", "fr", "fr-CA", "en_us"] * 2
+
+
 @pytest.mark.parametrize(
     ("form", "content", "reason"),
     [
@@ -205,6 +257,7 @@ def test_row_that_cannot_be_used_is_named(folder, form, change, reason) -> None:
         ("csv", "audio\timage\na.wav\tb.png\n", "no column audio, image"),
         ("csv", "audio,image,text\na.wav,b.png,one, two\n", "line 2, has too many cells"),
         ("csv", "audio,image\na.wav\n", "line 2, has too few cells"),
+        ("csv", "audio,image,text,text\na.wav,b.png,one,two\n", "has two columns text"),
         ("csv", "audio,image,langauge\na.wav,b.png,de\n", "did you mean 'language'"),
         ("tsv", "audio\timage\na.wav\n", "line 2, has too few cells"),
     ],
@@ -277,12 +330,13 @@ def test_exported_corpus_is_the_same(tmp_path: Path) -> None:
 
 def test_check_describes_a_sound_folder(folder: Path, capsys) -> None:
     """Fault: counts or durations of other rows."""
-    write(folder, rows(), "csv")
+    write(folder, [*rows(), rows()[0]], "csv")
     soundfile.write(folder / "sounds/3/1.wav", np.zeros((44_100, 2)), 44_100)
     assert check_command(["check", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert "8 recordings of 4 images" in out
-    assert "train: 4 recordings of 2 images, 0.00 h (0.25 to 0.25 s), yo, 2 speakers named" in out
+    assert "9 recordings of 4 images" in out
+    assert "1 rows repeat another's recording, and count once" in out
+    assert "train: 5 recordings of 2 images, 0.00 h (0.25 to 0.25 s), yo, 2 speakers named" in out
     assert "test: 2 recordings of 1 images, 0.00 h (0.25 to 1.00 s)" in out
     assert "1 recordings are averaged to mono or resampled" in out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,9 @@ def test_encoding_leaves_the_mode_alone():
         ("speech.wav", r"expected a list of recordings, such as \['speech.wav'\]"),
         ([[0.0, 0.1]], "found list"),
         ([None], "found NoneType"),
+        (None, "expected a list of recordings"),
+        ([torch.zeros(400), torch.full((400,), math.nan)], "recording 1 has samples that are NaN"),
+        ([np.full(400, 1e39)], "recording 0 has samples that are NaN or infinite"),
     ],
 )
 def test_what_is_no_recording_is_named(recordings, named: str):
@@ -148,6 +152,38 @@ def test_captions_images_and_speech_share_a_space():
     assert {embedding.shape for embedding in found} == {(1, 24)}
     for embedding in found:
         torch.testing.assert_close(embedding.norm(dim=1), torch.ones(1))
+
+
+def test_what_is_no_caption_or_image_is_named():
+    model = small_model("speechclip_parallel")
+    captions = ["a dog", "a cat"]
+    for several in (iter(captions), np.array(captions)):
+        assert torch.equal(model.encode_text(several), model.encode_text(captions))
+    for texts in ([], None, "a dog", [None]):
+        with pytest.raises(ConfigError, match="expected a list of captions"):
+            model.encode_text(texts)
+    size = model.clip.preprocess()(Image.new("RGB", (9, 9))).shape
+    for images, named in (
+        (None, "expected a list of images"),
+        ([Image.new("RGB", (9, 9))], "found a Image"),
+        (torch.zeros(size), "expected finite pixels"),
+        (torch.full((1, *size), math.nan), "expected finite pixels"),
+    ):
+        with pytest.raises(ImageError, match=named):
+            model.encode_images(images)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"batchinvariant": True}, "unknown option of from_pretrained 'batchinvariant'"),
+        ({"batch_invariant": "false"}, "batch_invariant must be True or False, found 'false'"),
+    ],
+)
+def test_an_option_that_loading_does_not_have_is_named(options, named: str):
+    """Guards an option that is ignored: for official checkpoints it changes every embedding."""
+    with pytest.raises(ConfigError, match=named):
+        SpeechClip.from_pretrained("speechclip_parallel", **options)
 
 
 def test_image_files_are_their_pixels(tmp_path: Path):

@@ -128,6 +128,8 @@ def test_a_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
         (("speechclip_hybrid", "mini", "runner.total_steps=0"), "at least 1"),
         (("speechclip_hybrid", "mini", "runner.precision=fp8"), "bf16"),
         (("speechclip_hybrid", "mini", "optimizer.lr=-1"), "above 0"),
+        (("speechclip_hybrid", "mini", "optimizer.eps=-1"), "above 0"),
+        (("speechclip_hybrid", "mini", "seed=4294967296"), "0 to 4294967295"),
         (("speechclip_hybrid", "mini", "data.batch_size=many"), "whole number"),
         (("speechclip_hybrid", "mini", "data.batch_size=0"), "at least 1"),
         (("speechclip_hybrid", "mini", "data.max_samples=0"), "at least 400"),

@@ -72,6 +72,24 @@ def test_a_copied_run_is_resumed_where_it_was(
     assert (moved / "step-00000003" / "trainer.pt").is_file()
 
 
+def test_what_a_run_began_with_stays(
+    whole: Path, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards `config.yaml` against an origin that the weights do not have, and `-a` against other
+    settings in silence."""
+    folder = cut_after_step_3(whole, tmp_path / "cut")
+    before = (folder / "config.yaml").read_bytes()
+    for options, said in (
+        (["--seed", "7"], "seed 0, found 7"),
+        (["-i", str(whole)], "init '', found"),
+    ):
+        assert main([*arguments(corpus, folder, 6, "-a", *options, overrides=SAVING)]) == 2
+        assert said in capfd.readouterr().err.splitlines()[-1]
+    assert (folder / "config.yaml").read_bytes() == before
+    run(*arguments(corpus, folder, 6, "-a", overrides=f"{SAVING},,optimizer.lr=0.5"))
+    assert "other settings than before: optimizer.lr 0.002 -> 0.5" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "config.json"])
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(
     whole: Path, corpus: Path, tmp_path: Path, file: str, capfd: pytest.CaptureFixture[str]

@@ -4,7 +4,7 @@ The manifest is `manifest.jsonl` (one object a line), `manifest.csv` or `manifes
 header row). Its fields are those of `Utterance`; `audio` and `image` must be there, the others may
 be absent, empty or null:
 
-- audio, image: paths relative to the folder, or absolute;
+- audio, image: paths relative to the folder, or absolute; two ways to write one path are one;
 - split: train, dev or val, test, also with a suffix such as test_seen; where no row has one, a
   tenth of the images is dev and a tenth test, by the SHA-256 of their names;
 - text, caption, language, speaker, duration: see `Utterance`;
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -112,22 +113,33 @@ def read_rows(root: Path) -> Rows:
     drawn = not any(row.get("split") for row in given.values())
     numbered = any("pair_id" in row for row in given.values())
     pair_ids: dict[str, int] = {}
+    first_of: dict[tuple[str, ...], int] = {}  # lines by image, and by recording of a split
     utterances: dict[int, Utterance] = {}
     for line, row in given.items():
         try:
             for name in ("audio", "image"):
                 if not row.get(name):
                     raise ValueError(f"'{name}' is missing")
+                row[name] = _normalised(str(row[name]), root)
             if numbered and "pair_id" not in row:
                 raise ValueError("'pair_id' is missing, which other rows have")
-            image = str(row["image"])
+            image = row["image"]
             defaults = {
-                "utterance_id": str(PurePosixPath(str(row["audio"])).with_suffix("")),
+                "utterance_id": str(PurePosixPath(row["audio"]).with_suffix("")),
                 "pair_id": pair_ids.setdefault(image, len(pair_ids)),
                 "text": "",
             }
             split = _draw(str(row.get("pair_id", image))) if drawn else _split(row.get("split"))
-            utterances[line] = parse_utterance(defaults | row | {"split": split})
+            utterance = parse_utterance(defaults | row | {"split": split})
+            recording = (utterance.split, utterance.language, utterance.audio)
+            for key, what in (((image,), "image"), (recording, "recording")):
+                earlier = first_of.setdefault(key, line)
+                if utterances.get(earlier, utterance).pair_id != utterance.pair_id:
+                    raise ValueError(
+                        f"the {what} of line {earlier} has another "
+                        f"{'pair_id' if numbered else 'image'} here"
+                    )
+            utterances[line] = utterance
         except ValueError as error:
             faults[line] = str(error)
     note = "no row has a split: a tenth of the images is dev and a tenth test, by SHA-256"
@@ -148,6 +160,13 @@ def _values(content: str | Mapping[str, str]) -> dict[str, Any]:
         except ValueError:
             raise ValueError(f"'{name}' is '{cells[name][:80]}', of the wrong type") from None
     return cells
+
+
+def _normalised(path: str, root: Path) -> str:
+    """Write a path in one way, relative to the folder where it lies below it."""
+    plain, folder = os.path.normpath(path), os.path.abspath(root)
+    inside = os.path.isabs(plain) and os.path.commonpath((plain, folder)) == folder
+    return os.path.relpath(plain, folder) if inside else plain
 
 
 def _split(given: Any) -> str:
