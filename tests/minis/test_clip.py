@@ -46,7 +46,7 @@ SHOWN = {
     "penguin": "🐧",
     "house": "🏠",
 }
-SHIPPED = ClipConfig(name="mini", pretrained="mini", vocabulary="mini")
+SHIPPED = ClipConfig(name="mini", pretrained="mini", vocabulary="mini", image_resize="longest")
 
 
 def picture(name: str, file: Path = Path(), **about: object) -> Draft:
