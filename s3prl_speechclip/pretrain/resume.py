@@ -118,7 +118,8 @@ def check_resumed(folder: Path, config: PretrainConfig) -> None:
     if not path.is_file():
         return
     past, new = (flat(plain(one)) for one in (read_config(path), config))
-    changed = [name for name in new if new[name] != past[name] and name not in MAY_CHANGE]
+    names = dict.fromkeys((*past, *new))  # an architecture may have keys in one alone
+    changed = [n for n in names if new.get(n) != past.get(n) and n not in MAY_CHANGE]
     for name in FROM_THE_START:
         if name in changed:
             raise ConfigError(
@@ -126,7 +127,7 @@ def check_resumed(folder: Path, config: PretrainConfig) -> None:
                 "that out, or begin another run with -n"
             )
     if changed:
-        both = ", ".join(f"{name} {past[name]} -> {new[name]}" for name in changed)
+        both = ", ".join(f"{name} {past.get(name)} -> {new.get(name)}" for name in changed)
         logger.warning("resuming with other settings than before: %s", both)
 
 

@@ -20,6 +20,8 @@ from small_runs import TORCHRUN, arguments, assert_same_weights, column, launch,
 
 from s3prl_speechclip.cli.pretrain import main
 from s3prl_speechclip.model.speechclip import SpeechClip
+from s3prl_speechclip.pretrain.config import change_config, read_config
+from s3prl_speechclip.pretrain.resume import check_resumed
 
 KILLS = int(os.environ.get("S3PRL_SPEECHCLIP_KILLS", "2"))  # moments; more in a long test
 
@@ -88,6 +90,8 @@ def test_what_a_run_began_with_stays(
     assert (folder / "config.yaml").read_bytes() == before
     run(*arguments(corpus, folder, 6, "-a", overrides=f"{SAVING},,optimizer.lr=0.5"))
     assert "other settings than before: optimizer.lr 0.002 -> 0.5" in capfd.readouterr().err
+    key = "model.clip.architecture.vision_cfg.timm_drop"
+    check_resumed(folder, change_config(read_config(folder / "config.yaml"), f"{key}=0.1"))
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "config.json"])
