@@ -162,7 +162,7 @@ def transcribed(
     """Return the transcript of each recording, known by its id or by the name of its file.
 
     Raises:
-        CorpusError: a recording has none.
+        CorpusError: a recording has none, or one by the name of several files.
     """
     keys = [(u.utterance_id, Path(u.audio).stem) for u in utterances]
     missing = [one for one, stem in keys if one not in transcripts and stem not in transcripts]
@@ -171,11 +171,11 @@ def transcribed(
             f"'{path}' has no line of {len(missing)} of {len(keys)} recordings, such as "
             f"'{missing[0]}'; add them, an id alone where nothing was recognised"
         )
-    files = Counter(stem for stem, _ in {(stem, one) for one, stem in keys})
+    files = Counter(Path(audio).stem for audio in {u.audio for u in utterances})
     shared = [stem for one, stem in keys if one not in transcripts and files[stem] > 1]
     if shared:
         raise CorpusError(
-            f"'{path}' has a line '{shared[0]}', the name of {files[shared[0]]} recordings' files; "
+            f"'{path}' has a line '{shared[0]}', the name of {files[shared[0]]} files; "
             "begin its lines with the recordings' ids"
         )
     return [transcripts[one] if one in transcripts else transcripts[stem] for one, stem in keys]

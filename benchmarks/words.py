@@ -295,11 +295,11 @@ def with_alignments(manifest: Manifest, path: Path) -> Manifest:
 def _words(row: dict[str, Any]) -> tuple[Word, ...]:
     tokens = [token.split("__") for token in row.get("text_alignment", "").split()]
     # A pause has no word between its times.
-    return read_word_times(
-        (fields[1].lower(), fields[0], fields[2])
-        for fields in tokens
-        if len(fields) == 3 and fields[1]
-    )
+    spoken = [(f[1].lower(), f[0], f[2]) for f in tokens if len(f) == 3 and f[1]]
+    try:
+        return read_word_times(spoken)
+    except ValueError as error:
+        raise ValueError(f"{row['caption']['wav']}: {error}") from None
 
 
 def table(result: TaskResult) -> str:

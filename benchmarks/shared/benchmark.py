@@ -40,6 +40,8 @@ RESULTS = Path("result") / "benchmark"
 HASH_DIGITS = 8  # of a SHA-256 in the name of a result file
 FILES = ("transcripts", "alignments")
 """Options of files that a result depends on."""
+FOLDERS = ("data", "data_root")
+"""Options of the folder of own data, which its name does not tell from others."""
 TRAINING_STEPS = "training_steps"
 """In protocols: steps that the model was trained for, where its checkpoint says so."""
 SEGMENTER = "segmenter"
@@ -277,7 +279,7 @@ def run_command(benchmark: Benchmark, args: Namespace) -> Path:
         return measured
     if benchmark.table is not None:
         sys.stdout.write(benchmark.table(measured.result) + "\n")
-    path = args.out or RESULTS / result_name(measured.result, _variations(args))
+    path = args.out or RESULTS / result_name(measured.result, _variations(measured.result, args))
     if path.exists():
         logger.warning("'%s' is measured again and replaced", path)
     write_result(measured.result, path)
@@ -286,18 +288,14 @@ def run_command(benchmark: Benchmark, args: Namespace) -> Path:
     return path
 
 
-def _variations(args: Namespace) -> list[str]:
+def _variations(result: TaskResult, args: Namespace) -> list[str]:
     """Return what tells a measurement from others of the same corpus name and checkpoint."""
-    from s3prl_speechclip.data.corpora import is_folder
-
-    values = vars(args)
-    found = [*(values.get("split") or ())]
-    found += [Path(values[o]).stem for o in FILES if values.get(o) is not None]
-    if values.get("segmenter"):
-        found.append(values["segmenter"])
-    if isinstance(data := values.get("data"), str) and is_folder(data):
-        folder = str(Path(data).expanduser().resolve())
-        found.append(hashlib.sha256(folder.encode()).hexdigest()[:HASH_DIGITS])
+    given = {name: value for name, value in vars(args).items() if value}
+    names = (*FILES, *(FOLDERS if result.corpus.startswith("own (") else ()))
+    paths = [f"{n} {Path(given[n]).expanduser().resolve()}" for n in names if n in given]
+    found = [*given.get("split", ()), *filter(None, [given.get("segmenter")])]
+    if paths:
+        found.append(hashlib.sha256("\n".join(paths).encode()).hexdigest()[:HASH_DIGITS])
     return found
 
 

@@ -173,6 +173,8 @@ def _resolve(
         changes["init"] = args.init
     if args.seed is not None:
         changes["seed"] = args.seed
+    if past is not None:  # a preset says neither
+        changes = {"seed": past.seed, "init": past.init} | changes
     model = None if start is None or start.model is None else start.model.config
     for option, given, part in (
         ("--hubert", args.hubert, "speech_encoder"),

@@ -68,7 +68,9 @@ class Utterance:
         return (self.caption or (self.text if self.spoken_language == "en" else "")).strip()
 
 
-LANGUAGE = re.compile(r"([A-Za-z]{2,3})((?:[-_][A-Za-z0-9]+)*)")
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*")
+ROUNDING = 0.05  # seconds that word times may be off
+SLACK = 1.0  # seconds that a word may begin after a duration, which may be in whole seconds
 LARGEST_ID = 2**63 - 1
 
 
@@ -230,16 +232,21 @@ def parse_utterance(row: Any) -> Utterance:
     duration = found.get("duration", 0.0)
     if not 0 <= duration < math.inf:
         raise ValueError(f"'duration' is {duration}, no number of seconds")
-    language = LANGUAGE.fullmatch(found.get("language", "en"))
-    if language is None:
-        raise ValueError(
-            f"'language' is '{found['language'][:80]}', no ISO 639 code such as en or en-GB"
-        )
     checked = {
-        "language": language[1].lower() + language[2],
+        "language": _language(found.get("language") or "en"),
         "words": read_word_times(found.get("words", ()), duration),
     }
     return Utterance(**(found | checked))
+
+
+def _language(code: str) -> str:
+    """Write a language's code in one way, `en` or `en-GB`."""
+    if not LANGUAGE.fullmatch(code):
+        raise ValueError(f"'language' is '{code[:80]}', no ISO 639 code such as en or en-GB")
+    primary, *parts = re.split("[-_]", code)
+    # RFC 5646: regions have two letters, scripts four.
+    written = ({2: part.upper(), 4: part.title()}.get(len(part), part.lower()) for part in parts)
+    return "-".join((primary.lower(), *written))
 
 
 def read_word_times(spoken: Iterable[Any], duration: float = 0.0) -> tuple[Word, ...]:
@@ -253,19 +260,21 @@ def read_word_times(spoken: Iterable[Any], duration: float = 0.0) -> tuple[Word,
         ValueError: something else, or times that no recording can have.
     """
     try:
-        words = tuple(Word(text, float(start), float(end)) for text, start, end in spoken)
+        times = [(text, float(start), float(end)) for text, start, end in spoken]
     except (TypeError, ValueError):
         raise ValueError("'words' must be lists of text, start and end in seconds") from None
-    for word in words:
-        if not isinstance(word.text, str):
-            raise ValueError(f"'words' has {json.dumps(word.text)[:80]} in place of a word")
-        if not 0 <= word.start <= word.end < math.inf:
+    words = []
+    for text, start, end in times:
+        if not isinstance(text, str):
+            raise ValueError(f"'words' has {json.dumps(text)[:80]} in place of a word")
+        if not (-ROUNDING <= start <= end + ROUNDING and end < math.inf):
             raise ValueError(
-                f"'words' has '{word.text}' from {word.start} to {word.end}; expected seconds, "
-                "the start before the end"
+                f"'words' has '{text}' from {start} to {end}; expected seconds, the start before "
+                "the end"
             )
-        if 0 < duration < word.start:
+        if duration and start > duration + SLACK:
             raise ValueError(
-                f"'words' has '{word.text}' from {word.start} s on, in a recording of {duration} s"
+                f"'words' has '{text}' from {start} s on, in a recording of {duration} s"
             )
-    return words
+        words.append(Word(text, max(0.0, start), max(0.0, start, end)))
+    return tuple(words)

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "trainer.pt"
 STEP = "step-"
 LAST, BEST = "last", "best"
-FROM_THE_START = ("seed", "init")
 MAY_CHANGE = ("data.root", "data.archive", "data.num_workers", "runner.total_steps")
 """Settings that change where a run is resumed, not what it computes, and its length."""
 
@@ -108,27 +107,33 @@ def choose_start(folder: Path, past: Start, auto_resume: bool) -> Start:
     return replace(past, state=replace(past.state, best_step=0, best_recall=-1.0))
 
 
-def check_resumed(folder: Path, config: PretrainConfig) -> None:
-    """Compare the configuration of a run that is resumed with its own; name what has changed.
+def resumed_config(folder: Path, config: PretrainConfig) -> PretrainConfig:
+    """Return the configuration of a run that is resumed, with its own initial weights.
+
+    Those are not read again, wherever a job finds them now. What else has changed is named.
 
     Raises:
-        ConfigError: another seed or other initial weights, which the run could not have any more.
+        ConfigError: another seed, which the run's first steps did not have.
     """
     path = folder / RUN_CONFIG
     if not path.is_file():
-        return
-    past, new = (flat(plain(one)) for one in (read_config(path), config))
-    names = dict.fromkeys((*past, *new))  # an architecture may have keys in one alone
-    changed = [n for n in names if new.get(n) != past.get(n) and n not in MAY_CHANGE]
-    for name in FROM_THE_START:
-        if name in changed:
-            raise ConfigError(
-                f"'{folder}' holds a run with {name} {past[name]!r}, found {new[name]!r}; leave "
-                "that out, or begin another run with -n"
-            )
+        return config
+    past = read_config(path)
+    if config.seed != past.seed:
+        raise ConfigError(
+            f"'{folder}' holds a run with seed {past.seed}, found {config.seed}; give that one, or "
+            "begin another run with -n"
+        )
+    if config.init != past.init:
+        logger.warning("the run resumes, and does not read '%s'", config.init)
+    config = replace(config, init=past.init, init_parts=past.init_parts)
+    before, now = (flat(plain(one)) for one in (past, config))
+    names = dict.fromkeys((*before, *now))  # an architecture may have keys in one alone
+    changed = [n for n in names if now.get(n) != before.get(n) and n not in MAY_CHANGE]
     if changed:
-        both = ", ".join(f"{name} {past.get(name)} -> {new.get(name)}" for name in changed)
+        both = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in changed)
         logger.warning("resuming with other settings than before: %s", both)
+    return config
 
 
 def find_checkpoints(folder: Path) -> dict[int, Path]:

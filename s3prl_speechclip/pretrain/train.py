@@ -47,10 +47,10 @@ from .formal import FormalSupervision
 from .resume import (
     Start,
     TrainerState,
-    check_resumed,
     choose_start,
     find_checkpoints,
     prepare_folder,
+    resumed_config,
     save_checkpoint,
 )
 from .step import PretrainStep, backward_in_chunks
@@ -92,8 +92,8 @@ def pretrain(
         SpeechClipError: an error that a user can cause, on one line.
     """
     start = choose_start(folder, start or Start(), auto_resume)
-    if auto_resume and start.folder == folder:
-        check_resumed(folder, config)
+    if start.state is not None and start.folder == folder:
+        config = resumed_config(folder, config)
     state, runner = start.state or TrainerState(), config.runner
     fabric = build_fabric(
         device,

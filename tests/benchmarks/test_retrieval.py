@@ -184,8 +184,10 @@ def test_a_name_that_several_recordings_share_is_refused(tmp_path: Path) -> None
     corpus = replace(read, utterances=tuple(utterances))
     tested = corpus.split("test")
     path = transcript_file(tmp_path / "some.txt", {"0": "a dog"})
-    with pytest.raises(CorpusError, match=f"a line '0', the name of {len(tested)} recordings"):
+    with pytest.raises(CorpusError, match=f"a line '0', the name of {len(tested)} files"):
         transcribed(tested, read_transcripts(path), path)
+    one_file = [replace(u, audio="x/0.wav") for u in tested]  # a recording of several pictures
+    assert transcribed(one_file, read_transcripts(path), path) == ["a dog"] * len(tested)
     by_id = transcript_file(tmp_path / "all.txt", {u.utterance_id: u.text for u in tested})
     assert transcribed(tested, read_transcripts(by_id), by_id) == [u.text for u in tested]
 

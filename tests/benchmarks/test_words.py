@@ -205,7 +205,10 @@ def test_alignments_of_a_name_that_files_share_are_refused(corpus: Path, tmp_pat
         ('{"data": [{"caption": {}}]}', "holds no alignments"),
         ('{"data": [{"caption": {"wav": "a.wav"}, "text_alignment": "x__a__0.2"}]}', "expected"),
         ('{"data": [{"caption": {"wav": "a.wav"}, "text_alignment": "0__a__1"}]}', "none of them"),
-        ('{"data": [{"caption": {"wav": "a.wav"}, "text_alignment": "1__a__0"}]}', "the start bef"),
+        (
+            '{"data": [{"caption": {"wav": "a.wav"}, "text_alignment": "1__a__0"}]}',
+            "a.wav: 'words'",
+        ),
     ],
 )
 def test_wrong_alignments_are_one_line(

@@ -129,9 +129,9 @@ def test_another_measurement_is_another_file(
     for folder in ("one/mine", "two/mine"):
         corpus = write_flickr8k(tmp_path / folder, train=1, dev=1, test=2)
         flickr8k.read(corpus).save(corpus / "manifest.jsonl")
-    said = tmp_path / "said.txt"
-    tested = flickr8k.read(corpus).split("test")
-    said.write_text("".join(f"{u.utterance_id} {u.text}\n" for u in tested), encoding="utf-8")
+        tested = flickr8k.read(corpus).split("test")
+        text = "".join(f"{u.utterance_id} {u.text}\n" for u in tested)
+        (corpus.parent / "text").write_text(text, encoding="utf-8")  # Kaldi's name
     monkeypatch.chdir(tmp_path)
     small_model("speechclip_words").save_pretrained(tmp_path / "model")
     files = set()
@@ -139,11 +139,14 @@ def test_another_measurement_is_another_file(
         ["--data", "one/mine"],
         ["--data", "two/mine"],
         ["--data", "one/mine", "--segmenter", "windows"],
-        ["--data", "one/mine", "--transcripts", "said.txt"],
+        ["--data", "one/mine", "--transcripts", "one/text"],
+        ["--data", "one/mine", "--transcripts", "two/text"],
+        ["--data", "own", "--data-root", "one/mine"],
+        ["--data", "own", "--data-root", "two/mine"],
     ):
         assert main(["retrieval", "-k", "model", *options]) == 0
         files.add(capfd.readouterr().out.splitlines()[-1])
-    assert len(files) == 4
+    assert len(files) == 7
 
 
 def images(**splits: int) -> Manifest:

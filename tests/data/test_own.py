@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -120,6 +121,28 @@ def test_audio_and_image_suffice(folder: Path, form: str) -> None:
     assert any("no row has a split" in note for note in manifest.notes)
 
 
+def test_drawn_splits_depend_on_paths_as_they_are_written(folder: Path, tmp_path: Path) -> None:
+    """Fault: a release that writes paths in another way, or a link to the folder, draws another
+    split, and a model is tested on what it was trained on."""
+    given = [{"audio": r["audio"], "image": r["image"]} for r in rows("a " * 30)]
+    write(folder, given)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    for way in ("./{}", f"{folder}/{{}}"):
+        written = [row | {"image": way.format(row["image"])} for row in given]
+        write_manifest(folder, written)
+        drawn = {}
+        for row in written:
+            first = hashlib.sha256(row["image"].encode()).digest()[:8]
+            drawn[row["audio"]] = {0: "test", 1: "dev"}.get(
+                int.from_bytes(first, "big") % 10, "train"
+            )
+        for root in (folder, link):
+            found = load_corpus("own", root).utterances
+            assert {u.audio: u.split for u in found} == drawn
+            assert len({u.image for u in found}) == 30 and found[0].image == "pictures/0.png"
+
+
 def test_drawn_splits_depend_on_the_image_alone(folder: Path) -> None:
     """Fault: new rows move images from test to train; captions of an image are torn apart."""
     given = [{"audio": r["audio"], "image": r["image"]} for r in rows("a " * 100)]
@@ -204,6 +227,15 @@ def test_row_that_cannot_be_used_is_named(folder, form, change, reason) -> None:
     assert f"line {line}: {reason}" in manifest.notes[-1]
 
 
+def test_a_path_that_is_no_text_is_named(folder: Path) -> None:
+    """Fault: the number 5 is the file '5'."""
+    first, *others = rows()
+    write(folder, [first, *others])
+    write_manifest(folder, [first | {"audio": 5}, *others])
+    with pytest.raises(CorpusError, match="line 1: 'audio' is 5, of the wrong type"):
+        load_corpus(str(folder))
+
+
 def test_half_a_character_is_named(folder: Path, capsys) -> None:
     """Fault: a text that JSON can write and UTF-8 cannot ends in a traceback when it is shown."""
     write(folder, rows())
@@ -231,19 +263,46 @@ def test_an_image_with_several_pair_ids_is_refused(folder: Path) -> None:
     write(folder, [row | {"pair_id": number} for number, row in enumerate(rows())])
     with pytest.raises(CorpusError, match="4 rows .*line 2: the image of line 1 has another pair"):
         load_corpus(str(folder))
+    three = [{**rows()[0], "audio": f"sounds/{n}.wav", "pair_id": n} for n in range(3)]
+    write(folder, [*three, *rows("dev test")[2:]])
+    write_manifest(folder, [*three, {**rows("dev test")[2], "pair_id": 9}])
+    with pytest.raises(CorpusError, match="2 rows"):
+        load_corpus(str(folder))
+    kept = load_corpus(str(folder), skip_broken=True).split("train")
+    assert [u.pair_id for u in kept] == [0]
     write(folder, [row | {"pair_id": 2**63} for row in rows()])
     with pytest.raises(CorpusError, match="'pair_id' is 9223372036854775808, beyond 64 bits"):
         load_corpus(str(folder))
 
 
+def test_an_image_may_have_a_pair_id_in_each_split(folder: Path) -> None:
+    """Fault: published sets, whose ids count from 0 in each, are refused."""
+    first, second = rows("test_1k test_5k", captions=1)
+    write(folder, [first | {"pair_id": 0}, second | {"pair_id": 7, "image": first["image"]}])
+    manifest = load_corpus(str(folder))
+    assert [u.pair_id for u in manifest.utterances] == [0, 7]
+
+
+def test_times_may_be_rounded(folder: Path) -> None:
+    """Fault: an aligner's rounding, or a duration in whole seconds, costs a corpus."""
+    words = [["a", -0.0001, 0.1], ["dog", 0.5, 0.4999], ["ran", 3.1, 3.4]]
+    write(folder, [row | {"words": words, "duration": 3} for row in rows()])
+    assert load_corpus(str(folder)).utterances[0].words == (
+        Word("a", 0.0, 0.1),
+        Word("dog", 0.5, 0.5),
+        Word("ran", 3.1, 3.4),
+    )
+
+
 def test_languages_are_told_apart_without_case(folder: Path) -> None:
-    """Fault: FR and fr are two languages."""
+    """Fault: FR and fr are two languages, or fr_ca and fr-CA."""
     given = rows()
-    for row, language in zip(given, ("FR", "fr", "fr-CA", "EN_us") * 2, strict=True):
+    ways = ("FR", "fr", "fr-CA", "FR_ca", "EN_us", "zh-hant-tw", "", "yo")
+    for row, language in zip(given, ways, strict=True):
         row["language"] = language
     write(folder, given)
     found = [u.language for u in load_corpus(str(folder)).utterances]
-    assert found == ["fr", "fr", "fr-CA", "en_us"] * 2
+    assert found == ["fr", "fr", "fr-CA", "fr-CA", "en-US", "zh-Hant-TW", "en", "yo"]
 
 
 @pytest.mark.parametrize(

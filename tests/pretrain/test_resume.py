@@ -21,7 +21,7 @@ from small_runs import TORCHRUN, arguments, assert_same_weights, column, launch,
 from s3prl_speechclip.cli.pretrain import main
 from s3prl_speechclip.model.speechclip import SpeechClip
 from s3prl_speechclip.pretrain.config import change_config, read_config
-from s3prl_speechclip.pretrain.resume import check_resumed
+from s3prl_speechclip.pretrain.resume import resumed_config
 
 KILLS = int(os.environ.get("S3PRL_SPEECHCLIP_KILLS", "2"))  # moments; more in a long test
 
@@ -81,17 +81,36 @@ def test_what_a_run_began_with_stays(
     settings in silence."""
     folder = cut_after_step_3(whole, tmp_path / "cut")
     before = (folder / "config.yaml").read_bytes()
-    for options, said in (
-        (["--seed", "7"], "seed 0, found 7"),
-        (["-i", str(whole)], "init '', found"),
-    ):
-        assert main([*arguments(corpus, folder, 6, "-a", *options, overrides=SAVING)]) == 2
-        assert said in capfd.readouterr().err.splitlines()[-1]
+    for how in (["-a"], ["-e", str(folder)]):
+        assert main([*arguments(corpus, folder, 6, *how, "--seed", "7", overrides=SAVING)]) == 2
+        assert "seed 0, found 7" in capfd.readouterr().err.splitlines()[-1]
     assert (folder / "config.yaml").read_bytes() == before
-    run(*arguments(corpus, folder, 6, "-a", overrides=f"{SAVING},,optimizer.lr=0.5"))
-    assert "other settings than before: optimizer.lr 0.002 -> 0.5" in capfd.readouterr().err
+    changed = f"{SAVING},,optimizer.lr=0.5"
+    run(*arguments(corpus, folder, 6, "-a", "-i", str(whole), overrides=changed))
+    said = capfd.readouterr().err
+    assert "other settings than before: optimizer.lr 0.002 -> 0.5" in said
+    assert f"does not read '{whole}'" in said
+    config = read_config(folder / "config.yaml")
+    assert (config.seed, config.init) == (0, "")
+
+
+def test_a_preset_beside_a_past_run_leaves_its_seed(corpus: Path, tmp_path: Path) -> None:
+    """Guards `-g` with `-a`, which names no seed, against that of the preset."""
+    folder = tmp_path / "run"
+    run(*arguments(corpus, folder, 1, "--seed", "3"))
+    run(*arguments(corpus, folder, 2, "-a"))
+    config = read_config(folder / "config.yaml")
+    assert (config.seed, len(losses(folder))) == (3, 2)
+
+
+def test_an_architecture_may_have_keys_that_another_lacks(
+    whole: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    past = read_config(whole / "config.yaml")
     key = "model.clip.architecture.vision_cfg.timm_drop"
-    check_resumed(folder, change_config(read_config(folder / "config.yaml"), f"{key}=0.1"))
+    changed = change_config(past, f"{key}=0.1")
+    assert resumed_config(whole, changed) == changed
+    assert f"{key} None -> 0.1" in caplog.text
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "config.json"])

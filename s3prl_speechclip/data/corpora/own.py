@@ -6,7 +6,7 @@ be absent, empty or null:
 
 - audio, image: paths relative to the folder, or absolute; two ways to write one path are one;
 - split: train, dev or val, test, also with a suffix such as test_seen; where no row has one, a
-  tenth of the images is dev and a tenth test, by the SHA-256 of their names;
+  tenth of the images is dev and a tenth test, by the SHA-256 of their paths as written;
 - text, caption, language, speaker, duration: see `Utterance`;
 - words: word times, a list of [text, start, end] in seconds (in a table, that list as JSON);
 - utterance_id: default, the recording's path without its suffix;
@@ -112,34 +112,41 @@ def read_rows(root: Path) -> Rows:
 
     drawn = not any(row.get("split") for row in given.values())
     numbered = any("pair_id" in row for row in given.values())
+    folders = (os.path.abspath(root), os.path.realpath(root))
     pair_ids: dict[str, int] = {}
-    first_of: dict[tuple[str, ...], int] = {}  # lines by image, and by recording of a split
+    written: dict[str, str] = {}  # the first way in which each image's path is written
+    lines_of: dict[tuple[str, ...], int] = {}  # of a split's image, and of its recording
     utterances: dict[int, Utterance] = {}
     for line, row in given.items():
         try:
             for name in ("audio", "image"):
                 if not row.get(name):
                     raise ValueError(f"'{name}' is missing")
-                row[name] = _normalised(str(row[name]), root)
             if numbered and "pair_id" not in row:
                 raise ValueError("'pair_id' is missing, which other rows have")
-            image = row["image"]
+            paths = {name: _normalised(row[name], folders) for name in ("audio", "image")}
+            image = paths["image"]
+            name = str(row.get("pair_id", written.setdefault(image, str(row["image"]))))
             defaults = {
-                "utterance_id": str(PurePosixPath(row["audio"]).with_suffix("")),
+                "utterance_id": str(PurePosixPath(str(paths["audio"])).with_suffix("")),
                 "pair_id": pair_ids.setdefault(image, len(pair_ids)),
                 "text": "",
             }
-            split = _draw(str(row.get("pair_id", image))) if drawn else _split(row.get("split"))
-            utterance = parse_utterance(defaults | row | {"split": split})
-            recording = (utterance.split, utterance.language, utterance.audio)
-            for key, what in (((image,), "image"), (recording, "recording")):
-                earlier = first_of.setdefault(key, line)
-                if utterances.get(earlier, utterance).pair_id != utterance.pair_id:
+            split = _draw(name) if drawn else _split(row.get("split"))
+            utterance = parse_utterance(defaults | row | paths | {"split": split})
+            places = {
+                "image": (split, image),
+                "recording": (split, utterance.language, utterance.audio),
+            }
+            for what, place in places.items():
+                earlier = lines_of.get(place)
+                if earlier is not None and utterances[earlier].pair_id != utterance.pair_id:
                     raise ValueError(
                         f"the {what} of line {earlier} has another "
-                        f"{'pair_id' if numbered else 'image'} here"
+                        f"{'pair_id' if numbered else 'image'} here; leave one of them"
                     )
             utterances[line] = utterance
+            lines_of |= dict.fromkeys(places.values() - lines_of.keys(), line)
         except ValueError as error:
             faults[line] = str(error)
     note = "no row has a split: a tenth of the images is dev and a tenth test, by SHA-256"
@@ -162,11 +169,16 @@ def _values(content: str | Mapping[str, str]) -> dict[str, Any]:
     return cells
 
 
-def _normalised(path: str, root: Path) -> str:
+def _normalised(path: Any, folders: Iterable[str]) -> Any:
     """Write a path in one way, relative to the folder where it lies below it."""
-    plain, folder = os.path.normpath(path), os.path.abspath(root)
-    inside = os.path.isabs(plain) and os.path.commonpath((plain, folder)) == folder
-    return os.path.relpath(plain, folder) if inside else plain
+    if not isinstance(path, str):
+        return path  # named by `parse_utterance`
+    plain = os.path.normpath(path)
+    if os.path.isabs(plain):
+        for folder in folders:
+            if os.path.commonpath((plain, folder)) == folder:
+                return os.path.relpath(plain, folder)
+    return plain
 
 
 def _split(given: Any) -> str:
